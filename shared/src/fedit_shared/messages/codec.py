@@ -1,0 +1,52 @@
+"""msgpack in and out. Decoding refuses wrong types, unknown fields, values out of bounds and trailing bytes."""
+
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from fedit_shared.errors import ProtocolError
+
+from .task import RoundSettings, TaskSpec
+
+T = TypeVar("T")
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """``message`` as msgpack."""
+    return _ENCODER.encode(message)
+
+
+@overload
+def decode(data: bytes, kind: type[T]) -> T: ...
+@overload
+def decode(data: bytes, kind: UnionType) -> Any: ...
+def decode(data: bytes, kind: Any) -> Any:
+    """``data`` as a ``kind`` (a message, or a union of messages). Raises ProtocolError for anything else."""
+    try:
+        return _decoder(kind).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"A message could not be read: {error}.") from error
+
+
+def decode_task(task: bytes) -> TaskSpec:
+    """The task in ``task``; exactly one measure of local work must be set."""
+    spec = decode(task, TaskSpec)
+    if sum(x is not None for x in (spec.training.steps, spec.training.epochs, spec.training.minutes)) != 1:
+        raise ProtocolError("A task must set exactly one of steps, epochs and minutes.")
+    return spec
+
+
+def decode_settings(settings: bytes, task: TaskSpec) -> RoundSettings:
+    """The round's settings in ``settings``; they must fit the task."""
+    decoded = decode(settings, RoundSettings)
+    if len(decoded.clip) != len(task.tensors) or decoded.model != task.model.id:
+        raise ProtocolError("The round's settings do not belong to the task.")
+    return decoded
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)

@@ -1,0 +1,17 @@
+"""Field types with their bounds: a value outside them is refused when a message is decoded."""
+
+from typing import Annotated
+
+import msgspec
+
+Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Identity = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+CohortId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+UnixTime = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+Text = Annotated[str, msgspec.Meta(max_length=400)]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower):
+    """Base of the wire messages: immutable, fields by name, the class name in small letters as tag."""

@@ -1,0 +1,71 @@
+"""What a federation trains, and how: bytes that everyone hashes as received and never encodes again."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from .fields import Hash, Text, UnixTime
+
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+Quantization = Literal["int8", "nf4", "none"]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class ModelRef(_Part, frozen=True, kw_only=True):
+    """The base model: a hub id (or a folder's name), its commit, and the SHA-256 of the files that decide what it
+    computes. A client loads nothing whose file hashes differ; no hashes, no check, and the client says so."""
+
+    id: Text
+    revision: Text = ""
+    files: dict[Text, Hash] = {}
+
+
+class TensorSpec(_Part, frozen=True, kw_only=True):
+    """One tensor of the aggregated vector, by its name in PEFT's file; its place is its place in the list."""
+
+    name: Text
+    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=2**31)], ...], msgspec.Meta(max_length=4)]
+
+
+class TrainingSettings(_Part, frozen=True, kw_only=True):
+    """Local work. Exactly one of ``steps``, ``epochs`` and ``minutes`` is set."""
+
+    learning_rate: PositiveFloat = 3e-4
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 16
+    """Records a step, whatever micro-batch a machine can hold."""
+    steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    epochs: PositiveFloat | None = 1.0
+    minutes: PositiveFloat | None = None
+    max_length: Annotated[int, msgspec.Meta(ge=8, le=2**20)] = 512
+    """Tokens of a record; what is longer is cut at its end."""
+    train_on_inputs: bool = False
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    warmup_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    quantization: Annotated[tuple[Quantization, ...], msgspec.Meta(min_length=1)] = ("int8",)
+    """What a client may load the base in, preferred first."""
+
+
+class TaskSpec(_Part, frozen=True, kw_only=True):
+    """Everything that stays the same over all rounds of a federation."""
+
+    name: Text
+    model: ModelRef
+    adapter_config: Annotated[str, msgspec.Meta(max_length=2**16)]
+    """PEFT's adapter_config.json."""
+    tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=65536)]
+    training: TrainingSettings
+
+
+class RoundSettings(_Part, frozen=True, kw_only=True):
+    """How a cohort's vectors are quantized and until when it may answer."""
+
+    model: Text
+    clip: Annotated[tuple[PositiveFloat, ...], msgspec.Meta(min_length=1, max_length=65536)]
+    """Clip range of each tensor, in the task's order."""
+    slot_bits: Literal[12, 16, 24] = 16
+    max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+    not_after: UnixTime
