@@ -1,0 +1,93 @@
+"""``InferenceProcess``: the parent's end of the inference child."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from edge_client.data.source import DataSource, Record
+from edge_client.training.events import Failed, Loading, Notice
+from edge_client.training.process import Child
+from edge_client.training.run import death, error_of
+
+from .protocol import Evaluate, Evaluation, Generate, Generated, Open, Ready, Reply, Request, Scored
+
+Progress = Callable[[Notice | Loading | Scored], None]
+T = TypeVar("T", Ready, Evaluation, Generated)
+_REPLIES = msgspec.msgpack.Decoder(Reply)
+
+
+class InferenceProcess:
+    """A model in a child process, loaded once, asked often; one question at a time.
+
+    ``async with InferenceProcess(Open(model=…, model_folder=…)) as model: await model.evaluate(None, records)``.
+    Entering waits until the model is loaded. ``on_progress`` is called with each Notice, Loading and Scored. Every
+    method raises UserError for what a person can set right, and FeditError when the child died; after the latter
+    the process is of no more use.
+    """
+
+    def __init__(self, settings: Open, on_progress: Progress | None = None) -> None:
+        self._settings = settings
+        self._on_progress = on_progress
+        self._child: Child | None = None
+        self.ready: Ready | None = None
+
+    async def __aenter__(self) -> Self:
+        self._child = await Child.start("edge_client.inference", threads=self._settings.threads, grace=1.0)
+        try:
+            self.ready = await self._ask(self._settings, Ready)
+        except BaseException:
+            await self._child.stop()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._child is not None:
+            await self._child.stop()
+
+    async def evaluate(
+        self,
+        adapter: str | Path | None,
+        records: DataSource | Sequence[Record],
+        *,
+        max_length: int = 512,
+        train_on_inputs: bool = False,
+    ) -> Evaluation:
+        """Loss of each record's response under the base with ``adapter`` (a safetensors file or a PEFT folder)."""
+        return await self._ask(
+            Evaluate(
+                adapter=_text(adapter),
+                records=records if isinstance(records, DataSource) else tuple(records),
+                max_length=max_length,
+                train_on_inputs=train_on_inputs,
+            ),
+            Evaluation,
+        )
+
+    async def generate(
+        self, adapter: str | Path | None, instruction: str, *, context: str = "", max_new_tokens: int = 128
+    ) -> Generated:
+        """The answer to ``instruction``: greedy, so the same each time."""
+        return await self._ask(
+            Generate(adapter=_text(adapter), instruction=instruction, context=context, max_new_tokens=max_new_tokens),
+            Generated,
+        )
+
+    async def _ask(self, request: Request, kind: type[T]) -> T:
+        assert self._child is not None, "use it as `async with InferenceProcess(…) as model`"
+        await self._child.send(request)
+        while (body := await self._child.receive()) is not None:
+            reply = _REPLIES.decode(body)
+            if isinstance(reply, kind):
+                return reply
+            if isinstance(reply, Failed):
+                raise error_of(reply)
+            if self._on_progress is not None and isinstance(reply, Notice | Loading | Scored):
+                self._on_progress(reply)
+        raise error_of(await death(self._child))
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)

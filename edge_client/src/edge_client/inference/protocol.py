@@ -1,0 +1,95 @@
+"""What the inference child is asked, and what it answers."""
+
+import msgspec
+
+from edge_client.data.source import DataSource, Record
+from edge_client.training.events import Failed, Loading, Notice
+from edge_client.training.job import Device
+from fedit_shared.messages import ModelRef
+from fedit_shared.messages.task import Quantization
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
+    """Load the base model once. ``adapter_config``: PEFT's adapter_config.json for adapters given as bare files."""
+
+    model: ModelRef
+    model_folder: str | None = None
+    adapter_config: str | None = None
+    quantization: tuple[Quantization, ...] = ("int8",)
+    memory_bytes: int | None = None
+    device: Device = "auto"
+    threads: int | None = None
+
+
+class Evaluate(msgspec.Struct, frozen=True, kw_only=True, tag="evaluate"):
+    """Loss of the records' responses. ``adapter``: a safetensors file, a PEFT folder, or None for the base alone."""
+
+    adapter: str | None
+    records: tuple[Record, ...] | DataSource
+    max_length: int = 512
+    train_on_inputs: bool = False
+
+
+class Generate(msgspec.Struct, frozen=True, kw_only=True, tag="generate"):
+    """Answer one instruction, always taking the likeliest token."""
+
+    adapter: str | None
+    instruction: str
+    context: str = ""
+    max_new_tokens: int = 128
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """The model is loaded."""
+
+    quantization: str
+    kernel: str
+    device: str
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
+    """Progress of an evaluation: so many of its records are done."""
+
+    done: int
+    records: int
+
+
+class RecordLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """One record's response: the sum of its tokens' losses, in nats, and their number."""
+
+    loss_sum: float
+    tokens: int
+    category: str
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag="evaluation"):
+    """Losses in the order of the records; one whose response was cut off whole has 0 tokens."""
+
+    records: tuple[RecordLoss, ...]
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of a response token over all records, in nats; NaN without any."""
+        return _mean(self.records)
+
+    def by_category(self) -> dict[str, float]:
+        """Mean loss of a response token in each category, in the categories' alphabetical order."""
+        names = sorted({record.category for record in self.records})
+        return {name: _mean(tuple(r for r in self.records if r.category == name)) for name in names}
+
+
+class Generated(msgspec.Struct, frozen=True, kw_only=True, tag="generated"):
+    """The answer to an instruction. ``tokens``: how many were generated."""
+
+    text: str
+    tokens: int
+    seconds: float
+
+
+Request = Open | Evaluate | Generate
+Reply = Ready | Scored | Evaluation | Generated | Failed | Notice | Loading
+
+
+def _mean(records: tuple[RecordLoss, ...]) -> float:
+    tokens = sum(record.tokens for record in records)
+    return sum(record.loss_sum for record in records) / tokens if tokens else float("nan")

@@ -1,0 +1,69 @@
+"""``run_training`` and ``create_adapter``: the children's life, as their callers see it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fedit_shared.errors import FeditError, ProtocolError, UserError
+
+from .events import Failed, Finished, TrainEvent
+from .job import Created, CreateJob, TrainJob
+from .process import Child
+
+_MODULE = "edge_client.training"
+_EVENTS = msgspec.msgpack.Decoder(TrainEvent)
+_CREATION = msgspec.msgpack.Decoder(Created | Failed)
+
+
+async def run_training(job: TrainJob) -> AsyncIterator[TrainEvent]:
+    """Train in a child process; the last event is Finished or Failed, always.
+
+    The same job with the same work folder goes on from its last checkpoint, whatever ended it before, and if it was
+    finished, says so at once. Closing or cancelling the iterator stops the child, which saves its state if it can do
+    so in a few seconds: use ``contextlib.aclosing`` where the loop may be left early.
+    """
+    async with await Child.start(_MODULE, threads=job.threads) as child:
+        await child.send(job)
+        while (body := await child.receive()) is not None:
+            event: TrainEvent = _EVENTS.decode(body)
+            yield event
+            if isinstance(event, Finished | Failed):
+                return
+        yield await death(child)
+
+
+async def create_adapter(job: CreateJob) -> Created:
+    """Make a new adapter's folder in a child process. Raises UserError for a model or folder that cannot be used."""
+    async with await Child.start(_MODULE) as child:
+        await child.send(job)
+        body = await child.receive()
+        answer = await death(child) if body is None else _CREATION.decode(body)
+    if isinstance(answer, Failed):
+        raise error_of(answer)
+    return answer
+
+
+def read_delta(path: str | Path, size: int) -> NDArray[np.float32]:
+    """The delta that Finished names: float32[size]. Raises ProtocolError for a file of another size."""
+    delta = np.fromfile(path, dtype="<f4").astype(np.float32, copy=False)
+    if delta.size != size:
+        raise ProtocolError(f"{path} holds {delta.size} values; the task's adapter has {size}.")
+    return delta
+
+
+def error_of(failed: Failed) -> FeditError:
+    """The exception that says what ``failed`` says: UserError where a person can set it right."""
+    return (FeditError if failed.code in ("died", "internal") else UserError)(failed.message, advice=failed.advice)
+
+
+async def death(child: Child) -> Failed:
+    """What to say of a child that went without a last word."""
+    status, stderr = await child.ended()
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+    advice = "Start again: it goes on from its last checkpoint."
+    if status == -9:
+        advice = "If nobody killed it, the machine ran out of memory: set a smaller --memory. " + advice
+    return Failed(code="died", message=f"The child process {how}.", advice=advice, detail=stderr)
