@@ -1,0 +1,54 @@
+# Everything runs in .venv, which the first target that needs it makes. Wanted: Python 3.11 or newer, make, PyPI.
+PYTHON ?= python3
+TORCH := 2.13.0
+BIN := .venv/bin
+MEMBERS := shared edge_client agg_server
+
+# .venv is made anew as soon as what is installed in it, or the place it lies in, changes.
+INPUTS := constraints.txt pyproject.toml $(MEMBERS:%=%/pyproject.toml)
+KEY := $(shell { echo '$(CURDIR) $(PYTHON)'; cat $(INPUTS); } | cksum | tr ' ' '-')
+STAMP := .venv/installed-$(KEY)
+
+# The dev extra less its direct references: the members are installed editable instead.
+DEV = $(PYTHON) -c "import tomllib; print(*(r for r in tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'] if '@' not in r), sep='\n')"
+EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint constraints clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
+
+demo: $(STAMP)  ## a federation of five on this machine; MODEL= (hub id or folder), DATA= and EVAL= (JSON lines)
+	@$(BIN)/python -m benchmarks.demo $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(EVAL),--eval '$(EVAL)')
+
+test: $(STAMP)  ## the whole test suite; ARGS= goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+constraints: $(STAMP)  ## renew constraints.txt: the newest versions that fit together, torch as set above
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	$(DEV) > build/constraints/dev.txt
+	build/constraints/bin/pip install hatchling editables
+	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt
+	sed -n '/^#/p' constraints.txt > build/constraints/new.txt
+	build/constraints/bin/pip freeze --all --exclude-editable | sed 's/+.*//' \
+	  | grep -v -E '^(pip|triton|cuda-.*|nvidia-.*)==' >> build/constraints/new.txt
+	mv build/constraints/new.txt constraints.txt
+
+clean:  ## remove .venv and everything that was built
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(STAMP): $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fedit needs Python 3.11 or newer; name one with make PYTHON=python3.12")'
+	@echo "Setting up .venv from PyPI, once: 0.4 GB to download with a CPU build of torch, 3 GB with PyPI's CUDA build (Linux). Minutes."
+	@rm -rf .venv && $(PYTHON) -m venv .venv && $(DEV) > .venv/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	@test -t 1 || quiet=--quiet; \
+	  $(BIN)/pip install $$quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) -r .venv/dev.txt
+	@touch $@
