@@ -10,14 +10,13 @@ from .contributor import Contribution, Contributor, Update
 from .member import Member
 from .sealing import ROUND_SECRET_SIZE, RoundKey
 from .session import Session, open_session, require_own_entry
-from .vectors import Mean, VectorSum, check_vector
+from .vectors import VectorSum, check_vector
 
 __all__ = [
     "ROUND_SECRET_SIZE",
     "Aggregator",
     "Contribution",
     "Contributor",
-    "Mean",
     "Member",
     "RoundKey",
     "Session",

@@ -5,12 +5,37 @@ same again. Methods check first and change last: what raises has changed nothing
 and changes nothing; sending something else raises ConflictError.
 """
 
+from hashlib import sha256
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fedit_shared.errors import ConflictError, ForgedError, ProtocolError
+from fedit_shared.identity import verify
 from fedit_shared.messages import Receipt
 
+from . import merkle
+from .bodies import (
+    AnswerBody,
+    Finding,
+    ReportBody,
+    Survivor,
+    VoteBody,
+    decode_report,
+    decode_survivors,
+    encode_certificate,
+    encode_survivors,
+    receipt_hash,
+)
+from .member import check_deal, word_primes
+from .opening import open_sum
+from .sealing import OVERHEAD
+from .selection import Edges, edges_of, select
 from .session import Session
+
+T = TypeVar("T")
+EMPTY_HASH = sha256(b"").digest()
 
 
 def split_packets(session: Session, identity: bytes, body: bytes, signature: bytes, packets: bytes) -> list[bytes]:
@@ -19,7 +44,15 @@ def split_packets(session: Session, identity: bytes, body: bytes, signature: byt
     Raises ProtocolError for packets of a wrong size, ForgedError for a deal that is not this device's for this
     session or whose root is not that of the packets.
     """
-    raise NotImplementedError
+    deal = check_deal(session, identity, body, signature)
+    size = 4 * session.parameters.packet_words + OVERHEAD
+    if len(packets) != size * session.parameters.members:
+        raise ProtocolError("The packets of a deal are not of this cohort's size.")
+    split = [packets[i : i + size] for i in range(0, len(packets), size)]
+    leaves = merkle.leaves(session.identities, split)
+    if merkle.root(leaves) != deal.root:
+        raise ForgedError("The packets of a deal are not those that its receipt names.")
+    return [packet + proof for packet, proof in zip(split, merkle.proofs(leaves), strict=True)]
 
 
 class Aggregator:
@@ -30,46 +63,117 @@ class Aggregator:
         self.receipts: dict[bytes, Receipt] = {}
         self.reports: dict[bytes, bytes] = {}
         self.survivors: bytes | None = None
-        self.votes: dict[bytes, bytes] = {}
+        self.votes: dict[bytes, tuple[bytes, bytes]] = {}
+        """identity → (hash of the list voted for, signature)."""
         self.answers: dict[bytes, bytes] = {}
+        self._findings: dict[bytes, list[Finding]] = {}
+        self._offered: set[bytes] = set()
+        self._suspects: set[bytes] = set()
 
     def add_deal(self, identity: bytes, body: bytes, signature: bytes) -> None:
         """A dealer's vector and packets are stored. The packets were checked by :func:`split_packets`."""
-        raise NotImplementedError
+        check_deal(self.session, identity, body, signature)
+        _put(self.receipts, identity, Receipt(identity=identity, body=body, signature=signature), "deal")
 
     def enough_deals(self) -> bool:
-        """Whether the cohort's floor can still be met by those who dealt."""
-        raise NotImplementedError
+        """Whether those who dealt so far are as many as the cohort's floor asks for."""
+        return len(self.receipts) >= self.session.floor
 
     def add_report(self, identity: bytes, report: bytes, signature: bytes) -> None:
-        """A member's report on all dealers but itself."""
-        raise NotImplementedError
+        """A member's report on all dealers but itself. No deal may be added after the first report."""
+        self.session.index(identity)
+        findings = decode_report(report)
+        expected = {d: receipt_hash(r.body, r.signature) for d, r in self.receipts.items() if d != identity}
+        if {finding.dealer: finding.receipt_hash for finding in findings} != expected:
+            raise ProtocolError("A report must speak of every other dealer's receipt, and of nothing else.")
+        limits = word_primes(self.session)[self.session.parameters.words :]
+        if any(word >= limit for f in findings if f.checks for word, limit in zip(f.checks, limits, strict=True)):
+            raise ProtocolError("A report holds a check value that is no residue.")
+        body = ReportBody(self.session.sid, identity, sha256(report).digest())
+        verify(identity, "report", body.encode(), signature)
+        _put(self.reports, identity, report, "report")
+        self._findings[identity] = findings
 
     def choose_survivors(self) -> bytes | None:
         """U (encoded) such that r reporting members can answer for all of it; None while there is no such U."""
-        raise NotImplementedError
+        if len(self.reports) < self.session.parameters.threshold:
+            return None
+        edges, broken = self._edges()
+        sound = [dealer for dealer in sorted(self.receipts) if dealer not in broken]
+        chosen = select(
+            sorted(self.reports),
+            sound,
+            edges,
+            threshold=self.session.parameters.threshold,
+            floor=self.session.floor,
+        )
+        if chosen is None:
+            return None
+        self._suspects |= broken
+        receipts = [self.receipts[identity] for identity in chosen]
+        return encode_survivors([Survivor(r.identity, receipt_hash(r.body, r.signature)) for r in receipts])
 
     def offer(self, survivors: bytes) -> None:
-        """Fix U, once; empty: abandon the cohort. Raises ConflictError for a second, different non-empty U."""
-        raise NotImplementedError
+        """Fix U, once; empty: abandon the cohort. Raises ConflictError for a second, different non-empty U, or for any
+        after the empty one."""
+        if survivors and self.survivors not in (None, survivors):
+            raise ConflictError("A cohort has one list of survivors.")
+        known = {d: receipt_hash(r.body, r.signature) for d, r in self.receipts.items()}
+        if any(known.get(s.identity) != s.receipt_hash for s in decode_survivors(survivors)):
+            raise ProtocolError("A list of survivors names a receipt that this cohort does not have.")
+        self.survivors = survivors
+        self._offered.add(sha256(survivors).digest())
 
     def add_vote(self, identity: bytes, survivors_hash: bytes, signature: bytes) -> None:
-        """A member's vote for U, or for the empty list once that is offered."""
-        raise NotImplementedError
+        """A member's vote for a list that was offered. Raises ConflictError for another list or a second vote."""
+        self.session.index(identity)
+        if survivors_hash not in self._offered:
+            raise ConflictError("This list of survivors was not offered.")
+        verify(identity, "vote", VoteBody(self.session.sid, survivors_hash).encode(), signature)
+        _put(self.votes, identity, (survivors_hash, signature), "vote")
 
     def certificate(self) -> bytes | None:
         """The votes, encoded, once there are r for the list now offered; else None."""
-        raise NotImplementedError
+        if self.survivors is None:
+            return None
+        wanted = sha256(self.survivors).digest()
+        votes = {identity: signature for identity, (voted, signature) in self.votes.items() if voted == wanted}
+        return encode_certificate(votes) if len(votes) >= self.session.parameters.threshold else None
 
     def add_answer(self, identity: bytes, survivors_hash: bytes, words: bytes, signature: bytes) -> None:
-        """A member's sum of shares. Raises ProtocolError for a share ≥ p."""
-        raise NotImplementedError
+        """A member's sum of shares. Raises ProtocolError for a share ≥ p, ConflictError before the certificate."""
+        index = self.session.index(identity)
+        if not self.survivors or self.certificate() is None or survivors_hash != sha256(self.survivors).digest():
+            raise ConflictError("This list of survivors is not certified.")
+        count = self.session.parameters.words
+        if len(words) != 4 * count or (np.frombuffer(words, "<u4") >= word_primes(self.session)[:count]).any():
+            raise ProtocolError("An answer does not hold one residue for every block.")
+        body = AnswerBody(self.session.sid, survivors_hash, index, sha256(words).digest())
+        verify(identity, "answer", body.encode(), signature)
+        _put(self.answers, identity, words, "answer")
 
     def open_key(self) -> NDArray[np.uint32] | None:
         """S = Σ s over U, uint32 (2, N) residues, NTT order; None with fewer than r answers, or with more that
         disagree beyond repair. With r answers a liar cannot be told here: :class:`VectorSum` finds a wrong S."""
-        raise NotImplementedError
+        if not self.survivors:
+            return None
+        chosen = {survivor.identity for survivor in decode_survivors(self.survivors)}
+        edges, _ = self._edges()
+        unfit = {member for member, dealer in edges if dealer in chosen}
+        answers = {m: np.frombuffer(words, "<u4") for m, words in self.answers.items() if m not in unfit}
+        opened = open_sum(self.session.parameters, {self.session.index(m): words for m, words in answers.items()})
+        self._suspects |= {self.session.identities[index - 1] for index in opened.liars}
+        return opened.key
 
     def suspects(self) -> tuple[bytes, ...]:
-        """Members whose reports or answers were found off the polynomial: to be scored, not shown as proof."""
-        raise NotImplementedError
+        """Dealers and members found off a polynomial so far: to be scored, not shown as proof."""
+        return tuple(sorted(self._suspects))
+
+    def _edges(self) -> tuple[Edges, set[bytes]]:
+        places: dict[bytes, int] = {identity: k for k, identity in enumerate(self.session.identities, start=1)}
+        return edges_of(self.session.parameters, places, sorted(self.receipts), self._findings)
+
+
+def _put(into: dict[bytes, T], identity: bytes, value: T, what: str) -> None:
+    if into.setdefault(identity, value) != value:
+        raise ConflictError(f"This device has already sent another {what}.")

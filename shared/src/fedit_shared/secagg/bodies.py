@@ -11,8 +11,7 @@ from typing import ClassVar, Literal, Self
 
 from fedit_shared.errors import ProtocolError
 from fedit_shared.identity.keys import SIGNATURE_SIZE
-
-from .parameters import CHECKS, COHORT_MAX, COHORT_MIN
+from fedit_shared.parameters import CHECKS, COHORT_MAX, COHORT_MIN
 
 HASH = 32
 ROUND_KEY_SIZE = 1216
@@ -178,11 +177,12 @@ class RosterBody:
         if len(raw) < cls.HEAD.size:
             raise ProtocolError("A roster is cut off.")
         *head, count = cls.HEAD.unpack_from(raw)
+        federation, task_hash, round_, cohort, adapter, settings_hash = head
         if not COHORT_MIN <= count <= COHORT_MAX or len(raw) != cls.HEAD.size + count * RosterEntry.LAYOUT.size:
             raise ProtocolError(f"A roster of {count} members cannot have {len(raw)} bytes.")
         entries = tuple(RosterEntry(*fields) for fields in RosterEntry.LAYOUT.iter_unpack(raw[cls.HEAD.size :]))
         require_rising([entry.identity for entry in entries], "roster")
-        return cls(*head, entries)
+        return cls(federation, task_hash, round_, cohort, adapter, settings_hash, entries)
 
 
 @dataclass(frozen=True)

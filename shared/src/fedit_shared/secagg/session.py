@@ -8,9 +8,10 @@ from hashlib import sha256
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import PublicKey, federation_id, public_key, verify
 from fedit_shared.messages import RoundSettings, TaskSpec, decode_settings, decode_task
+from fedit_shared.parameters import CohortParameters, levels, rows
+from fedit_shared.quantize import Quantizer
 
 from .bodies import MusterBody, RosterBody, RosterEntry
-from .parameters import CohortParameters, levels, rows
 from .sealing import check_round_key
 
 
@@ -64,9 +65,16 @@ class Session:
         return rows(self.dimension, self.settings.slot_bits)
 
     @cached_property
-    def levels(self) -> int:
-        """L of the quantization."""
-        return levels(self.parameters.members, self.settings.slot_bits, self.settings.max_weight)
+    def quantizer(self) -> Quantizer:
+        """The quantization, with L from the roster's n. Raises ProtocolError where L < 1."""
+        bits, weight = self.settings.slot_bits, self.settings.max_weight
+        return Quantizer(
+            tuple(tensor_size(tensor.shape) for tensor in self.task.tensors),
+            self.settings.clip,
+            bits,
+            levels(self.parameters.members, bits, weight),
+            weight,
+        )
 
 
 def tensor_size(shape: tuple[int, ...]) -> int:
@@ -115,8 +123,7 @@ def open_session(roster_body: bytes, signature: bytes, settings: bytes, task: by
             raise UnsafeError("This round may ask for answers later than a member has promised to be there.")
     if session.floor > session.parameters.members:
         raise UnsafeError("A member demands more survivors than this cohort has members.")
-    if session.levels < 1 or session.dimension < 1:
-        raise ProtocolError("This round has nothing to aggregate.")
+    _ = session.quantizer.levels  # refuses slots too small for this cohort
     return session
 
 

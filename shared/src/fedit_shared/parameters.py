@@ -89,7 +89,7 @@ def levels(members: int, slot_bits: int, max_weight: int) -> int:
     """
     if slot_bits not in LAYOUTS or max_weight < 1:
         raise ProtocolError(f"Slots of {slot_bits} bits with weights up to {max_weight} are not a layout of version 1.")
-    count = (2**slot_bits - 1) // (2 * members * max_weight)
+    count = ((1 << slot_bits) - 1) // (2 * members * max_weight)
     if count < 1:
         raise ProtocolError(
             f"Slots of {slot_bits} bits are too small for {members} members with weights up to {max_weight}.",

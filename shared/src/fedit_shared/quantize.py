@@ -1,0 +1,127 @@
+"""From a float vector to slots that can be summed under a mask, and from the sums back to the mean.
+
+Each value x with clip range c becomes floor(x·w·L/c + u) + w·L, u uniform in [0, 1): a stochastic rounding of the
+*weighted* value, so that precision grows with the weight. Three more slots carry the weight, the loss and the fraction
+clipped under the same bound, 0 ≤ slot ≤ 2·w·L. See ``docs/protocol.md``, "Quantization".
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedit_shared.errors import SumError, UserError
+
+from .parameters import DEGREE, EXTRA_SLOTS, LAYOUTS, LOSS_CEILING, RECORDS_PER_WEIGHT
+from .rounding import quantize_rows, split_rows
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """The quantization that a session fixes: tensors' sizes and clip ranges, bits of a slot, L and W."""
+
+    sizes: tuple[int, ...]
+    clip: tuple[float, ...]
+    slot_bits: int
+    levels: int
+    max_weight: int
+
+    @property
+    def dimension(self) -> int:
+        """d: values of the vector."""
+        return sum(self.sizes)
+
+    @property
+    def row_slots(self) -> int:
+        """Slots of one ring element."""
+        return DEGREE * LAYOUTS[self.slot_bits]
+
+    def weight(self, examples: int) -> int:
+        """w = min(W, ⌈examples / 32⌉), at least 1."""
+        return max(1, min(self.max_weight, -(-examples // RECORDS_PER_WEIGHT)))
+
+    def prepare(self, delta: NDArray[np.float32], examples: int, loss: float) -> "Quantized":
+        """``delta`` float32 (d,), checked. Raises UserError if it has another size or is not finite."""
+        if delta.shape != (self.dimension,) or delta.dtype != np.float32:
+            raise UserError(
+                f"The update is {delta.dtype} {delta.shape}, the task aggregates float32 ({self.dimension},).",
+                advice="Delete the training result in the state folder and train again.",
+            )
+        if not (np.isfinite(delta).all() and np.isfinite(loss) and examples > 0):
+            raise UserError(
+                "The update is not finite: training diverged.",
+                advice="Nothing was sent. Look for broken records in the data; else the learning rate is too high.",
+            )
+        bounds = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        clip = np.array(self.clip, np.float64)
+        outside = sum(
+            int(np.count_nonzero(np.abs(delta[start:end]) > c))
+            for start, end, c in zip(bounds[:-1], bounds[1:], clip, strict=True)
+        )
+        weight = self.weight(examples)
+        limit = weight * self.levels
+        clipped = outside / self.dimension
+        extras = np.array([weight, 2 * limit * min(max(loss, 0.0), LOSS_CEILING) / LOSS_CEILING, 2 * limit * clipped])
+        return Quantized(self, delta, bounds, limit / clip, limit, extras, clipped)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A checked vector, ready to be rounded row by row. ``limit`` = w·L."""
+
+    quantizer: Quantizer
+    delta: NDArray[np.float32]
+    bounds: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    limit: int
+    extras: NDArray[np.float64]
+    clipped: float
+
+    def rows(self, first: int, words: NDArray[np.uint32], out: NDArray[np.uint64]) -> None:
+        """Messages M of rows ``first``…: ``words`` uint32 (rows, N·m) make the roundings, ``out`` uint64 (rows, N)."""
+        bits = self.quantizer.slot_bits
+        quantize_rows(
+            self.delta, first, self.bounds, self.scale, self.limit, self.extras, bits, LAYOUTS[bits], words, out
+        )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A cohort's result. ``delta``: float32 (d,), the weighted mean update; ``total_weight``: Σw; ``loss`` and
+    ``clipped``: weighted means; ``survivors``: |U|."""
+
+    delta: NDArray[np.float32]
+    total_weight: int
+    loss: float
+    clipped: float
+    survivors: int
+
+
+def read_slots(
+    quantizer: Quantizer, first: int, messages: NDArray[np.uint64], out: NDArray[np.unsignedinteger]
+) -> bool:
+    """Slots of rows ``first``… of ΣM, uint64 (rows, N), into their places in ``out`` (d + 3,); whether padding is 0."""
+    return bool(split_rows(messages, first, quantizer.slot_bits, LAYOUTS[quantizer.slot_bits], out))
+
+
+def read_mean(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], survivors: int) -> Mean:
+    """Mean = c/L·(Σslot − L·Σw)/Σw.
+
+    ``slots``: sums over ``survivors`` devices, (d + 3,). Raises SumError unless |U| ≤ Σw ≤ |U|·W and every sum is at
+    most 2L·Σw: so nobody can move the published mean outside ±c.
+    """
+    weight, loss, clipped = (int(value) for value in slots[-EXTRA_SLOTS:])
+    ceiling = 2 * quantizer.levels * weight
+    if not survivors <= weight <= survivors * quantizer.max_weight:
+        raise SumError(f"The weights of {survivors} survivors cannot sum to {weight}.")
+    if int(slots[:-EXTRA_SLOTS].max(initial=0)) > ceiling or max(loss, clipped) > ceiling:
+        raise SumError("A sum lies beyond what valid updates can give: somebody sent values out of range.")
+    delta = np.empty(quantizer.dimension, np.float32)
+    start = 0
+    for size, c in zip(quantizer.sizes, quantizer.clip, strict=True):
+        part = slots[start : start + size]
+        delta[start : start + size] = (part.astype(np.float64) - quantizer.levels * weight) * (
+            c / (quantizer.levels * weight)
+        )
+        start += size
+    return Mean(delta, weight, LOSS_CEILING * loss / ceiling, clipped / ceiling, survivors)

@@ -1,0 +1,157 @@
+"""The decoded sum is the integer sum over the survivors, whoever survives and whoever answers."""
+
+from hashlib import sha256
+from itertools import combinations
+
+import numpy as np
+import pytest
+from cohorts import Cohort, Upload, deal_all, prepare_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedit_shared.parameters import DEGREE, LAYOUTS
+from fedit_shared.quantize import read_mean
+from fedit_shared.secagg import Aggregator, Session, VectorSum
+from fedit_shared.secagg.bodies import Survivor, encode_survivors, receipt_hash
+from fedit_shared.secagg.prg import Stream, secret_key
+
+
+def plain_slots(cohort: Cohort, session: Session) -> dict[bytes, list[int]]:
+    """Each device's slots by the formula of the design, in plain Python; no code of the quantizer is used."""
+    per = LAYOUTS[session.settings.slot_bits]
+    result = {}
+    levels = ((1 << session.settings.slot_bits) - 1) // (2 * len(cohort.devices) * session.settings.max_weight)
+    sizes = session.quantizer.sizes
+    clips = [c for size, c in zip(sizes, session.settings.clip, strict=True) for _ in range(size)]
+    for device in cohort.devices:
+        stream = Stream(secret_key(device.randomness, session.sid, "rounding"))
+        words = np.empty((session.rows, DEGREE * per), np.uint32)
+        for row in range(session.rows):
+            stream.words(words[row], row)
+        noise = words.reshape(-1)
+        weight = min(session.settings.max_weight, -(-device.update.examples // 32))
+        limit = weight * levels
+        values = device.update.delta.astype(float)
+        outside = sum(abs(x) > c for x, c in zip(values, clips, strict=True)) / len(values)
+        slots = []
+        for k, (x, c) in enumerate(zip(values, clips, strict=True)):
+            scaled = min(max(x * (limit / c), -limit), limit)
+            slots.append(min(int(np.floor(scaled + int(noise[k]) * 2.0**-32)), limit) + limit)
+        extras = (weight, 2 * limit * min(device.update.loss, 16.0) / 16.0, 2 * limit * outside)
+        slots += [int(np.floor(v + int(noise[len(values) + i]) * 2.0**-32)) for i, v in enumerate(extras)]
+        result[device.identity] = slots
+    return result
+
+
+def survivors_list(session: Session, uploads: dict[bytes, Upload], chosen: list[bytes]) -> bytes:
+    return encode_survivors(
+        [
+            Survivor(i, receipt_hash(uploads[i].contribution.deal, uploads[i].contribution.signature))
+            for i in sorted(chosen)
+        ]
+    )
+
+
+def test_the_sum_of_a_cohort_of_five_is_exact_for_every_set_of_survivors_and_of_answers():
+    cohort = Cohort(5, dimension=20_000)
+    session = cohort.session()
+    uploads = cohort.uploads(session)
+    plain = plain_slots(cohort, session)
+    identities = [device.identity for device in cohort.devices]
+    checked = 0
+    for size in range(session.floor, 6):
+        for chosen in combinations(identities, size):
+            total = VectorSum(session)
+            for identity in chosen:
+                total.add(uploads[identity].vector)
+            expected = np.sum([plain[identity] for identity in chosen], axis=0)
+            for count in range(session.parameters.threshold, 6):
+                for answering in combinations(cohort.devices, count):
+                    aggregator = Aggregator(session)
+                    deal_all(aggregator, uploads)
+                    u = survivors_list(session, uploads, list(chosen))
+                    aggregator.offer(u)
+                    for device in answering:
+                        prepare = prepare_for(aggregator, uploads, device.identity)
+                        vote = cohort.member(session, device).vote(prepare, u)
+                        aggregator.add_vote(device.identity, sha256(u).digest(), vote)
+                    certificate = aggregator.certificate()
+                    assert certificate is not None
+                    for device in answering:
+                        prepare = prepare_for(aggregator, uploads, device.identity)
+                        answer = cohort.member(session, device).answer(prepare, u, certificate)
+                        assert answer is not None
+                        aggregator.add_answer(device.identity, sha256(u).digest(), *answer)
+                    key = aggregator.open_key()
+                    assert key is not None
+                    slots = total.slots(key, len(chosen))
+                    assert np.array_equal(slots, expected)
+                    checked += 1
+    assert checked == (10 + 5 + 1) * (5 + 1)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    size=st.integers(3, 24),
+    seed=st.integers(0, 2**32),
+    layout=st.sampled_from([(12, 4), (16, 16), (24, 16)]),
+    data=st.data(),
+)
+def test_a_whole_round_gives_the_weighted_mean_whoever_vanishes(size, seed, layout, data):
+    bits, weight = layout
+    cohort = Cohort(size, seed, dimension=500, slot_bits=bits, max_weight=weight)
+    session = cohort.session()
+    parameters = session.parameters
+    uploads = cohort.uploads(session)
+    identities = [device.identity for device in cohort.devices]
+    dealt = data.draw(st.sets(st.sampled_from(identities), min_size=session.floor), label="dealt")
+    present = data.draw(st.sets(st.sampled_from(identities), min_size=parameters.threshold), label="present")
+    aggregator = Aggregator(session)
+    deal_all(aggregator, {i: u for i, u in uploads.items() if i in dealt})
+    here = [device for device in cohort.devices if device.identity in present]
+    prepares = {d.identity: prepare_for(aggregator, uploads, d.identity) for d in here}
+    for device in here:
+        report = cohort.member(session, device).report(prepares[device.identity])
+        aggregator.add_report(device.identity, *report)
+    u = aggregator.choose_survivors()
+    assert u == survivors_list(session, uploads, list(dealt))
+    aggregator.offer(u)
+    for device in here:
+        vote = cohort.member(session, device).vote(prepares[device.identity], u)
+        aggregator.add_vote(device.identity, sha256(u).digest(), vote)
+    certificate = aggregator.certificate()
+    assert certificate is not None
+    for device in here:
+        answer = cohort.member(session, device).answer(prepares[device.identity], u, certificate)
+        assert answer is not None
+        aggregator.add_answer(device.identity, sha256(u).digest(), *answer)
+    key = aggregator.open_key()
+    assert key is not None
+    total = VectorSum(session)
+    for identity in dealt:
+        total.add(uploads[identity].vector)
+    slots = total.slots(key, len(dealt))
+    plain = plain_slots(cohort, session)
+    assert np.array_equal(slots, np.sum([plain[i] for i in dealt], axis=0))
+    mean = read_mean(session.quantizer, slots, len(dealt))
+    weights = {d.identity: min(weight, -(-d.update.examples // 32)) for d in cohort.devices}
+    clip = np.repeat(session.settings.clip, session.quantizer.sizes)
+    exact = sum(
+        weights[d.identity] * np.clip(d.update.delta, -clip, clip) for d in cohort.devices if d.identity in dealt
+    ) / sum(weights[i] for i in dealt)
+    step = clip / session.quantizer.levels
+    assert np.all(np.abs(mean.delta - exact) <= step * len(dealt) / sum(weights[i] for i in dealt) * 1.001)
+    assert mean.total_weight == sum(weights[i] for i in dealt)
+
+
+@pytest.mark.parametrize("size", [3, 7, 64, 255])
+def test_the_packet_has_the_size_that_the_design_computes(size):
+    session = Cohort(size).session() if size < 64 else None
+    from fedit_shared.parameters import CohortParameters
+
+    parameters = session.parameters if session else CohortParameters(size)
+    assert parameters.threshold == 2 * size // 3 + 1
+    assert parameters.corrupt == size // 3
+    if size == 64:
+        assert (parameters.threshold, parameters.corrupt, parameters.packing) == (43, 21, 22)
+        assert parameters.words == 374
