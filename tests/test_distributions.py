@@ -1,0 +1,97 @@
+"""What a release hands to people: three wheels and a front door, and a server that runs without torch."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import build
+import build.util
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+MEMBERS = ("shared", "edge_client", "agg_server")
+TRAINING = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+
+
+def _project(folder: Path) -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return project
+
+
+def _run(*command: str | Path) -> str:
+    """The command's standard output; no package of this checkout can be reached from it."""
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, cwd="/", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Member → its wheel, built by way of its source distribution, so that this is complete too."""
+    out = tmp_path_factory.mktemp("dist")
+    for member in MEMBERS:
+        _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out / member, ROOT / member)
+    return {member: next((out / member).glob("*.whl")) for member in MEMBERS}
+
+
+@pytest.fixture(scope="module")
+def server(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs' folder of an empty environment into which only the server's two wheels went."""
+    home = tmp_path_factory.mktemp("server")
+    venv.create(home, with_pip=True)
+    programs = home / ("Scripts" if os.name == "nt" else "bin")
+    constraints = ROOT / "constraints.txt"
+    _run(programs / "python", "-m", "pip", "install", "-c", constraints, wheels["shared"], wheels["agg_server"])
+    return programs
+
+
+def test_every_wheel_says_that_it_is_typed_and_carries_no_tests(wheels: dict[str, Path]) -> None:
+    for member, wheel in wheels.items():
+        package = "fedit_shared" if member == "shared" else member
+        names = zipfile.ZipFile(wheel).namelist()
+        assert f"{package}/py.typed" in names
+        assert {name.split("/")[0] for name in names} <= {package, wheel.name.rsplit("-", 3)[0] + ".dist-info"}
+        assert not [name for name in names if "/tests/" in name or Path(name).name.startswith(("test_", "conftest"))]
+
+
+def test_the_server_starts_where_torch_was_never_installed(server: Path) -> None:
+    assert "serve" in _run(server / "fedit-server", "--help")
+    assert _project(ROOT)["version"] in _run(server / "fedit-server", "--version")
+    found = "import importlib.util as u, sys; print([n for n in sys.argv[1:] if u.find_spec(n)])"
+    assert _run(server / "python", "-I", "-c", found, *TRAINING).strip() == "[]"
+
+
+def test_there_is_one_version() -> None:
+    version = _project(ROOT)["version"]
+    assert {_project(ROOT / member)["version"] for member in MEMBERS} == {version}
+    for member in ("edge_client", "agg_server"):
+        assert f"fedit-shared=={version}" in _project(ROOT / member)["dependencies"]
+
+
+def test_the_front_door_leads_to_the_client_and_only_by_extra_to_the_server() -> None:
+    metadata = build.util.project_wheel_metadata(ROOT, isolated=False)
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
+    plain = {r.name for r in requirements if r.marker is None}
+    with_server = {r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": "server"})}
+    assert plain == {"fedit-shared", "edge-client"}
+    assert with_server == {"fedit-shared", "edge-client", "agg-server"}
+
+
+def test_every_dependency_is_pinned_to_a_version_that_its_range_admits() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {canonicalize_name(name): pin for name, _, pin in (x.partition("==") for x in lines if "==" in x)}
+    own = {canonicalize_name(_project(ROOT / member)["name"]) for member in MEMBERS}
+    declared = [text for member in MEMBERS for text in _project(ROOT / member)["dependencies"]]
+    declared += _project(ROOT)["optional-dependencies"]["dev"]
+    for requirement in map(Requirement, (text for text in declared if "{root:uri}" not in text)):
+        name = canonicalize_name(requirement.name)
+        if name not in own:
+            assert requirement.specifier.contains(pins[name], prereleases=True), requirement

@@ -1,0 +1,71 @@
+"""Claims that keep the house in order."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST = 400
+HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+
+
+def _tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout: " + listed.stderr.strip())
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")
+
+
+def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
+    here = re.compile(r"(?<![\w.$)}])/(?:work|root|home|Users|opt/wheels|tmp/w)/")
+    assert [(str(p), m.group()) for p in _tracked() if p != Path(__file__) for m in here.finditer(_text(p))] == []
+
+
+def test_nothing_is_ever_unpickled() -> None:
+    unsafe = re.compile(r"\b(?:pickle|dill|cloudpickle|joblib|torch|marshal)\.loads?\(|allow_pickle=True|import pickle")
+    assert [str(p) for p in _tracked("*.py") if p != Path(__file__) and unsafe.search(_text(p))] == []
+
+
+def test_every_file_can_be_read_in_one_sitting() -> None:
+    assert {str(p): n for p in _tracked("*.py") if (n := len(_text(p).splitlines())) > LONGEST} == {}
+
+
+def test_tests_are_no_package() -> None:
+    assert _tracked("tests/**/__init__.py", "tests/__init__.py") == []
+
+
+@pytest.mark.parametrize("module", ["fedit_shared", "edge_client", "edge_client.cli", "agg_server.cli"])
+def test_a_command_answers_without_loading_torch(module: str) -> None:
+    loaded = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    link = re.compile(r"(?:\]\(|src=\"|srcset=\")(?!https?:|#|mailto:)([^)#\"\s]+)")
+    dead = [
+        f"{page.relative_to(ROOT)} → {target}"
+        for page in _tracked("*.md")
+        for target in link.findall(_text(page))
+        if not (page.parent / target).exists()
+    ]
+    assert dead == []
+
+
+def test_every_make_target_that_the_documents_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), re.MULTILINE))
+    named = {name for page in _tracked("*.md") for name in re.findall(r"`make ([a-z-]+)", _text(page))}
+    assert named <= targets
+
+
+def test_the_picture_of_a_round_is_what_its_script_draws() -> None:
+    script = ROOT / "docs" / "img" / "make_round.py"
+    drawn = subprocess.run([sys.executable, script, "-"], capture_output=True, check=True).stdout
+    assert drawn.decode() == (script.parent / "round.svg").read_text(encoding="utf-8")
