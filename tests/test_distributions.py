@@ -15,6 +15,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import agg_server
+import edge_client
+import fedit_shared
+
 ROOT = Path(__file__).parents[1]
 MEMBERS = ("shared", "edge_client", "agg_server")
 TRAINING = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
@@ -74,6 +78,7 @@ def test_there_is_one_version() -> None:
     assert {_project(ROOT / member)["version"] for member in MEMBERS} == {version}
     for member in ("edge_client", "agg_server"):
         assert f"fedit-shared=={version}" in _project(ROOT / member)["dependencies"]
+    assert {package.__version__ for package in (fedit_shared, edge_client, agg_server)} == {version}
 
 
 def test_the_front_door_leads_to_the_client_and_only_by_extra_to_the_server() -> None:
