@@ -70,6 +70,14 @@ class Aggregator:
         self._offered: set[bytes] = set()
         self._suspects: set[bytes] = set()
 
+    def snapshot(self) -> "Aggregator":
+        """As it is now: to be read on another thread while this one goes on."""
+        twin = Aggregator(self.session)
+        twin.receipts, twin.reports, twin.survivors = self.receipts.copy(), self.reports.copy(), self.survivors
+        twin.votes, twin.answers, twin._findings = self.votes.copy(), self.answers.copy(), self._findings.copy()
+        twin._offered, twin._suspects = self._offered.copy(), self._suspects.copy()
+        return twin
+
     def add_deal(self, identity: bytes, body: bytes, signature: bytes) -> None:
         """A dealer's vector and packets are stored. The packets were checked by :func:`split_packets`."""
         check_deal(self.session, identity, body, signature)
