@@ -1,0 +1,121 @@
+"""One update: the adapter comes down, the child trains, and what it gives is kept."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from hashlib import sha256
+from pathlib import Path
+
+from edge_client.state import FederationState, Preferences, UpdateFolder
+from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
+from edge_client.training.run import error_of
+from edge_client.transport import Transport, download_adapter
+from fedit_shared.identity import SigningKey
+from fedit_shared.messages import Offer, TaskSpec
+
+from . import events
+from .threads import in_thread
+
+Train = Callable[[TrainJob], AsyncGenerator[TrainEvent, None]]
+
+DEATHS = 3
+"""So often a training child may die before its owner is asked to look. It goes on from its checkpoint each time."""
+TELLING_STEPS = 3
+"""After so many steps a child's estimate of what is left counts."""
+
+
+class TooSlowError(Exception):
+    """The training would end after the round's muster."""
+
+
+async def obtain_update(
+    offer: Offer,
+    task: TaskSpec,
+    *,
+    state: FederationState,
+    preferences: Preferences,
+    transport: Transport,
+    train: Train,
+    emit: Callable[[events.Event], None],
+    clock: Callable[[], float] = time.time,
+) -> UpdateFolder:
+    """An unspent update of the offered adapter version: one that is here, or one trained now.
+
+    Raises TooSlowError, the UserError or FeditError that training failed with, or as the transport does.
+    """
+    update = await in_thread(_begun_update, state, offer)
+    if update.trained() is not None:
+        return update
+    adapter = state.adapter_path(offer.adapter)
+    await download_adapter(
+        transport,
+        offer.adapter,
+        offer.adapter_size,
+        adapter,
+        lambda received, total: emit(events.Downloading(offer.round, received, total)),
+    )
+    begun = update.begun()
+    assert begun is not None, "written when the folder was made"
+    job = TrainJob(
+        task=task,
+        adapter=str(adapter),
+        data=preferences.data,
+        work=str(update.work),
+        seed=begun.seed,
+        model_folder=preferences.model_folder,
+        memory_bytes=preferences.memory_bytes,
+    )
+    finished = await _train(job, offer, train, emit, clock)
+    await in_thread(update.finish, Path(finished.delta_path), examples=finished.examples, loss=finished.loss)
+    emit(events.Trained(offer.round, finished.examples, finished.loss))
+    return update
+
+
+def _begun_update(state: FederationState, offer: Offer) -> UpdateFolder:
+    """The update to muster or to go on with; a new one if there is none, or the last one is spent."""
+    task_hash = sha256(offer.task).digest()
+    for update in reversed(state.updates):
+        begun = update.begun()
+        if begun and (begun.adapter, begun.task_hash) == (offer.adapter, task_hash) and update.spent_by is None:
+            return update
+    return state.new_update(offer.adapter, task_hash, lambda number: _seed(state.identity, offer, number))
+
+
+def _seed(identity: SigningKey, offer: Offer, number: int) -> int:
+    """Below 2³¹. The round's seed, mixed with the device's own and with how often it has trained from this adapter:
+    no update is ever made twice."""
+    parts = (offer.round, offer.seed, number)
+    mixed = b"fedit shuffle\0" + identity.seed() + b"".join(part.to_bytes(8, "little") for part in parts)
+    return int.from_bytes(sha256(mixed).digest()[:4], "little") >> 1
+
+
+async def _train(
+    job: TrainJob, offer: Offer, train: Train, emit: Callable[[events.Event], None], clock: Callable[[], float]
+) -> Finished:
+    for death in range(1, DEATHS + 1):
+        steps = 0
+        last: TrainEvent | None = None
+        async with aclosing(train(job)) as said:
+            async for last in said:
+                emit(events.Training(offer.round, last))
+                if isinstance(last, Progress):
+                    steps += 1
+                    left = last.seconds_left if steps >= TELLING_STEPS else 0.0
+                    _require_time(offer, clock(), left)
+        if isinstance(last, Finished):
+            return last
+        if not isinstance(last, Failed):
+            last = Failed(code="died", message="The training ended without a result.")
+        if last.code != "died" or death == DEATHS:
+            raise error_of(last)
+        emit(events.Notice(f"{last.message} It is started again and goes on where it was."))
+    raise AssertionError("the loop returns or raises")
+
+
+def _require_time(offer: Offer, now: float, seconds_left: float) -> None:
+    """``seconds_left`` is an estimate: a tenth too much is forgiven."""
+    available = offer.train_until - now
+    if available < 0:
+        raise TooSlowError("The time for training is over.")
+    if 0.9 * seconds_left > available:
+        raise TooSlowError(f"Training would take {seconds_left:.0f} s more, and the round waits {available:.0f} s.")

@@ -1,0 +1,177 @@
+"""What a client does until it is stopped: round after round it trains, musters, contributes, and answers.
+
+The main task takes one round after the other up to the upload. From its muster on, each round is carried by a task of
+its own (:mod:`.participation`), which goes on answering while the next round is already being worked on.
+"""
+
+import asyncio
+import os
+from hashlib import sha256
+
+from edge_client import __version__
+from edge_client.hardware import find_hardware
+from edge_client.rounds import check_offer, make_muster, require_agreed
+from edge_client.state import Attempt, Ended, Mustered, Preferences, UpdateFolder
+from fedit_shared.errors import ProtocolError, UnauthorizedError
+from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
+from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
+
+from . import events
+from .enrolment import Enrolment
+from .participation import HOLD_SECONDS, LEAST_PAUSE, Context, Participation
+from .threads import in_thread
+from .trainer import TooSlowError, Train, obtain_update
+
+REST_SECONDS = 5.0
+"""Pause after a round that this device could not take part in, so that no misunderstanding becomes a storm."""
+ADAPTERS_KEPT = 2
+
+
+class Worker:
+    """Works for one federation. ``run`` is called once."""
+
+    def __init__(self, context: Context, enrolment: Enrolment, preferences: Preferences, train: Train) -> None:
+        self._context = context
+        self._state = context.state
+        self._enrolment = enrolment
+        self._preferences = preferences
+        self._train = train
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._told: events.Waiting | None = None
+
+    async def run(self, rounds: int | None) -> None:
+        """Take part until ``rounds`` updates have gone up and their rounds are over; None: until cancelled."""
+        alive = await in_thread(lambda: [attempt for attempt in self._state.attempts if attempt.alive])
+        try:
+            async with asyncio.TaskGroup() as group:
+                contributed = 0
+                for participation in [self._start(group, attempt) for attempt in alive]:
+                    await participation.settled.wait()
+                    contributed += participation.contributed
+                while (rounds is None or contributed < rounds) and (offer := await self._check_in()) is not None:
+                    contributed += await self._take_part(group, *offer)
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    def _start(self, group: asyncio.TaskGroup, attempt: Attempt) -> Participation:
+        participation = Participation(self._context, attempt, self._supersede)
+        self._tasks[attempt.name] = group.create_task(participation.run())
+        return participation
+
+    async def _check_in(self) -> tuple[Offer, TaskSpec] | None:
+        """The next offer, checked and agreed to; None when the federation has no more work for anybody."""
+        hardware = await in_thread(find_hardware)
+        memory = self._preferences.memory_bytes or hardware.free_bytes
+        message = CheckIn(
+            client_version=__version__,
+            accelerator="cuda" if hardware.accelerator == "cuda" else "cpu",
+            memory_gib=memory >> 30,
+            wait=HOLD_SECONDS,
+        )
+        while True:
+            try:
+                reply = await self._context.transport.send(message, wait=HOLD_SECONDS)
+            except UnauthorizedError:
+                if not await self._enrolment.renew():
+                    raise
+                continue
+            match reply:
+                case Offer():
+                    return reply, await self._agree(reply)
+                case Wait():
+                    await self._wait(reply)
+                case Closed():
+                    self._context.emit(events.Notice(reply.reason))
+                    return None
+                case _:
+                    raise ProtocolError(f"The server answered a check-in with a {type(reply).__name__}.")
+
+    async def _wait(self, wait: Wait) -> None:
+        told = events.Waiting(wait.reason, None, wait.present, wait.expected, wait.until)
+        if told != self._told:
+            self._told = told
+            self._context.emit(told)
+        await asyncio.sleep(max(wait.seconds, LEAST_PAUSE))
+
+    async def _agree(self, offer: Offer) -> TaskSpec:
+        task = check_offer(offer, identity=self._state.identity.public, server_key=self._context.server_key)
+        require_agreed(offer.task, self._enrolment.agreed_task)
+        await in_thread(self._enrolment.agree, offer.task)
+        return task
+
+    async def _take_part(self, group: asyncio.TaskGroup, offer: Offer, task: TaskSpec) -> bool:
+        """One round, up to the upload. Whether this device's update is in."""
+        context = self._context
+        context.emit(
+            events.Offered(offer.round, offer.adapter, offer.adapter_size, offer.train_until, offer.not_after, task)
+        )
+        try:
+            update = await obtain_update(
+                offer,
+                task,
+                state=self._state,
+                preferences=self._preferences,
+                transport=context.transport,
+                train=self._train,
+                emit=context.emit,
+                clock=context.clock,
+            )
+        except TooSlowError as reason:
+            context.emit(events.Declined(offer.round, str(reason)))
+            await asyncio.sleep(max(REST_SECONDS, offer.train_until - context.clock()))
+            return False
+        await in_thread(self._drop_old_adapters)
+        participation = self._start(group, await in_thread(self._new_attempt, offer, update))
+        await participation.settled.wait()
+        if not participation.contributed:
+            await asyncio.sleep(REST_SECONDS)
+        return participation.contributed
+
+    def _new_attempt(self, offer: Offer, update: UpdateFolder) -> Attempt:
+        secret = os.urandom(ROUND_SECRET_SIZE)
+        muster, not_after = make_muster(
+            offer,
+            self._state.identity,
+            RoundKey(secret).public,
+            federation=self._enrolment.federation,
+            floor=self._preferences.min_survivors,
+            now=int(self._context.clock()),
+        )
+        mustered = Mustered(
+            round=offer.round,
+            adapter=offer.adapter,
+            task_hash=sha256(offer.task).digest(),
+            update=update.name,
+            not_after=not_after,
+            muster=encode(muster),
+        )
+        return self._state.new_attempt(mustered, secret)
+
+    async def _supersede(self, attempt: Attempt) -> None:
+        """This device is about to contribute anew from an adapter version: its earlier keys for it go first."""
+        adapter = attempt.mustered.adapter
+        for other in await in_thread(lambda: self._state.attempts):
+            if other.name == attempt.name or not other.alive or other.mustered.adapter != adapter:
+                continue
+            if task := self._tasks.get(other.name):
+                task.cancel()
+                await asyncio.wait([task])
+            past, round_ = other.past, other.mustered.round
+            ended = Ended(
+                round=round_,
+                outcome="superseded",
+                counted=False,
+                survivors=0,
+                members=0,
+                bytes_up=past.bytes_up if past else 0,
+                time=int(self._context.clock()),
+                reason="This device contributed anew from the same adapter version.",
+            )
+            await in_thread(other.end, ended)
+            self._context.emit(events.RoundFinished(round_, "superseded", False, reason=ended.reason))
+
+    def _drop_old_adapters(self) -> None:
+        folder = self._state.folder / "adapters"
+        files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in files[ADAPTERS_KEPT:]:
+            self._state.disk.remove(path)

@@ -1,0 +1,210 @@
+"""The folder of one federation on this machine.
+
+identity       this device's Ed25519 seed           membership    which federation, where, which task was agreed to
+preferences    data file, memory, floor             tasks/        tasks as received, named by their hash
+adapters/      adapter versions, named by hash      updates/      what was trained: ADAPTER-N
+rounds/        what was mustered: ROUND-N           lock          held by the one client that works here
+"""
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+from platformdirs import user_state_path
+
+from fedit_shared.errors import UserError
+from fedit_shared.identity import SigningKey
+
+from .attempt import Attempt
+from .disk import TEMPORARY, Disk, disk_error
+from .records import CorruptStateError, Membership, Mustered, Preferences, R, pack, unpack
+from .update import Begun, UpdateFolder
+
+ENVIRONMENT = "FEDIT_STATE"
+
+
+class BusyError(UserError):
+    """Another client works on the same folder."""
+
+    exit_code = 7
+    code = "busy"
+
+
+def state_folder(federation: bytes | None, given: Path | None = None) -> Path:
+    """Where a federation's state lies: ``given``, else $FEDIT_STATE, else the platform's own place.
+
+    With ``federation`` None: the one federation that this machine has joined. Raises UserError if it has joined none,
+    or several.
+    """
+    if given is not None or ENVIRONMENT in os.environ:
+        return (given or Path(os.environ[ENVIRONMENT])).expanduser().absolute()
+    base = user_state_path("fedit", appauthor=False)
+    if federation is not None:
+        return base / federation.hex()[:32]
+    joined = sorted(path.parent for path in base.glob("*/membership"))
+    if len(joined) != 1:
+        listed = "".join(f" {path}" for path in joined)
+        raise UserError(
+            f"This machine has joined several federations:{listed}."
+            if joined
+            else "This machine has not joined a federation.",
+            advice="Name one folder with --state." if joined else "Join one with `fedit-client join LINK`.",
+        )
+    return joined[0]
+
+
+class FederationState:
+    """The folder, locked while this is open. Use as a context manager. Raises DiskError wherever the disk refuses."""
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self.folder = folder
+        self.disk = disk or Disk()
+        self._lock = FileLock(folder / "lock", mode=0o600)
+
+    def __enter__(self) -> Self:
+        self.disk.make(self.folder)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError(
+                f"Another fedit-client is at work in {self.folder}.",
+                advice="Stop it first, or give this one a folder of its own with --state.",
+            ) from None
+        except OSError as error:
+            raise disk_error(self.folder / "lock", error) from error
+        try:
+            self._tidy()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    @cached_property
+    def identity(self) -> SigningKey:
+        """This device's key, made at its first use."""
+        path = self.folder / "identity"
+        seed = self.disk.read(path)
+        if seed is None:
+            seed = os.urandom(32)
+            self.disk.write(path, seed)
+        if len(seed) != 32:
+            raise CorruptStateError(
+                f"{path} is damaged.", advice="Move the folder away and join with a new invitation."
+            )
+        return SigningKey(seed)
+
+    @property
+    def membership(self) -> Membership | None:
+        """Which federation this folder belongs to."""
+        return self._record("membership", Membership)
+
+    @membership.setter
+    def membership(self, value: Membership) -> None:
+        self.disk.write(self.folder / "membership", pack(value))
+
+    @property
+    def preferences(self) -> Preferences | None:
+        """How this machine takes part."""
+        return self._record("preferences", Preferences)
+
+    @preferences.setter
+    def preferences(self, value: Preferences) -> None:
+        self.disk.write(self.folder / "preferences", pack(value))
+
+    def keep_task(self, task: bytes) -> bytes:
+        """Keep a task as received; its SHA-256."""
+        digest = sha256(task).digest()
+        path = self.folder / "tasks" / digest.hex()
+        if not path.exists():
+            self.disk.make(path.parent)
+            self.disk.write(path, task)
+        return digest
+
+    def task(self, digest: bytes) -> bytes:
+        """A kept task."""
+        task = self.disk.read(self.folder / "tasks" / digest.hex())
+        if task is None or sha256(task).digest() != digest:
+            raise CorruptStateError(
+                "A task in this folder is missing or damaged.", advice="Start again: the server is asked for it anew."
+            )
+        return task
+
+    def adapter_path(self, adapter: bytes) -> Path:
+        """Where this adapter version's safetensors file lies, or will lie."""
+        folder = self.folder / "adapters"
+        self.disk.make(folder)
+        return folder / f"{adapter.hex()}.safetensors"
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """All rounds that this device has mustered for, oldest first."""
+        return [Attempt(folder, self.disk) for folder in self._numbered("rounds")]
+
+    def new_attempt(self, mustered: Mustered, secret: bytes) -> Attempt:
+        """Keep a new muster and its round key's secret."""
+        name = self._next_name("rounds", f"{mustered.round:06d}")
+        return Attempt.begin(self.folder / "rounds" / name, self.disk, mustered, secret)
+
+    @property
+    def updates(self) -> list[UpdateFolder]:
+        """All updates, of each adapter version the oldest first."""
+        return [UpdateFolder(folder, self.disk) for folder in self._numbered("updates")]
+
+    def update(self, name: str) -> UpdateFolder | None:
+        """The update of that name, if it is still here."""
+        return next((update for update in self.updates if update.name == name), None)
+
+    def new_update(self, adapter: bytes, task_hash: bytes, seed: Callable[[int], int]) -> UpdateFolder:
+        """Begin another update from this adapter version, and forget all other updates.
+
+        ``seed`` is asked for the seed of the update's number, which counts from 1 for each adapter version.
+        """
+        others = self.updates
+        name = self._next_name("updates", adapter.hex()[:32])
+        begun = Begun(adapter=adapter, task_hash=task_hash, seed=seed(_number(name)))
+        update = UpdateFolder.begin(self.folder / "updates" / name, self.disk, begun)
+        for other in others:
+            other.drop()
+        return update
+
+    def _record(self, name: str, kind: type[R]) -> R | None:
+        data = self.disk.read(self.folder / name)
+        return None if data is None else unpack(data, kind, self.folder / name)
+
+    def _numbered(self, kind: str) -> list[Path]:
+        folder = self.folder / kind
+        paths = [path for path in folder.iterdir() if "-" in path.name] if folder.is_dir() else []
+        return sorted(paths, key=lambda path: (path.name.rpartition("-")[0], _number(path.name)))
+
+    def _next_name(self, kind: str, stem: str) -> str:
+        numbers = [_number(path.name) for path in self._numbered(kind) if path.name.rpartition("-")[0] == stem]
+        return f"{stem}-{max(numbers, default=0) + 1}"
+
+    def _tidy(self) -> None:
+        """Throw away what was left unfinished when everything stopped; finish what had been decided."""
+        for path in self.folder.glob(f"**/*{TEMPORARY}"):
+            if "work" not in path.relative_to(self.folder).parts:
+                self.disk.remove(path)
+        for attempt in self.attempts:
+            if not attempt.begun:
+                self.disk.remove(attempt.folder)
+            elif attempt.held.ended:
+                attempt.tidy()
+        for update in self.updates:
+            if update.begun() is None:
+                self.disk.remove(update.folder)
+
+
+def _number(name: str) -> int:
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0

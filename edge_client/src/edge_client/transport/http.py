@@ -1,0 +1,249 @@
+"""Signed requests to one server, tried until they are answered."""
+
+import time
+from collections.abc import Awaitable, Callable
+from copy import copy
+from dataclasses import dataclass
+from secrets import token_bytes
+from types import TracebackType
+from typing import ClassVar, Self, TypeVar
+
+import aiohttp
+
+from fedit_shared.errors import ForgedError, ProtocolError, UnauthorizedError, refusal
+from fedit_shared.identity import SigningKey, sign_request
+from fedit_shared.identity.requests import LIFETIME
+from fedit_shared.messages import (
+    MEDIA_TYPE,
+    PROTOCOL_HEADER,
+    PROTOCOL_VERSION,
+    ROUTES,
+    ClientMessage,
+    Refused,
+    ServerMessage,
+    decode,
+    encode,
+)
+
+from .patience import News, Patience, TryAgainError, delays, retry_after
+from .pinning import PinMismatchError, tls_context
+from .proxy import proxy_for
+
+T = TypeVar("T")
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
+
+MESSAGE_LIMIT = 8 * 2**20
+"""Bytes of the largest message that a server sends: a Prepare of 255 packets has some 4 MiB."""
+CONNECT_SECONDS = 20.0
+ANSWER_SECONDS = 60.0
+SLOWEST_BYTES_PER_SECOND = 8192
+"""A line slower than this counts as broken."""
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509})
+
+
+class WrongServerError(ForgedError):
+    """Another machine than the federation's server is at the link's address."""
+
+
+class ClockError(UnauthorizedError):
+    """This machine's clock and the server's differ by more than signatures allow."""
+
+    exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a federation is reached, and how its server is known. ``address``: ``https://host:port``."""
+
+    address: str
+    pin: bytes | None
+    federation: bytes
+
+
+class Transport:
+    """One server's connections. Use as an async context manager.
+
+    What time may heal (no network, no answer, 5xx, 429) is tried again for ever, and told to ``tell`` in plain words;
+    cancelling ends it. ``sent_bytes`` counts bodies sent, repetitions included. ``base`` scales the pauses.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        key: SigningKey,
+        tell: News,
+        *,
+        clock: Callable[[], float] = time.time,
+        base: float = 1.0,
+    ) -> None:
+        self.server = server
+        self.sent_bytes = 0
+        self._key = key
+        self._clock = clock
+        self._patience = Patience(tell, base)
+        self._met = False
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._proxy, self._proxy_auth = proxy_for(self.server.address)
+        connector = aiohttp.TCPConnector(ssl=tls_context(self.server.pin), limit=8, keepalive_timeout=30)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={PROTOCOL_HEADER: str(PROTOCOL_VERSION), "Accept-Encoding": "identity", "Accept": MEDIA_TYPE},
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def branch(self) -> Self:
+        """The same connections, with a count of ``sent_bytes`` of its own from 0."""
+        branch = copy(self)
+        branch.sent_bytes = 0
+        return branch
+
+    async def send(self, message: ClientMessage, *, wait: int = 0) -> ServerMessage:
+        """The server's answer to ``message``. ``wait``: seconds that the message allows the server to hold it.
+
+        Raises the ProtocolError that the server refused it with, WrongServerError or ClockError.
+        """
+        body = encode(message)
+        return await self.exchange("POST", ROUTES[type(message)].path, body, seconds=wait + ANSWER_SECONDS)
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", *, seconds: float) -> ServerMessage:
+        """The message that answers a request; each try may take ``seconds``."""
+        limits = aiohttp.ClientTimeout(
+            total=seconds + len(body) / SLOWEST_BYTES_PER_SECOND, sock_connect=CONNECT_SECONDS
+        )
+        for number, delay in enumerate(delays()):
+            try:
+                return await self.once(method, path, body, limits=limits, read=read_message)
+            except TryAgainError as error:
+                if number or not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+                    await self.pause(error, delay)
+                # else an idle connection had been closed: the first try on a new one needs no pause
+        raise AssertionError("delays() has no end")
+
+    async def pause(self, error: TryAgainError, delay: float) -> None:
+        """Tell what is wrong and wait before the next try."""
+        await self._patience.wait(error, delay)
+
+    async def once(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        limits: aiohttp.ClientTimeout,
+        read: Reader[T],
+        headers: dict[str, str] | None = None,
+    ) -> T:
+        """One try. Raises TryAgainError for what time may heal, else as :meth:`send`."""
+        assert self._session is not None, "use it as `async with Transport(…)`"
+        self.sent_bytes += len(body)
+        try:
+            async with self._session.request(
+                method,
+                self.server.address + path,
+                data=body or None,
+                headers=self._signed(method, path, body) | (headers or {}),
+                timeout=limits,
+                allow_redirects=False,
+                proxy=self._proxy,
+                proxy_auth=self._proxy_auth,
+            ) as response:
+                await self._require_success(response)
+                result = await read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._judge(error) from error
+        self._met = True
+        self._patience.succeeded()
+        return result
+
+    def _signed(self, method: str, path: str, body: bytes) -> dict[str, str]:
+        token = sign_request(
+            self._key, self.server.federation, method, path, body, time=int(self._clock()), nonce=token_bytes(16)
+        )
+        return {"Authorization": token} | ({"Content-Type": MEDIA_TYPE} if body else {})
+
+    async def _require_success(self, response: aiohttp.ClientResponse) -> None:
+        if PROTOCOL_HEADER not in response.headers:
+            raise TryAgainError(
+                f"{self.server.address} answers, but not as a federation's server (HTTP {response.status})",
+                self._retry_after(response),
+            )
+        if response.status in (200, 206):
+            return
+        refused = await read_message(response)
+        if not isinstance(refused, Refused):
+            raise ProtocolError(f"The server answered HTTP {response.status} with a {type(refused).__name__}.")
+        if response.status in _RETRIED:
+            raise TryAgainError(f"the server says: {refused.message}", self._retry_after(response))
+        raise self._refusal(refused)
+
+    def _refusal(self, refused: Refused) -> ProtocolError:
+        if refused.server_time is not None and abs(ahead := self._clock() - refused.server_time) > LIFETIME:
+            return ClockError(
+                f"This machine's clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the server's.",
+                advice="Let the operating system set it by network time, then start again.",
+            )
+        return refusal(refused.code)(f"The server refused: {refused.message}", advice=refused.advice)
+
+    def _retry_after(self, response: aiohttp.ClientResponse) -> float:
+        return retry_after(response.headers.get("Retry-After"), self._clock())
+
+    def _judge(self, error: Exception) -> Exception:
+        match error:
+            case aiohttp.ClientConnectorCertificateError(certificate_error=PinMismatchError()):
+                problem = f"the machine at {self.server.address} is not the server that invited you (its key differs)"
+            case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
+                problem = f"the certificate of {self.server.address} is not to be trusted ({reason})"
+            case _:
+                return TryAgainError(_problem(error, self._proxy is not None))
+        if self._met:  # a captive portal, say: nothing was sent to it, and it will go away
+            return TryAgainError(problem)
+        return WrongServerError(
+            f"{problem[0].upper()}{problem[1:]}. Nothing was sent to it.",
+            advice="Ask the operator for a new link. On a foreign network, a login page may be in between.",
+        )
+
+
+async def read_message(response: aiohttp.ClientResponse) -> ServerMessage:
+    """The message in the response's body. Raises ProtocolError for one that is none, or too large."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > MESSAGE_LIMIT:
+            raise ProtocolError("The server sent a message larger than any can be.")
+    message: ServerMessage = decode(bytes(data), ServerMessage)
+    return message
+
+
+def _problem(error: Exception, proxied: bool) -> str:
+    match error:
+        case aiohttp.ClientHttpProxyError(status=407):
+            return "the proxy asks for a password (set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT)"
+        case aiohttp.ClientHttpProxyError(status=status):
+            return f"the proxy cannot reach the server (HTTP {status})"
+        case aiohttp.ClientProxyConnectionError():
+            return "the proxy named by HTTPS_PROXY does not answer"
+        case aiohttp.ClientConnectorDNSError():
+            return "the server's name cannot be found; is this machine online?"
+        case aiohttp.ClientConnectorSSLError():
+            return "the server does not answer in TLS"
+        case aiohttp.ClientConnectorError() | TimeoutError():
+            return "the server does not answer"
+        case _:
+            return "the connection broke"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
