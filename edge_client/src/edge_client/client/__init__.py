@@ -1,6 +1,6 @@
 """The client as a library; the command line is a thin skin over it. Start with :class:`Client`."""
 
-from .client import DEFAULT_FLOOR, Client
+from .client import Client
 from .events import (
     Answered,
     Contributed,
@@ -26,7 +26,6 @@ from .events import (
 )
 
 __all__ = [
-    "DEFAULT_FLOOR",
     "Answered",
     "Client",
     "Contributed",

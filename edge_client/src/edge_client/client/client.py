@@ -7,7 +7,7 @@ async with Client.join(link, data="records.jsonl") as client:
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -17,7 +17,7 @@ import msgspec
 from edge_client.data import DataSource, load_records
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
-from edge_client.transport import Recovered, Transport, Trouble
+from edge_client.transport import Recovered, Server, Transport, Trouble
 from fedit_shared.errors import UserError
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Contributor, Session, Update
@@ -27,9 +27,6 @@ from .events import Event, Reconnected, Retrying
 from .participation import Context
 from .threads import in_thread
 from .worker import Worker
-
-DEFAULT_FLOOR = 3
-"""The fewest survivors that a sum may be opened of, unless the owner says otherwise: the protocol's own minimum."""
 
 
 class Client:
@@ -46,13 +43,13 @@ class Client:
         state: FederationState,
         link: JoinLink | None = None,
         *,
-        preferences: Preferences | None = None,
+        wishes: Mapping[str, object] | None = None,
         accept_new_task: bool = False,
     ) -> None:
-        """``preferences`` None: those of the last time."""
+        """``wishes``: the fields of :class:`~edge_client.state.Preferences` that are to change."""
         self.state = state
         self._link = link
-        self._preferences = preferences
+        self._wishes = dict(wishes or {})
         self._accept_new_task = accept_new_task
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
@@ -62,29 +59,33 @@ class Client:
         cls,
         link: str | JoinLink,
         *,
-        data: str | Path | DataSource,
+        data: str | Path | DataSource | None = None,
         state: str | Path | None = None,
         memory_bytes: int | None = None,
         model_folder: str | Path | None = None,
-        min_survivors: int = DEFAULT_FLOOR,
+        min_survivors: int | None = None,
         accept_new_task: bool = False,
     ) -> Self:
-        """Take part with this data; on a machine that has joined already, go on.
+        """Take part with this data; on a machine that has joined already, go on. None: as the last time.
 
-        ``memory_bytes``: what training may use, None: what is free. ``state``: the federation's folder, None: in the
-        platform's own place. ``min_survivors``: this device stays out of sums of fewer. ``accept_new_task``: agree to
-        whatever is offered first, though it differs from what was agreed to before. Raises UserError for a link that
-        is none.
+        ``memory_bytes``: what training may use (at first: what is free). ``model_folder``: the base model's files (at
+        first: from the hub). ``min_survivors``: this device stays out of sums of fewer (at first: 3).
+        ``state``: the federation's folder (None: in the platform's own place). ``accept_new_task``: agree to what is
+        offered first, though it differs from what was agreed to before. Raises UserError for a link that is none.
         """
         parsed = link if isinstance(link, JoinLink) else JoinLink.parse(link)
-        preferences = Preferences(
-            data=_source(data),
-            memory_bytes=memory_bytes,
-            model_folder=None if model_folder is None else str(Path(model_folder).expanduser().absolute()),
-            min_survivors=min_survivors,
+        wishes = {
+            "data": None if data is None else _source(data),
+            "memory_bytes": memory_bytes,
+            "model_folder": None if model_folder is None else _absolute(model_folder),
+            "min_survivors": min_survivors,
+        }
+        return cls(
+            FederationState(state_folder(parsed.federation, None if state is None else Path(state))),
+            parsed,
+            wishes={name: value for name, value in wishes.items() if value is not None},
+            accept_new_task=accept_new_task,
         )
-        folder = state_folder(parsed.federation, None if state is None else Path(state))
-        return cls(FederationState(folder), parsed, preferences=preferences, accept_new_task=accept_new_task)
 
     @classmethod
     def open(cls, state: str | Path | None = None, *, accept_new_task: bool = False) -> Self:
@@ -96,13 +97,11 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Lock the folder. Raises BusyError if another client works there, UserError if it belongs to another
-        federation or to none."""
+        federation or to none, or names no data."""
         self.state.__enter__()
         try:
+            self._preferences = self._merged_preferences()
             self._enrolment = Enrolment(self.state, self._link, accept_new_task=self._accept_new_task)
-            if self._preferences is not None:
-                self.state.preferences = self._preferences
-            self._preferences = self.state.preferences
         except BaseException:
             self.state.__exit__(None, None, None)
             raise
@@ -115,6 +114,16 @@ class Client:
             await self._stop()
         finally:
             self.state.__exit__(kind, error, trace)
+
+    @property
+    def preferences(self) -> Preferences:
+        """How this machine takes part, as merged on entering."""
+        return self._preferences
+
+    @property
+    def server(self) -> Server:
+        """Where the federation is reached."""
+        return self._enrolment.server
 
     async def run(self, rounds: int | None = None) -> AsyncIterator[Event]:
         """Work, and say so. Ends once ``rounds`` updates have gone up and their rounds are over, or when the
@@ -149,8 +158,6 @@ class Client:
 
     async def _run(self, rounds: int | None) -> None:
         enrolment, preferences = self._enrolment, self._preferences
-        if preferences is None:
-            raise UserError("This folder names no data.", advice="Run `fedit-client join LINK --data FILE`.")
         if enrolment.left:
             rounds = 0
         else:
@@ -165,6 +172,18 @@ class Client:
                 contribute=self.contribute,
             )
             await Worker(context, enrolment, preferences, self.train).run(rounds)
+
+    def _merged_preferences(self) -> Preferences:
+        known = self.state.preferences
+        if known is None and "data" not in self._wishes:
+            raise UserError(
+                "No data is named: a file of JSON lines, one instruction record a line.",
+                advice="Run `fedit-client join LINK --data FILE`.",
+            )
+        merged = msgspec.convert({**(msgspec.structs.asdict(known) if known else {}), **self._wishes}, Preferences)
+        if merged != known:
+            self.state.preferences = merged
+        return merged
 
     def _transport(self) -> Transport:
         return Transport(self._enrolment.server, self.state.identity, self._told, base=self.pause_scale)
@@ -184,4 +203,8 @@ class Client:
 
 def _source(data: str | Path | DataSource) -> DataSource:
     source = data if isinstance(data, DataSource) else DataSource(path=str(data))
-    return msgspec.structs.replace(source, path=str(Path(source.path).expanduser().absolute()))
+    return msgspec.structs.replace(source, path=_absolute(source.path))
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())

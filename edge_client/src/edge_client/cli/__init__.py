@@ -1,0 +1,73 @@
+"""``fedit-client``: the command line, a thin skin over :mod:`edge_client.client`.
+
+Exit status: 0 done or stopped by SIGTERM; 1 something failed that should not; 2 what was given cannot be used (link,
+file, option, clock); 4 the server refused, or broke the protocol; 5 what is asked for is not safe, or is another task
+than the one agreed to; 6 the disk; 7 another client is at work on the same folder; 130 stopped by Ctrl-C.
+
+Commands import what they need when they run, so that ``--help`` answers at once.
+"""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from edge_client import __version__
+from fedit_shared.errors import FeditError
+
+COMMANDS = {
+    "join": "Join a federation and take part in its rounds.",
+    "run": "Go on with what was joined before.",
+    "status": "What this machine takes part in.",
+    "doctor": "What this machine has, and what fits.",
+    "new-adapter": "Make the adapter that a federation starts with.",
+    "leave": "Take no further rounds.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+EPILOG = (
+    "Exit status: 0 done; 1 unexpected failure; 2 wrong link, file, option or clock; 4 refused by the server; "
+    "5 not safe, or another task than agreed to; 6 disk; 7 another client works on the same folder; 130 Ctrl-C."
+)
+
+
+@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fedit-client")
+def cli() -> None:
+    """Tune a language model together with others, on data that stays on this machine."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """The entry point: run a command, turn what goes wrong into one clear line and an exit status."""
+    try:
+        sys.exit(cli.main(args, prog_name="fedit-client", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except FeditError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        if error.advice:
+            click.echo(error.advice, err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,63 @@
+"""Options that several commands share, and their types."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+LEAST_MEMORY = 2**29
+
+
+def parse_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Bytes of ``6GiB``, ``6G`` or ``512MiB``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?\s*", value, re.IGNORECASE)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no size; write it like 6GiB or 512MiB.", context, parameter)
+    size = int(float(match[1]) * _UNITS[match[2].lower()])
+    if size < LEAST_MEMORY:
+        raise click.BadParameter(f"{value!r} is less than any training needs; write it like 6GiB.", context, parameter)
+    return size
+
+
+def state_option(command: F) -> F:
+    """``--state DIR``."""
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of this federation's keys and progress (default: the platform's own place, or $FEDIT_STATE).",
+    )(command)
+
+
+def view_options(command: F) -> F:
+    """``--plain`` and ``--json``, as one parameter ``view``."""
+    for name, text in (
+        ("json", "Events as JSON lines, for programs."),
+        ("plain", "Plain lines instead of a live view."),
+    ):
+        command = click.option(f"--{name}", "view", flag_value=name, help=text)(command)
+    return command
+
+
+def work_options(command: F) -> F:
+    """What ``join`` and ``run`` have in common."""
+    for option in (
+        click.option(
+            "--rounds",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Stop once N updates have gone up and their rounds are over.",
+        ),
+        click.option(
+            "--accept-new-task",
+            is_flag=True,
+            help="Agree to the federation's task though it is no longer the one that you joined for.",
+        ),
+    ):
+        command = option(command)
+    return view_options(state_option(command))

@@ -1,0 +1,90 @@
+"""``join`` and ``run`` at work: the preface, the events, the end."""
+
+import asyncio
+import signal
+from contextlib import suppress
+
+import click
+import msgspec
+
+from edge_client.client import Client
+from edge_client.hardware import find_hardware
+from edge_client.state import FederationState
+from fedit_shared.errors import FeditError
+
+from .hardware import hardware_lines
+from .views import View, choose
+from .words import clock
+
+LEAVES = """\
+Leaves this machine, each round: the change of your adapter, the number of its records in steps of 32 and their mean
+  loss, all under a mask that comes off the sum of all devices only; three short answers; once: this device's public
+  key; at check-in: the client's version, the kind of accelerator, GiB of memory.
+Stays here: your records, your adapter, and whatever is about one record."""
+
+
+def take_part(client: Client, rounds: int | None, view: str | None) -> int:
+    """Run until done, stopped, or in need of the owner. The exit status."""
+    shown = choose(view)
+    terminated: list[bool] = []
+    status = 0
+    try:
+        with shown:
+            asyncio.run(_run(client, rounds, shown, terminated))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        status = 0 if terminated else 130
+    except FeditError as error:
+        if view == "json":
+            problem = {"event": "Error", "code": error.code, "message": error.message, "advice": error.advice}
+            click.echo(msgspec.json.encode(problem))
+        raise
+    if view != "json":
+        click.echo(outlook(client.state))
+    return status
+
+
+def outlook(state: FederationState) -> str:
+    """What is done and what is still open, and what to do about it."""
+    attempts = state.attempts
+    ended = [past for past in (attempt.ended() for attempt in attempts) if past is not None]
+    lines = [f"{len(ended)} rounds are over, {sum(past.counted for past in ended)} of them with this device's update."]
+    for attempt in attempts:
+        if attempt.alive:
+            past, mustered = attempt.past, attempt.mustered
+            step = past.step if past else "not yet mustered"
+            lines.append(
+                f"Round {mustered.round} is open ({step}); answers are promised until {clock(mustered.not_after)}."
+            )
+    lines.append("Nothing is lost: `fedit-client run` goes on from here.")
+    return "\n".join(lines)
+
+
+async def _run(client: Client, rounds: int | None, shown: View, terminated: list[bool]) -> None:
+    task = asyncio.current_task()
+    assert task is not None, "called by asyncio.run"
+
+    def terminate() -> None:
+        terminated.append(True)
+        task.cancel()
+
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    async with client:
+        for line in _preface(client):
+            shown.say(line)
+        async for event in client.run(rounds):
+            shown.show(event)
+
+
+def _preface(client: Client) -> list[str]:
+    preferences, server = client.preferences, client.server
+    known = "known by the key in the link" if server.pin else "known by its public certificate"
+    return [
+        f"Server: {server.address}, {known}.",
+        f"Data: {preferences.data.path}.",
+        f"Floor: this device stays out of sums of fewer than {preferences.min_survivors} devices.",
+        *hardware_lines(find_hardware()),
+        *LEAVES.splitlines(),
+        f"Keys and progress: {client.state.folder}. Ctrl-C stops; the next start goes on.",
+        "",
+    ]

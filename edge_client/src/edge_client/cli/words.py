@@ -1,0 +1,149 @@
+"""Events in plain words."""
+
+import time
+
+from edge_client import client as c
+from edge_client import training as t
+
+DEVICE_LETTERS = 12
+
+
+def size(count: float) -> str:
+    """Bytes, for a person: ``47.7 MiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("the loop returns")
+
+
+def span(seconds: float) -> str:
+    """Seconds, for a person: ``8 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def clock(unix: int) -> str:
+    """A Unix time as local wall clock, with the day if it is not today."""
+    then = time.localtime(unix)
+    same_day = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if same_day else "%d %b %H:%M", then)
+
+
+def describe(event: c.Event) -> str:
+    """``event`` in one line."""
+    match event:
+        case c.Joined():
+            how = "Joined" if event.new else "Going on in"
+            name = event.federation or "the federation"
+            return f"{how} {name} at {event.address} as device {event.device.hex()[:DEVICE_LETTERS]}."
+        case c.Retrying():
+            problem = event.problem[0].upper() + event.problem[1:]
+            return f"{problem}; next try in {span(event.seconds)}. Nothing is lost."
+        case c.Reconnected():
+            return "The server answers again."
+        case c.Waiting():
+            return _round(event.round) + _waiting(event)
+        case c.Offered():
+            return (
+                f"Round {event.round}: offered, {event.task.model.id}, adapter {event.adapter.hex()[:DEVICE_LETTERS]}; "
+                f"train by {clock(event.train_until)}."
+            )
+        case c.Downloading():
+            return f"Round {event.round}: adapter {size(event.received)} of {size(event.total)}."
+        case c.Training():
+            return f"Round {event.round}: {_training(event.event)}"
+        case c.Declined():
+            return f"Round {event.round}: not taken part. {event.reason}"
+        case c.Trained():
+            return f"Round {event.round}: trained on {event.examples} records, mean loss {event.loss:.3f}."
+        case c.Mustered():
+            return (
+                f"Round {event.round}: mustered, for sums of at least {event.floor} devices; "
+                f"this device promises short answers until {clock(event.not_after)}."
+            )
+        case c.RosterAccepted():
+            return (
+                f"Round {event.round}: in a cohort of {event.members}; at least {event.floor} must survive, "
+                f"{event.threshold} answers open their sum."
+            )
+        case c.Sealed():
+            return f"Round {event.round}: update masked and on disk ({event.clipped:.2%} of its values clipped)."
+        case c.Uploading():
+            return f"Round {event.round}: uploaded {size(event.sent)} of {size(event.total)}."
+        case c.Contributed():
+            return f"Round {event.round}: the server has the masked update ({size(event.bytes_up)} sent)."
+        case c.Reported():
+            return f"Round {event.round}: key shares checked and reported."
+        case c.Voted():
+            if not event.survivors:
+                return f"Round {event.round}: voted to abandon it; this update can be used again."
+            return f"Round {event.round}: voted for the list of {event.survivors} survivors."
+        case c.Answered():
+            return f"Round {event.round}: answered for the sum."
+        case c.RoundFinished():
+            return f"Round {event.round}: {_finished(event)}"
+        case c.Notice():
+            return event.message
+
+
+def _round(number: int | None) -> str:
+    return "" if number is None else f"Round {number}: "
+
+
+def _waiting(event: c.Waiting) -> str:
+    count = "" if event.present is None or event.expected is None else f" {event.present} of {event.expected} are here."
+    until = "" if event.until is None else f" Until {clock(event.until)} at the latest."
+    return f"{event.reason}{count}{until}"
+
+
+def _finished(event: c.RoundFinished) -> str:
+    sent = f", {size(event.bytes_up)} sent" if event.bytes_up else ""
+    match event.outcome:
+        case "published" if event.counted:
+            loss = "" if event.mean_loss is None else f", their mean loss {event.mean_loss:.3f}"
+            return f"published; this update is one of {event.survivors} in the sum{loss}{sent}."
+        case "published":
+            return f"published from {event.survivors} updates, without this one{sent}."
+        case "abandoned":
+            return f"abandoned by vote; nothing was opened{sent}."
+        case "failed":
+            return f"failed; nothing was published{sent}."
+        case outcome:
+            return f"{outcome}. {event.reason}".strip()
+
+
+def _training(event: t.TrainEvent) -> str:
+    match event:
+        case t.Notice():
+            return event.message
+        case t.Loading():
+            return f"loading the {event.part}."
+        case t.Planned():
+            work = f"{event.steps} steps" if event.steps is not None else "by time"
+            budget = f", memory up to {size(event.budget_bytes)}" if event.budget_bytes else ""
+            checkpointing = ", activations computed twice" if event.checkpointing else ""
+            return (
+                f"plan: {event.records} records, {work} of {event.batch_size} ({event.micro_batch} at a time), base in "
+                f"{event.quantization} by {event.kernel} on {event.device}, computing in {event.compute_dtype}"
+                f"{checkpointing}{budget}."
+            )
+        case t.Progress():
+            steps = "" if event.steps is None else f" of {event.steps}"
+            budget = f" of {size(event.budget_bytes)}" if event.budget_bytes else ""
+            return (
+                f"step {event.step}{steps}, loss {event.loss:.3f}, {event.tokens_per_second:.0f} tokens/s, memory "
+                f"{size(event.memory_bytes)}{budget}, {span(event.seconds_left)} left."
+            )
+        case t.BackedOff():
+            return f"memory ran out ({event.reason}); going on with {event.micro_batch} records at a time."
+        case t.Checkpointed():
+            return f"step {event.step} is on disk."
+        case t.Finished():
+            return (
+                f"training done: {event.steps} steps in {span(event.seconds)}, "
+                f"at most {size(event.peak_bytes)} of memory."
+            )
+        case t.Failed():
+            return f"training failed: {event.message} {event.advice}".strip()
