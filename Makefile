@@ -31,7 +31,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-constraints: $(STAMP)  ## renew constraints.txt: the newest versions that fit together, torch as set above
+constraints:  ## renew constraints.txt: the newest versions that fit together, torch as set above
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	$(DEV) > build/constraints/dev.txt
 	build/constraints/bin/pip install hatchling editables
