@@ -1,0 +1,97 @@
+"""Files that are there whole or not at all: adapters, packets and sums, in a folder.
+
+A blob is written beside its place, fsynced, renamed, and its folder fsynced: after :meth:`Blobs.write` returns it
+survives a power cut. Blobs never change.
+"""
+
+import contextlib
+import os
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+from .errors import storage_error
+
+_OFFSET = struct.Struct("<I")
+
+
+class Blobs:
+    """The folder. Keys are paths relative to it, of this server's own making."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, key: str) -> Path:
+        """Where the blob lies or will lie."""
+        return self._root / key
+
+    def read(self, key: str) -> bytes:
+        """The whole blob. Raises FileNotFoundError."""
+        return self.path(key).read_bytes()
+
+    def write(self, key: str, content: bytes | memoryview) -> None:
+        """Store ``content``. Raises UnavailableError if the disk refuses; then nothing is there."""
+        target = self.path(key)
+        try:
+            make_folder(target.parent)
+            descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=target.parent)
+            try:
+                with open(descriptor, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, target)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+            sync_folder(target.parent)
+        except OSError as error:
+            raise storage_error(error) from error
+
+    def delete(self, prefix: str) -> None:
+        """Remove the blob, or all below the folder, if there."""
+        path = self.path(prefix)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def pack_items(items: list[bytes]) -> bytes:
+    """Items joined behind a table of their ends, so that one can be read without the others."""
+    end = _OFFSET.size * len(items)
+    ends = []
+    for item in items:
+        end += len(item)
+        ends.append(_OFFSET.pack(end))
+    return b"".join(ends) + b"".join(items)
+
+
+def read_item(file: Path, index: int, count: int) -> bytes:
+    """Item ``index`` of the ``count`` that :func:`pack_items` joined in ``file``."""
+    table = _OFFSET.size * count
+    with open(file, "rb") as stream:
+        ends = struct.unpack(f"<{count}I", stream.read(table))
+        start = ends[index - 1] if index else table
+        stream.seek(start)
+        return stream.read(ends[index] - start)
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and its parents, each name on disk."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was made, renamed or deleted in ``folder`` survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

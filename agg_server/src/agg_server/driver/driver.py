@@ -1,0 +1,204 @@
+"""The driver: takes events to the ledger, and does what the ledger says is due."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from agg_server.ledger import Due, Ledger, Proposal
+from agg_server.metrics import Metrics
+from agg_server.rounds.effects import Propose
+from agg_server.rounds.events import CohortEnded, RoundEnded
+from agg_server.rounds.report import RoundReport, report
+from agg_server.rounds.state import FINAL
+from agg_server.store import Database, Device, People
+from fedit_shared.errors import ConflictError, FeditError
+
+from .desk import Desk
+from .opening import Plans, next_proposal
+from .waiting import Waiting
+from .work import Job, Tools, job
+from .writer import Turn, Writer
+
+T = TypeVar("T")
+HOUSEKEEPING_SECONDS = 5.0
+RETRY_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Driver:
+    """One federation at work. :meth:`start` first, :meth:`stop` last."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        ledger: Ledger,
+        desk: Desk,
+        tools: Tools,
+        plans: Plans,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        threads: int,
+    ) -> None:
+        self.ledger = ledger
+        self.desk = desk
+        self.tools = tools
+        self.clock = clock
+        self.waiting = Waiting()
+        self._database = database
+        self._plans = plans
+        self._metrics = metrics
+        self._people = People()
+        self._seen: dict[bytes, Device] = {}
+        self._writer = Writer(ledger, clock, self._after_turn)
+        self._pool = ThreadPoolExecutor(threads, "work")
+        self._started: set[Due] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Fold the journal, and go on from there."""
+        await self.on_ledger(self.ledger.load)
+        await self._refresh_people()
+        busy = await self.on_ledger(self.ledger.busy_cohorts)
+        await self.on_pool(partial(self.tools.rooms.clear_others, busy))
+        self._writing = asyncio.create_task(self._writer.run())
+        await self._advance()
+        self._spawn(self._keep_house())
+
+    async def stop(self) -> None:
+        """Let everybody go, finish what is being written, and close."""
+        self._stopping = True
+        self.waiting.close()
+        for task in self._tasks:
+            task.cancel()
+        self._writer.stop()
+        if self._writing is not None:
+            await self._writing
+        with suppress(FeditError):
+            await self.on_ledger(partial(self._write_seen, self._take_seen()))
+        self._writer.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    async def on_pool(self, work: Callable[[], T]) -> T:
+        """Run something that takes its time, on a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def on_ledger(self, work: Callable[[], T]) -> T:
+        """Run a read of the ledger or a transaction of its own, on the ledger's thread."""
+        return await self._writer.call(work)
+
+    async def submit(self, proposal: Proposal) -> None:
+        """Record an event; it is on disk when this returns. Raises why it was refused."""
+        await self._writer.submit(proposal)
+
+    def note_seen(self, device: Device) -> None:
+        """A device checked in; written with the next housekeeping."""
+        self._seen[device.identity] = device
+
+    def _after_turn(self, turn: Turn) -> None:
+        self.waiting.update(turn.stages)
+        self._started &= set(turn.due)  # what is not due any more may become so again
+        for due in turn.due:
+            if due not in self._started:
+                self._started.add(due)
+                self._spawn(self._perform(due))
+        for _, event in turn.accepted:
+            self._metrics.recorded(event)
+            if isinstance(event, CohortEnded):
+                self._spawn(self._clear([event.cohort]))
+            elif isinstance(event, RoundEnded):
+                self._spawn(self._wind_up())
+
+    async def _perform(self, due: Due) -> None:
+        try:
+            work = await self.on_ledger(partial(self._job, due))
+            event = await self.on_pool(work) if work is not None else None
+            if event is not None:
+                await self.submit(Proposal(due.round, event))
+        except ConflictError as error:
+            _log.info("not needed any more: %s: %s", type(due.effect).__name__, error)
+        except Exception as error:
+            self._log_failure(due, error)
+            await asyncio.sleep(RETRY_SECONDS)
+            self._started.discard(due)
+            self._writer.look()
+
+    def _log_failure(self, due: Due, error: Exception) -> None:
+        name = type(due.effect.event if isinstance(due.effect, Propose) else due.effect).__name__
+        bug = None if isinstance(error, FeditError) else error
+        _log.error("round %d: %s failed, trying again: %s", due.round, name, error, exc_info=bug)
+
+    def _job(self, due: Due) -> Job | None:
+        round = self.ledger.live(due.round)
+        return None if round is None else job(self.tools, round, due.effect, self.clock())
+
+    async def _wind_up(self) -> None:
+        """A round has ended: tell of it, free its disk space, open the next."""
+        kept, final = await self.on_ledger(self._last_round)
+        if kept is not None:
+            self._metrics.round_ended(kept)
+        await self._advance()
+        await self._clear(final)
+
+    def _last_round(self) -> tuple[RoundReport | None, list[bytes]]:
+        round = self.ledger.current
+        if round is None:
+            return None, []
+        final = [cohort.id for cohort in round.cohorts.values() if cohort.phase in FINAL]
+        return report(round, self.clock()), final
+
+    async def _clear(self, cohorts: list[bytes]) -> None:
+        for cohort in cohorts:
+            await self.on_pool(partial(self.tools.rooms.clear, cohort))
+
+    async def _advance(self) -> None:
+        proposal = await self.on_ledger(self._next_proposal)
+        if proposal is not None:
+            with suppress(ConflictError):  # a housekeeping and a round's end may both have asked
+                await self.submit(proposal)
+
+    def _next_proposal(self) -> Proposal | None:
+        with self._database.begin() as connection:
+            return next_proposal(connection, self.tools, self._plans, self.ledger.current, self.tools.random(32))
+
+    async def _keep_house(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                await self.on_ledger(partial(self._write_seen, self._take_seen()))
+                await self._refresh_people()
+                await self._advance()
+            except FeditError as error:
+                _log.error("housekeeping failed, trying again: %s", error)
+
+    def _take_seen(self) -> list[Device]:
+        seen, self._seen = list(self._seen.values()), {}
+        return seen
+
+    def _write_seen(self, seen: list[Device]) -> None:
+        if seen:
+            with self._database.begin() as connection:
+                for device in seen:
+                    self._people.seen(connection, device)
+
+    async def _refresh_people(self) -> None:
+        """Devices may have been blocked by another process."""
+
+        def read() -> None:
+            with self._database.begin() as connection:
+                statuses = self._people.statuses(connection)
+            self.desk.replace({identity for identity, status in statuses.items() if status == "active"})
+
+        await self.on_ledger(read)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        if not self._stopping:
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,88 @@
+"""When the next round opens, and on what."""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from agg_server.config import Config
+from agg_server.ledger import Proposal
+from agg_server.rounds.effects import end_without
+from agg_server.rounds.events import RoundOpened, Rules
+from agg_server.rounds.state import Phase, Round
+from agg_server.store import AdapterVersion, Journal, Versions
+from agg_server.task import make_rules
+from fedit_shared.identity import federation_id
+from fedit_shared.messages import TaskSpec, encode
+
+from .work import Tools, opening_ranges
+
+
+class Plans(NamedTuple):
+    """What the settings say of the rounds to come."""
+
+    task: TaskSpec
+    task_bytes: bytes
+    rules: Rules
+
+    @classmethod
+    def of(cls, config: Config, task: TaskSpec) -> "Plans":
+        """From the settings and the task made of them."""
+        return cls(task, encode(task), make_rules(config.round))
+
+
+def next_proposal(
+    connection: Connection, tools: Tools, plans: Plans, current: Round | None, seed: bytes
+) -> Proposal | None:
+    """The event that brings the federation on: a new round after the last one's end, or the end of one that has only
+    begun and no longer agrees with the settings or with a rollback that was ordered; None if there is nothing to do."""
+    versions = Versions()
+    ordered = versions.rollback(connection)
+    if current is not None and current.phase is not Phase.OVER:
+        reason = _outdated(tools.config, plans, current, ordered)
+        if reason is None:
+            return None
+        return Proposal(current.number, end_without(current, "abandoned", reason))
+    newest = versions.newest(connection)
+    if 0 < tools.config.federation.rounds <= newest.version:
+        return None
+    base = versions.get(connection, ordered if ordered is not None else _version_after(current, newest))
+    base = newest if base is None else base
+    number = Journal().last_round(connection) + 1
+    opened = RoundOpened(
+        round=number,
+        federation=federation_id(tools.key.public),
+        task=plans.task_bytes,
+        adapter=base.adapter,
+        adapter_size=base.size,
+        version=base.version,
+        next_version=newest.version + 1,
+        seed=seed,
+        partition=_partition(current, seed),
+        clip=opening_ranges(tools.config, plans.task, base.clip),
+        rules=plans.rules,
+    )
+    return Proposal(number, opened)
+
+
+def _version_after(current: Round | None, newest: AdapterVersion) -> int:
+    return newest.version if current is None or current.ended is None else current.ended.version
+
+
+def _partition(current: Round | None, seed: bytes) -> bytes:
+    """Cohorts stay the same until a round fails."""
+    kept = current is not None and current.ended is not None and current.ended.outcome == "published"
+    return current.opened.partition if kept and current is not None else sha256(b"partition" + seed).digest()
+
+
+def _outdated(config: Config, plans: Plans, current: Round, ordered: int | None) -> str | None:
+    if current.phase is not Phase.MUSTER:
+        return None
+    opened = current.opened
+    if ordered is not None and ordered != opened.version:
+        return f"the operator went back to version {ordered}"
+    if opened.task != plans.task_bytes:
+        return "the task was changed"
+    if opened.rules != plans.rules or opened.clip != opening_ranges(config, plans.task, opened.clip):
+        return "the settings of [round] were changed"
+    return None

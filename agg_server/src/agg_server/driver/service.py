@@ -1,0 +1,233 @@
+"""What devices can do here: each message of the protocol, checked on worker threads, recorded, answered."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from agg_server.enrolment import check_enrol
+from agg_server.ledger import Proposal
+from agg_server.publishing import adapter_key
+from agg_server.rounds.events import Answered, Dealt, Mustered, Offered, Reported, Voted, Withdrawn
+from agg_server.rounds.state import Phase
+from agg_server.rounds.views import POLL_SECONDS
+from agg_server.store import Database, Device, People
+from agg_server.uploads import Upload
+from fedit_shared.errors import ConflictError, ForgedError, NotFoundError
+from fedit_shared.identity import federation_id, verify
+from fedit_shared.messages import (
+    Accepted,
+    Answer,
+    CheckIn,
+    ChunksHeld,
+    Deal,
+    Enrol,
+    Enrolled,
+    Leave,
+    Muster,
+    Offer,
+    Poll,
+    Prepare,
+    Report,
+    ServerMessage,
+    Vote,
+    Wait,
+)
+from fedit_shared.secagg import Session, check_vector, split_packets
+from fedit_shared.secagg.bodies import DealBody, MusterBody
+from fedit_shared.secagg.sealing import check_round_key
+
+from .desk import Packets
+from .driver import Driver
+
+
+class _Contributor(NamedTuple):
+    """A member in the time for uploads: what its upload is checked against, and whether its receipt is there."""
+
+    session: Session
+    dealt: bool
+
+
+class Service:
+    """The protocol's server side, behind authentication: ``identity`` is who has signed the request."""
+
+    def __init__(self, driver: Driver, database: Database) -> None:
+        self._driver = driver
+        self._database = database
+        self._people = People()
+        self._key = driver.tools.key
+        self._federation = federation_id(driver.tools.key.public)
+
+    async def enrol(self, message: Enrol) -> Enrolled:
+        """Let a device in by its invitation."""
+        now = self._driver.clock()
+        token_hash = await self._driver.on_pool(partial(check_enrol, message, self._federation, now))
+        await self._driver.on_ledger(partial(self._enrol, message.identity, token_hash, now))
+        name = self._driver.tools.config.federation.name
+        return Enrolled(server_key=self._key.public, federation_name=name)
+
+    async def leave(self, identity: bytes, message: Leave) -> Accepted:
+        """The device takes part no more; a muster of it is not waited for."""
+        mustered = await self._driver.on_ledger(partial(self._leave, identity))
+        if mustered is not None:
+            with suppress(ConflictError):  # the cohorts have just been formed
+                await self._driver.submit(
+                    Proposal(mustered, Withdrawn(identity=identity, reason="it left the federation"))
+                )
+        return Accepted()
+
+    async def check_in(self, identity: bytes, message: CheckIn) -> Offer | Wait:
+        """Work for this device, or why it waits."""
+        device = Device(
+            identity=identity,
+            status="active",
+            joined=0.0,
+            last_seen=self._driver.clock(),
+            client_version=message.client_version,
+            accelerator=message.accelerator,
+            memory_gib=message.memory_gib,
+        )
+        self._driver.note_seen(device)
+        return await self._driver.waiting.until(b"", message.wait, partial(self._offer, identity), Wait)
+
+    async def muster(self, identity: bytes, message: Muster) -> Accepted:
+        """The device stands in for a cohort."""
+        body = await self._driver.on_pool(partial(_check_muster, identity, message))
+        event = Mustered(identity=identity, body=message.body, round_key=message.round_key, signature=message.signature)
+        await self._driver.submit(Proposal(body.round, event))
+        return Accepted()
+
+    async def poll(self, identity: bytes, message: Poll) -> ServerMessage:
+        """What comes next for this device; held back up to ``wait`` seconds while that is Wait."""
+        topic = message.cohort or b""
+        look = partial(self._look, identity, message)
+        return await self._driver.waiting.until(topic, message.wait, look, Wait)
+
+    async def put_chunk(self, identity: bytes, cohort: bytes, index: int, content: bytes) -> Accepted:
+        """Store one chunk of the device's upload."""
+        found = await self._driver.on_ledger(partial(self._contributing, identity, cohort))
+        await self._driver.on_pool(partial(self._upload(found, identity).put, index, content))
+        return Accepted()
+
+    async def chunks_held(self, identity: bytes, cohort: bytes) -> ChunksHeld:
+        """Which chunks of the device's upload are on disk."""
+        found = await self._driver.on_ledger(partial(self._contributing, identity, cohort))
+        return ChunksHeld(held=await self._driver.on_pool(self._upload(found, identity).held))
+
+    async def deal(self, identity: bytes, message: Deal) -> Accepted:
+        """Take the receipt of a finished upload, after checking that it is of just this upload and these packets."""
+        event = Dealt(cohort=message.cohort, identity=identity, body=message.body, signature=message.signature)
+        found = await self._driver.on_ledger(partial(self._contributing, identity, message.cohort))
+        if not found.dealt:
+            await self._driver.on_pool(partial(self._check_deal, found.session, identity, message))
+        await self._driver.submit(Proposal(None, event))
+        return Accepted()
+
+    async def report(self, identity: bytes, message: Report) -> Accepted:
+        """A member's report."""
+        event = Reported(cohort=message.cohort, identity=identity, report=message.report, signature=message.signature)
+        await self._driver.submit(Proposal(None, event))
+        return Accepted()
+
+    async def vote(self, identity: bytes, message: Vote) -> Accepted:
+        """A member's vote."""
+        event = Voted(
+            cohort=message.cohort,
+            identity=identity,
+            survivors_hash=message.survivors_hash,
+            signature=message.signature,
+        )
+        await self._driver.submit(Proposal(None, event))
+        return Accepted()
+
+    async def answer(self, identity: bytes, message: Answer) -> Accepted:
+        """A member's answer."""
+        event = Answered(
+            cohort=message.cohort,
+            identity=identity,
+            survivors_hash=message.survivors_hash,
+            words=message.words,
+            signature=message.signature,
+        )
+        await self._driver.submit(Proposal(None, event))
+        return Accepted()
+
+    def adapter_file(self, adapter: bytes) -> Path:
+        """Where this version's file lies. Raises NotFoundError."""
+        path = self._driver.tools.blobs.path(adapter_key(adapter))
+        if not path.is_file():
+            raise NotFoundError("There is no such adapter version.")
+        return path
+
+    async def _offer(self, identity: bytes) -> Offer | Wait:
+        driver = self._driver
+        found = await driver.on_ledger(lambda: driver.desk.check_in(identity, driver.clock()))
+        if isinstance(found, Wait):
+            return found
+        try:
+            await driver.submit(Proposal(found.number, Offered(identity=identity)))
+        except ConflictError:
+            return Wait(reason="The muster has just ended.", seconds=POLL_SECONDS)
+        return await driver.on_pool(lambda: driver.desk.offer(found, identity, driver.clock()))
+
+    async def _look(self, identity: bytes, message: Poll) -> ServerMessage:
+        driver = self._driver
+        found = await driver.on_ledger(lambda: driver.desk.poll(identity, message, driver.clock()))
+        if not isinstance(found, Packets):
+            return found
+        try:
+            return await driver.on_pool(partial(self._prepare, found))
+        except FileNotFoundError:  # its cohort has just ended
+            return Wait(reason="The cohort has just ended.", seconds=0.0)
+
+    def _prepare(self, found: Packets) -> Prepare:
+        rooms = self._driver.tools.rooms
+        packets = [rooms.packet(found.session, receipt.identity, found.member) for receipt in found.receipts]
+        return Prepare(receipts=found.receipts, packets=packets)
+
+    def _enrol(self, identity: bytes, token_hash: bytes, now: float) -> None:
+        with self._database.begin() as connection:
+            self._people.enrol(connection, identity, token_hash, now)
+        self._driver.desk.joined(identity)
+
+    def _leave(self, identity: bytes) -> int | None:
+        """The number of the round for which it had mustered."""
+        with self._database.begin() as connection:
+            self._people.set_status(connection, identity, "left")
+        self._driver.desk.left(identity)
+        round = self._driver.ledger.current
+        return round.number if round is not None and identity in round.musters else None
+
+    def _contributing(self, identity: bytes, cohort: bytes) -> _Contributor:
+        """Raises NotFoundError for a cohort that this device is not of, ConflictError once its uploads are closed."""
+        _, found = self._driver.ledger.cohort(cohort)
+        if identity not in found.session.identities:
+            raise NotFoundError("This device is not of this cohort.")
+        dealt = identity in found.aggregator.receipts
+        if found.phase is not Phase.CONTRIBUTE and not dealt:
+            raise ConflictError(
+                "The time for uploads of this round is over.", advice="This update was not counted; check in again."
+            )
+        return _Contributor(found.session, dealt)
+
+    def _upload(self, found: _Contributor, identity: bytes) -> Upload:
+        return self._driver.tools.rooms.upload(found.session, identity)
+
+    def _check_deal(self, session: Session, identity: bytes, message: Deal) -> None:
+        """Hash and check the upload, check and store the packets."""
+        upload = self._driver.tools.rooms.upload(session, identity)
+        if not upload.complete():
+            raise ConflictError("The upload is not complete.", advice="Ask which chunks are held, and send the others.")
+        packets = split_packets(session, identity, message.body, message.signature, message.packets)
+        if upload.digest() != DealBody.decode(message.body).vector_hash:
+            upload.discard()
+            raise ForgedError("The upload is not what its receipt names.", advice="Send all its chunks again.")
+        check_vector(session, upload.vector())
+        self._driver.tools.rooms.store_packets(message.cohort, identity, packets)
+
+
+def _check_muster(identity: bytes, message: Muster) -> MusterBody:
+    """The muster's body; its signature and round key checked, so that no roster can fail on them."""
+    verify(identity, "muster", message.body, message.signature)
+    check_round_key(message.round_key)
+    return MusterBody.decode(message.body)

@@ -1,0 +1,162 @@
+"""The heavy part of each effect: from a snapshot of the state to the event that comes of it.
+
+:func:`job` takes the snapshot, on the ledger's thread; what it returns runs on any other.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+
+from agg_server import cohort as cohorts
+from agg_server import publishing, summing
+from agg_server.blobs import Blobs
+from agg_server.clipping import first_ranges, next_ranges
+from agg_server.config import Config
+from agg_server.rooms import Rooms
+from agg_server.rounds.effects import EXPIRED, ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, TakeStep
+from agg_server.rounds.events import (
+    AnyEvent,
+    CohortEnded,
+    CohortsFormed,
+    FormedCohort,
+    Mustered,
+    RoundEnded,
+    SumOpened,
+    SurvivorsOffered,
+)
+from agg_server.rounds.state import Cohort, Round, muster_of
+from fedit_shared.errors import SumError
+from fedit_shared.identity import SigningKey
+from fedit_shared.messages import RoundSettings, TaskSpec, encode
+from fedit_shared.quantize import read_mean
+from fedit_shared.secagg import Aggregator, open_session
+from fedit_shared.secagg.bodies import RosterBody, RosterEntry
+
+Job = Callable[[], AnyEvent | None]
+
+
+class Tools(NamedTuple):
+    """What the work needs besides a snapshot. ``random``: so many bytes from the operating system."""
+
+    config: Config
+    key: SigningKey
+    blobs: Blobs
+    rooms: Rooms
+    random: Callable[[int], bytes]
+
+
+def job(tools: Tools, round: Round, effect: Effect, now: float) -> Job:
+    """The work that ``effect`` asks for."""
+    match effect:
+        case Propose():
+            return lambda: effect.event
+        case FormCohorts():
+            return partial(_form_cohorts, tools, round, dict(round.musters), now)
+        case ChooseSurvivors():
+            cohort = round.cohorts[effect.cohort]
+            return partial(_choose_survivors, cohort.aggregator.snapshot(), effect)
+        case OpenSum():
+            cohort = round.cohorts[effect.cohort]
+            return partial(_open_sum, tools, cohort.aggregator.snapshot(), effect)
+        case TakeStep():
+            opened = [round.cohorts[cohort] for cohort in effect.cohorts]
+            return partial(_take_step, tools, round, opened)
+
+
+def _form_cohorts(tools: Tools, round: Round, musters: dict[bytes, Mustered], now: float) -> CohortsFormed | None:
+    rules, not_after = round.opened.rules, int(round.must_last_until(now))
+    bodies = {identity: muster_of(event) for identity, event in musters.items()}
+    plan = cohorts.form(
+        {identity: body.floor for identity, body in bodies.items() if body.not_after >= not_after},
+        partition=round.opened.partition,
+        smallest=rules.cohort_min,
+        largest=rules.cohort_max,
+    )
+    if not plan.cohorts:
+        return None
+    settings = RoundSettings(
+        model=round.task.model.id,
+        clip=round.opened.clip,
+        slot_bits=rules.slot_bits,
+        max_weight=rules.max_weight,
+        not_after=not_after,
+    )
+    formed = [_form(tools, round, encode(settings), [musters[i] for i in members]) for members in plan.cohorts]
+    expired = [identity for identity, body in bodies.items() if body.not_after < not_after]
+    return CohortsFormed(cohorts=tuple(formed), left_out=plan.left_out | dict.fromkeys(expired, EXPIRED))
+
+
+def _form(tools: Tools, round: Round, settings: bytes, musters: list[Mustered]) -> FormedCohort:
+    entries = []
+    for event in musters:
+        muster = muster_of(event)
+        entries.append(RosterEntry(event.identity, event.round_key, muster.floor, muster.not_after, event.signature))
+    cohort, opened = tools.random(16), round.opened
+    body = RosterBody(
+        opened.federation,
+        round.task_hash,
+        opened.round,
+        cohort,
+        opened.adapter,
+        sha256(settings).digest(),
+        tuple(entries),
+    ).encode()
+    signature = tools.key.sign("roster", body)
+    open_session(body, signature, settings, opened.task, server_key=tools.key.public)  # as every member will
+    return FormedCohort(cohort=cohort, roster=body, settings=settings, signature=signature)
+
+
+def _choose_survivors(aggregator: Aggregator, effect: ChooseSurvivors) -> SurvivorsOffered | None:
+    survivors = aggregator.choose_survivors()
+    suspects = aggregator.suspects()
+    if survivors is not None:
+        return SurvivorsOffered(cohort=effect.cohort, survivors=survivors, suspects=suspects)
+    if not effect.last:
+        return None
+    threshold = aggregator.session.parameters.threshold
+    reason = f"{effect.reports} members reported; no {threshold} of them can answer for enough dealers"
+    if effect.reports < threshold:
+        reason = f"{effect.reports} of {threshold} reports came"
+    return SurvivorsOffered(cohort=effect.cohort, survivors=b"", reason=reason, suspects=suspects)
+
+
+def _open_sum(tools: Tools, aggregator: Aggregator, effect: OpenSum) -> SumOpened | CohortEnded | None:
+    session = aggregator.session
+    try:
+        slots = summing.open_slots(aggregator, lambda identity: tools.rooms.upload(session, identity).vector())
+    except SumError as error:
+        return CohortEnded(cohort=effect.cohort, outcome="failed", reason=error.message) if effect.last else None
+    tools.rooms.store_sum(effect.cohort, summing.encode_slots(slots))
+    return summing.describe(aggregator, effect.cohort, slots)
+
+
+def _take_step(tools: Tools, round: Round, opened: list[Cohort]) -> RoundEnded:
+    means = []
+    for cohort in opened:
+        slots = summing.decode_slots(tools.rooms.read_sum(cohort.id))
+        means.append(read_mean(cohort.session.quantizer, slots, len(cohort.survivors)))
+    update = publishing.combine(means)
+    step = tools.config.server_step
+    published = publishing.publish(
+        tools.blobs, round.task, round.opened.adapter, update, step.optimizer, step.learning_rate
+    )
+    clipped = float(np.average([mean.clipped for mean in means], weights=[mean.total_weight for mean in means]))
+    return RoundEnded(
+        outcome="published",
+        reason="",
+        adapter=published.adapter,
+        adapter_size=published.size,
+        version=round.opened.next_version,
+        clip=next_ranges(round.task, round.opened.clip, update, clipped),
+        update_norm=published.update_norm,
+    )
+
+
+def opening_ranges(config: Config, task: TaskSpec, kept: tuple[float, ...]) -> tuple[float, ...]:
+    """The clip ranges of the next round: the setting, or what the last published mean suggests."""
+    if config.round.clip != "auto":
+        return (config.round.clip,) * len(task.tensors)
+    return kept if len(kept) == len(task.tensors) else first_ranges(task)

@@ -1,0 +1,26 @@
+"""Errors that only a server has."""
+
+import errno
+
+from fedit_shared.errors import FeditError
+
+
+class UnavailableError(FeditError):
+    """The server cannot do this just now (disk full, database locked). Nothing was kept; it may be tried again."""
+
+    http_status = 503
+    code = "unavailable"
+
+
+_STORAGE = {
+    errno.ENOSPC: "The server's disk is full.",
+    errno.EDQUOT: "The server's disk quota is used up.",
+    errno.EROFS: "The server's disk is read-only.",
+    errno.EIO: "The server's disk fails.",
+}
+
+
+def storage_error(error: OSError) -> UnavailableError:
+    """What a failed write means to the one who caused it."""
+    message = _STORAGE.get(error.errno or 0, "The server cannot write to its disk.")
+    return UnavailableError(message, advice="Nothing is lost. Try again later; the operator finds this in the log.")

@@ -1,0 +1,26 @@
+"""An adapter version as a PEFT folder, for ``PeftModel.from_pretrained``."""
+
+from pathlib import Path
+
+from fedit_shared import adapter
+from fedit_shared.errors import UserError
+from fedit_shared.messages import TaskSpec
+
+from .blobs import Blobs
+from .publishing import read_version
+
+
+def export(blobs: Blobs, task: TaskSpec, version: bytes, out: Path) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` into the new or empty folder ``out``.
+
+    Raises UserError if the folder has files or cannot be written, CorruptError for a damaged version.
+    """
+    data = read_version(blobs, version)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UserError(f"{out} is not empty.", advice="Name a new folder.")
+        (out / adapter.CONFIG_NAME).write_text(task.adapter_config, encoding="utf-8")
+        (out / adapter.FILE_NAME).write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error

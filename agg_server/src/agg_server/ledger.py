@@ -1,0 +1,219 @@
+"""All that the server knows of its rounds, in memory and on disk alike. Synchronous, and belongs to one thread.
+
+:meth:`Ledger.record` is the only way in: a batch of proposed events is checked and applied, written in one
+transaction, and only then do their senders hear of it. If the database refuses, the state is folded again from what
+is on disk, so memory never runs ahead of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from fedit_shared.errors import ConflictError, FeditError, NotFoundError
+from fedit_shared.identity import SigningKey
+from fedit_shared.messages import Result
+
+from . import rounds
+from .rounds.effects import Effect
+from .rounds.events import Answered, AnyEvent, CohortEnded, CohortEvent, Reported, RoundEnded, RoundOpened, Voted
+from .rounds.report import report
+from .rounds.state import FINAL, Cohort, Phase, Round
+from .rounds.transitions import STALE
+from .rounds.views import has_result, make_result
+from .store import AdapterVersion, Database, Journal, Recorded, Versions
+
+
+class Proposal(NamedTuple):
+    """An event for this round; a RoundOpened for the round that it opens. A cohort's event names its cohort: None."""
+
+    round: int | None
+    event: AnyEvent
+
+
+class Due(NamedTuple):
+    """Something to be done for this round."""
+
+    round: int
+    effect: Effect
+
+
+class Ledger:
+    """The live rounds: the current one, and earlier ones in which a cohort is not final."""
+
+    def __init__(self, database: Database, key: SigningKey) -> None:
+        self._database = database
+        self._key = key
+        self._journal = Journal()
+        self._versions = Versions()
+        self._rounds: dict[int, Round] = {}
+        self._current: Round | None = None
+        self._behind = True
+
+    def load(self) -> None:
+        """Fold the open rounds from the journal."""
+        with self._database.begin() as connection:
+            recorded = self._journal.open_events(connection)
+            last = self._journal.last_round(connection)
+            if last and not any(r.round == last for r in recorded):
+                recorded += self._journal.events_of(connection, last)
+        folded: dict[int, Round] = {}
+        for number, time, event in recorded:
+            if isinstance(event, RoundOpened):
+                folded[number] = rounds.open_round(event, time)
+            else:
+                rounds.apply(folded[number], event, time)
+        self._current = folded.get(last)
+        self._rounds = {number: round for number, round in folded.items() if not round.final}
+        self._behind = False
+
+    @property
+    def current(self) -> Round | None:
+        """The newest round, over or not; None before the first."""
+        return self._current
+
+    @property
+    def newest_version(self) -> int:
+        """The highest adapter version there is."""
+        current = self._current
+        if current is None:
+            return 0
+        published = current.ended is not None and current.ended.outcome == "published"
+        return current.opened.next_version if published else current.opened.next_version - 1
+
+    def live(self, number: int) -> Round | None:
+        """The round of this number, if something can still happen in it."""
+        return self._rounds.get(number)
+
+    def cohort(self, cohort: bytes) -> tuple[Round, Cohort]:
+        """A live cohort and its round. Raises NotFoundError."""
+        for round in self._rounds.values():
+            if cohort in round.cohorts:
+                return round, round.cohorts[cohort]
+        raise NotFoundError("There is no such cohort, or no more.", advice=STALE)
+
+    def record(self, proposals: Sequence[Proposal], now: float) -> list[FeditError | None]:
+        """Apply and store what of ``proposals`` is legal, in order; for each, None or why it was refused.
+
+        What is accepted is on disk when this returns. If the disk refuses, everything is.
+        """
+        if self._behind:
+            self.load()
+        accepted: list[Recorded] = []
+        outcomes: list[FeditError | None] = []
+        for proposed, event in proposals:
+            try:
+                number = self._apply(proposed, event, now)
+                if number is not None:
+                    accepted.append(Recorded(number, now, event))
+                outcomes.append(None)
+            except FeditError as error:
+                outcomes.append(error)
+        if accepted:
+            self._behind = True
+            try:
+                with self._database.begin() as connection:
+                    self._store(connection, accepted)
+            except FeditError as error:
+                self.load()
+                return [outcome or error for outcome in outcomes]
+            self._behind = False
+            self._rounds = {number: round for number, round in self._rounds.items() if not round.final}
+        return outcomes
+
+    def due(self, now: float) -> list[Due]:
+        """Everything that can be done at ``now``, over all live rounds."""
+        return [Due(number, effect) for number, round in self._rounds.items() for effect in rounds.due(round, now)]
+
+    def next_time(self, now: float) -> float | None:
+        """When to ask :meth:`due` again even if nothing happens."""
+        times = [rounds.next_time(round, now) for round in self._rounds.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def stages(self) -> dict[bytes, object]:
+        """What devices wait for, by cohort, and under ``b""`` for the current round: a change is worth waking them."""
+        found: dict[bytes, object] = {
+            cohort.id: (cohort.phase, has_result(round, cohort))
+            for round in self._rounds.values()
+            for cohort in round.cohorts.values()
+        }
+        if self._current is not None:
+            found[b""] = (self._current.number, self._current.phase)
+        return found
+
+    def busy_cohorts(self) -> set[bytes]:
+        """The cohorts whose uploads may still be needed."""
+        live = (cohort for round in self._rounds.values() for cohort in round.cohorts.values())
+        return {cohort.id for cohort in live if cohort.phase not in FINAL}
+
+    def result_for(self, number: int, identity: bytes) -> Result | None:
+        """The kept result of this device's cohort in this round."""
+        with self._database.begin() as connection:
+            return self._journal.result_for(connection, number, identity)
+
+    def _apply(self, number: int | None, event: AnyEvent, now: float) -> int | None:
+        """The round that the event was applied to; None if it need not be recorded."""
+        if isinstance(event, RoundOpened):
+            current = self._current
+            if current is not None and (current.phase is not Phase.OVER or event.round <= current.number):
+                raise ConflictError(f"Round {current.number} is not over, or later than this one.")
+            self._current = self._rounds[event.round] = rounds.open_round(event, now)
+            return event.round
+        if isinstance(event, CohortEvent):
+            round = self._round_of(event)
+        else:
+            round = self._rounds.get(number or 0)
+            if round is None:
+                raise ConflictError(f"Round {number} is not open.", advice=STALE)
+        if round is None or rounds.repeats(round, event):
+            return None
+        rounds.apply(round, event, now)
+        return round.number
+
+    def _round_of(self, event: CohortEvent) -> Round | None:
+        """The live round of the event's cohort; None if the cohort is final and the event thus of no use any more."""
+        try:
+            return self.cohort(event.cohort)[0]
+        except NotFoundError:
+            if isinstance(event, Reported | Voted | Answered):
+                with self._database.begin() as connection:
+                    if self._journal.was_member(connection, event.cohort, event.identity):
+                        return None
+            raise
+
+    def _store(self, connection: Connection, accepted: list[Recorded]) -> None:
+        opened = {r.round for r in accepted if isinstance(r.event, RoundOpened)}
+        for number in opened:
+            round = self._rounds[number]
+            self._journal.begin_round(connection, report(round, round.opened_at))
+            if self._versions.rollback(connection) == round.opened.version:
+                self._versions.rollback_done(connection)
+        self._journal.append(connection, accepted)
+        for number, time, event in accepted:
+            round = self._rounds[number]
+            if isinstance(event, CohortEnded):
+                self._keep_result(connection, round, round.cohorts[event.cohort])
+            elif isinstance(event, RoundEnded):
+                self._keep_round(connection, round, event, time)
+            else:
+                continue
+            self._journal.keep_report(connection, report(round, time), final=round.final)
+
+    def _keep_round(self, connection: Connection, round: Round, ended: RoundEnded, now: float) -> None:
+        for cohort in round.cohorts.values():
+            if cohort.opened is not None:
+                self._keep_result(connection, round, cohort)
+        if ended.outcome == "published":
+            version = AdapterVersion(
+                version=ended.version,
+                adapter=ended.adapter,
+                parent=round.opened.version,
+                round=round.number,
+                created=now,
+                size=ended.adapter_size,
+                clip=ended.clip,
+            )
+            self._versions.add(connection, version)
+
+    def _keep_result(self, connection: Connection, round: Round, cohort: Cohort) -> None:
+        self._journal.keep_result(connection, make_result(round, cohort, self._key), cohort.session.identities)

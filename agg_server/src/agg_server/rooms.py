@@ -1,0 +1,65 @@
+"""Where a cohort's files lie: uploads and packets until it is final, its opened sum for good."""
+
+from collections.abc import Collection
+
+from fedit_shared.parameters import upload_size
+from fedit_shared.secagg import Session
+
+from .blobs import Blobs, pack_items, read_item
+from .uploads import Upload
+
+_COHORTS = "cohorts"
+
+
+class Rooms:
+    """Files of cohorts, by cohort id and identity."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def upload(self, session: Session, identity: bytes) -> Upload:
+        """The device's upload, begun or not."""
+        size = upload_size(session.dimension, session.settings.slot_bits)
+        return Upload(self._blobs.path(f"{_folder(session.roster.cohort)}/uploads/{identity.hex()}"), size)
+
+    def store_packets(self, cohort: bytes, dealer: bytes, packets: list[bytes]) -> None:
+        """What a dealer sealed, an item for each member of the roster."""
+        self._blobs.write(_packets(cohort, dealer), pack_items(packets))
+
+    def packet(self, session: Session, dealer: bytes, member: int) -> bytes:
+        """What ``dealer`` sealed to the member at this 0-based place, with its proof."""
+        file = self._blobs.path(_packets(session.roster.cohort, dealer))
+        return read_item(file, member, session.parameters.members)
+
+    def store_sum(self, cohort: bytes, content: bytes) -> None:
+        """The opened sum's file."""
+        self._blobs.write(sum_key(cohort), content)
+
+    def read_sum(self, cohort: bytes) -> bytes:
+        """What :meth:`store_sum` stored. Raises FileNotFoundError."""
+        return self._blobs.read(sum_key(cohort))
+
+    def clear(self, cohort: bytes) -> None:
+        """Delete uploads and packets: the cohort is final."""
+        for part in ("uploads", "packets"):
+            self._blobs.delete(f"{_folder(cohort)}/{part}")
+
+    def clear_others(self, live: Collection[bytes]) -> None:
+        """Delete uploads and packets of all cohorts but these: a kill may have come between end and clearing."""
+        root = self._blobs.path(_COHORTS)
+        for folder in root.iterdir() if root.is_dir() else ():
+            if bytes.fromhex(folder.name) not in live:
+                self.clear(bytes.fromhex(folder.name))
+
+
+def sum_key(cohort: bytes) -> str:
+    """Where a cohort's opened sum lies among the blobs."""
+    return f"{_folder(cohort)}/sum.safetensors"
+
+
+def _folder(cohort: bytes) -> str:
+    return f"{_COHORTS}/{cohort.hex()}"
+
+
+def _packets(cohort: bytes, dealer: bytes) -> str:
+    return f"{_folder(cohort)}/packets/{dealer.hex()}"

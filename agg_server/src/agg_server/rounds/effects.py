@@ -1,0 +1,166 @@
+"""What is to be done now, and when to look again: read from the state alone, so that a restart finds all of it.
+
+An effect says what is missing, not what happened: the driver does each once, and its result comes back as an event.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from .events import AnyEvent, CohortEnded, ContributeClosed, Outcome, RoundEnded, Withdrawn
+from .state import ROUND_NEEDS_NO_MORE, Cohort, Phase, Round, muster_of
+
+EXPIRED = "the muster took longer than it had promised to be there"
+
+
+class _Effect(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Propose(_Effect, frozen=True, kw_only=True):
+    """Record this: time alone decides it."""
+
+    event: AnyEvent
+
+
+class FormCohorts(_Effect, frozen=True, kw_only=True):
+    """The muster's window is over. ``musters``: how many there are (another number is another attempt)."""
+
+    musters: int
+
+
+class ChooseSurvivors(_Effect, frozen=True, kw_only=True):
+    """Choose U from so many reports. ``last``: without a U now, the cohort is given up."""
+
+    cohort: bytes
+    reports: int
+    last: bool
+
+
+class OpenSum(_Effect, frozen=True, kw_only=True):
+    """Interpolate the key from so many answers and unmask. ``last``: if it fails now, the cohort has failed."""
+
+    cohort: bytes
+    answers: int
+    last: bool
+
+
+class TakeStep(_Effect, frozen=True, kw_only=True):
+    """All cohorts are through: make the next adapter from these."""
+
+    cohorts: tuple[bytes, ...]
+
+
+Effect = Propose | FormCohorts | ChooseSurvivors | OpenSum | TakeStep
+
+
+def due(round: Round, now: float) -> list[Effect]:
+    """Everything that can be done at ``now``."""
+    effects: list[Effect] = []
+    if round.phase is Phase.MUSTER:
+        effects += _in_muster(round, now)
+    for cohort in round.cohorts.values():
+        effects += _in_cohort(cohort, now)
+    if round.phase is Phase.COHORTS and all(c.phase in ROUND_NEEDS_NO_MORE for c in round.cohorts.values()):
+        effects.append(_end_of(round))
+    return effects
+
+
+def next_time(round: Round, now: float) -> float | None:
+    """The next moment after ``now`` at which time alone makes something due; None if only an event can."""
+    times = list(_muster_times(round)) if round.phase is Phase.MUSTER else []
+    for cohort in round.cohorts.values():
+        times += _cohort_times(cohort)
+    return min((time for time in times if time > now), default=None)
+
+
+def _in_muster(round: Round, now: float) -> Iterator[Effect]:
+    for identity, event in round.musters.items():
+        if muster_of(event).not_after < round.must_last_until(now):
+            yield Propose(event=Withdrawn(identity=identity, reason=EXPIRED))
+    rules, count = round.opened.rules, len(round.musters)
+    over = round.first_muster_at is not None and now >= round.first_muster_at + rules.muster_window
+    if (rules.cohort_target and count >= rules.cohort_target) or (over and count >= rules.cohort_min):
+        yield FormCohorts(musters=count)
+
+
+def _in_cohort(cohort: Cohort, now: float) -> Iterator[Effect]:
+    aggregator, members = cohort.aggregator, cohort.session.parameters.members
+    match cohort.phase:
+        case Phase.CONTRIBUTE:
+            if len(aggregator.receipts) == members or now >= cohort.contribute_until:
+                yield Propose(event=ContributeClosed(cohort=cohort.id))
+        case Phase.PREPARE:
+            last = len(aggregator.reports) == members or now >= cohort.prepare_until
+            if last or (len(aggregator.reports) >= cohort.threshold and _reports_are_in(cohort, now)):
+                yield ChooseSurvivors(cohort=cohort.id, reports=len(aggregator.reports), last=last)
+        case Phase.VOTE:
+            if now >= cohort.not_after:
+                yield _failed(cohort, f"{len(aggregator.votes)} of {cohort.threshold} votes came")
+        case Phase.ANSWER:
+            over, count = now >= cohort.not_after, len(aggregator.answers)
+            if count >= cohort.threshold:
+                yield OpenSum(cohort=cohort.id, answers=count, last=over or count == members)
+            elif over:
+                yield _failed(cohort, f"{count} of {cohort.threshold} answers came")
+        case Phase.GIVEN_UP:
+            if aggregator.certificate() is not None:
+                yield Propose(event=CohortEnded(cohort=cohort.id, outcome="abandoned", reason=cohort.given_up))
+            elif now >= cohort.not_after:
+                yield _failed(cohort, cohort.given_up)
+
+
+def _reports_are_in(cohort: Cohort, now: float) -> bool:
+    reports, receipts = cohort.aggregator.reports, cohort.aggregator.receipts
+    return _grace_end(cohort) <= now or receipts.keys() <= reports.keys()
+
+
+def _grace_end(cohort: Cohort) -> float:
+    since = cohort.reports_suffice_at
+    return cohort.prepare_until if since is None else since + cohort.answer_grace
+
+
+def _failed(cohort: Cohort, reason: str) -> Propose:
+    return Propose(event=CohortEnded(cohort=cohort.id, outcome="failed", reason=reason))
+
+
+def _end_of(round: Round) -> Effect:
+    opened = tuple(c.id for c in round.cohorts.values() if c.phase is Phase.OPENED)
+    if opened:
+        return TakeStep(cohorts=opened)
+    failed = [c.ended.reason for c in round.cohorts.values() if c.ended and c.ended.outcome == "failed"]
+    reasons = failed or [c.given_up for c in round.cohorts.values()]
+    return Propose(event=end_without(round, "failed" if failed else "abandoned", reasons[0]))
+
+
+def end_without(round: Round, outcome: Outcome, reason: str) -> RoundEnded:
+    """The end of a round that leaves the adapter as it was."""
+    opened = round.opened
+    return RoundEnded(
+        outcome=outcome,
+        reason=reason,
+        adapter=opened.adapter,
+        adapter_size=opened.adapter_size,
+        version=opened.version,
+        clip=opened.clip,
+    )
+
+
+def _muster_times(round: Round) -> Iterator[float]:
+    rules = round.opened.rules
+    if round.first_muster_at is not None:
+        yield round.first_muster_at + rules.muster_window
+    for event in round.musters.values():
+        # one second later: not_after is still good at its own moment
+        yield muster_of(event).not_after - rules.contribute_window - rules.answer_window + 1
+
+
+def _cohort_times(cohort: Cohort) -> list[float]:
+    match cohort.phase:
+        case Phase.CONTRIBUTE:
+            return [cohort.contribute_until]
+        case Phase.PREPARE:
+            return [_grace_end(cohort), cohort.prepare_until]
+        case Phase.VOTE | Phase.ANSWER | Phase.GIVEN_UP:
+            return [cohort.not_after]
+    return []

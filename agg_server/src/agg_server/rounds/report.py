@@ -1,0 +1,128 @@
+"""What a round came to, as values: kept with the round, shown by ``fedit-server rounds``."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from fedit_shared.parameters import upload_size
+
+from .events import Outcome
+from .state import Cohort, Round
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that was not there to the end. In ``answer`` it has been counted all the same."""
+
+    device: str
+    phase: str
+    """``train``, ``muster``, ``contribute``, ``prepare`` or ``answer``."""
+    reason: str
+
+
+class CohortReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One cohort; devices by their public keys in hex."""
+
+    cohort: str
+    phase: str
+    outcome: Outcome | None
+    reason: str
+    roster: list[str]
+    dealt: list[str]
+    survivors: list[str]
+    answered: list[str]
+    suspects: list[str]
+    upload_bytes: int
+    total_weight: int
+    loss: float | None
+    clipped: float | None
+    quantization_error: float | None
+
+
+class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One round. Times are Unix seconds; ``ended`` is None while it lasts."""
+
+    round: int
+    phase: str
+    outcome: Outcome | None
+    reason: str
+    opened: float
+    ended: float | None
+    seconds: float
+    version: int | None
+    adapter_before: str
+    adapter_after: str | None
+    update_norm: float | None
+    offered: int
+    mustered: int
+    cohorts: list[CohortReport]
+    dropped: list[Drop]
+
+
+def report(round: Round, now: float) -> RoundReport:
+    """The round as it stands."""
+    ended = round.ended
+    published = ended is not None and ended.outcome == "published"
+    return RoundReport(
+        round=round.number,
+        phase=round.phase.value,
+        outcome=ended.outcome if ended else None,
+        reason=ended.reason if ended else "",
+        opened=round.opened_at,
+        ended=round.ended_at,
+        seconds=(now if round.ended_at is None else round.ended_at) - round.opened_at,
+        version=ended.version if ended and published else None,
+        adapter_before=round.opened.adapter.hex(),
+        adapter_after=ended.adapter.hex() if ended and published else None,
+        update_norm=ended.update_norm if ended else None,
+        offered=len(round.offered),
+        mustered=len(round.musters),
+        cohorts=[_cohort(round, cohort) for cohort in round.cohorts.values()],
+        dropped=[Drop(device=d.hex(), phase=p, reason=r) for d, p, r in sorted(_drops(round))],
+    )
+
+
+def _cohort(round: Round, cohort: Cohort) -> CohortReport:
+    opened, ended, aggregator = cohort.opened, cohort.ended, cohort.aggregator
+    outcome: Outcome | None = ended.outcome if ended else "published" if opened and round.ended else None
+    return CohortReport(
+        cohort=cohort.id.hex(),
+        phase=cohort.phase.value,
+        outcome=outcome,
+        reason=ended.reason if ended else cohort.given_up,
+        roster=_hex(cohort.session.identities),
+        dealt=_hex(aggregator.receipts),
+        survivors=_hex(cohort.survivors),
+        answered=_hex(aggregator.answers),
+        suspects=_hex(cohort.suspects),
+        upload_bytes=upload_size(cohort.session.dimension, cohort.settings.slot_bits),
+        total_weight=opened.total_weight if opened else 0,
+        loss=opened.loss if opened else None,
+        clipped=opened.clipped if opened else None,
+        quantization_error=opened.quantization_error if opened else None,
+    )
+
+
+def _drops(round: Round) -> list[tuple[bytes, str, str]]:
+    drops = [(d, "muster", reason) for d, reason in (round.withdrawn | round.left_out).items()]
+    if round.cohorts:
+        gone = round.offered - round.musters.keys() - round.withdrawn.keys()
+        drops += [(d, "train", "it had not finished its training when the muster closed") for d in gone]
+    for cohort in round.cohorts.values():
+        if cohort.closed_at is not None:
+            drops += _cohort_drops(cohort)
+    return drops
+
+
+def _cohort_drops(cohort: Cohort) -> list[tuple[bytes, str, str]]:
+    members: set[bytes] = set(cohort.session.identities)
+    survivors, dealt = set(cohort.survivors), cohort.aggregator.receipts.keys()
+    drops = [(d, "contribute", "its upload was not complete in time") for d in members - dealt]
+    if survivors:
+        drops += [(d, "prepare", "its shares could not be used") for d in dealt - survivors]
+        silent = survivors - cohort.aggregator.reports.keys()
+        drops += [(d, "answer", "not heard of since its upload, which counts") for d in silent]
+    return drops
+
+
+def _hex(identities: Iterable[bytes]) -> list[str]:
+    return sorted(identity.hex() for identity in identities)

@@ -1,0 +1,83 @@
+"""The database behind the store: SQLite in the federation's folder, or another by URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from agg_server.errors import UnavailableError
+from fedit_shared.errors import FeditError, UserError
+
+_BUSY_SECONDS = 15
+
+
+class Database:
+    """Transactions. Each is durable when its ``with`` block ends, or nothing of it is."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = make_url(url)
+            self._engine = _engine(self._url)
+        except (ArgumentError, ModuleNotFoundError) as error:
+            raise UserError(
+                f"The database {url!r} cannot be used: {error}.", advice="Set [server] database."
+            ) from error
+
+    def migrate(self) -> None:
+        """Bring the schema up to this version's."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction. Raises UnavailableError where the database is locked, full or away."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise _unavailable(error) from error
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # sqlite3's own transactions begin too late: see _begin
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a read that later wants to write could fail as locked
+
+    return engine
+
+
+def _unavailable(error: DBAPIError) -> FeditError:
+    detail = str(error.orig)
+    if isinstance(error, OperationalError) and "locked" in detail:
+        return UnavailableError("The database is locked by another program.", advice="Try again in a moment.")
+    if isinstance(error, OperationalError) and ("full" in detail or "disk I/O" in detail):
+        return UnavailableError("The server's disk is full.", advice="Nothing is lost. Try again later.")
+    return UnavailableError(
+        f"The database failed: {detail}.", advice="Nothing is lost. The operator has to look at it."
+    )

@@ -1,0 +1,98 @@
+"""The journal: every accepted event, from which rounds are folded again after a restart."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Result, insert, select, update
+
+from agg_server.rounds.events import AnyEvent
+from agg_server.rounds.report import RoundReport
+from fedit_shared.messages import Result as CohortResult
+
+from .tables import events, results, rounds
+
+_EVENT = msgspec.msgpack.Decoder(AnyEvent)
+_REPORT = msgspec.msgpack.Decoder(RoundReport)
+_RESULT = msgspec.msgpack.Decoder(CohortResult)
+_IDENTITY = 32
+
+
+class Recorded(NamedTuple):
+    """One event, its round, and when it was accepted (Unix seconds)."""
+
+    round: int
+    time: float
+    event: AnyEvent
+
+
+class Journal:
+    """Rows about rounds; each method works in the caller's transaction."""
+
+    def append(self, connection: Connection, recorded: Iterable[Recorded]) -> None:
+        """Store events, in this order. Their rounds have been begun."""
+        rows = [
+            {"round": r.round, "time": r.time, "kind": type(r.event).__name__, "body": msgspec.msgpack.encode(r.event)}
+            for r in recorded
+        ]
+        if rows:
+            connection.execute(insert(events), rows)
+
+    def begin_round(self, connection: Connection, report: RoundReport) -> None:
+        """A new round."""
+        values = {"round": report.round, "final": 0, "report": msgspec.msgpack.encode(report)}
+        connection.execute(insert(rounds).values(**values))
+
+    def keep_report(self, connection: Connection, report: RoundReport, *, final: bool) -> None:
+        """What the round came to; ``final``: nothing more can happen in it."""
+        values = {"final": int(final), "report": msgspec.msgpack.encode(report)}
+        connection.execute(update(rounds).where(rounds.c.round == report.round).values(**values))
+
+    def reports(self, connection: Connection) -> list[RoundReport]:
+        """Of all rounds, oldest first. That of a round under way is as old as its opening: fold its events."""
+        rows = connection.execute(select(rounds.c.report).order_by(rounds.c.round))
+        return [_REPORT.decode(row.report) for row in rows]
+
+    def last_round(self, connection: Connection) -> int:
+        """The highest number given; 0 before the first."""
+        return connection.execute(select(rounds.c.round).order_by(rounds.c.round.desc()).limit(1)).scalar() or 0
+
+    def events_of(self, connection: Connection, round: int) -> list[Recorded]:
+        """All events of one round, in order."""
+        return _recorded(connection.execute(select(events).where(events.c.round == round).order_by(events.c.seq)))
+
+    def open_events(self, connection: Connection) -> list[Recorded]:
+        """All events of the rounds that are not final, in order."""
+        query = select(events).join(rounds, rounds.c.round == events.c.round).where(rounds.c.final == 0)
+        return _recorded(connection.execute(query.order_by(events.c.seq)))
+
+    def keep_result(self, connection: Connection, result: CohortResult, members: Iterable[bytes]) -> None:
+        """A cohort's signed result, to be asked for by its members for ever."""
+        connection.execute(
+            insert(results).values(
+                cohort=result.cohort,
+                round=result.round,
+                members=b"".join(members),
+                result=msgspec.msgpack.encode(result),
+            )
+        )
+
+    def result_for(self, connection: Connection, round: int, identity: bytes) -> CohortResult | None:
+        """The result of this device's cohort in this round."""
+        for row in connection.execute(select(results).where(results.c.round == round)):
+            if identity in _members(row.members):
+                return _RESULT.decode(row.result)
+        return None
+
+    def was_member(self, connection: Connection, cohort: bytes, identity: bytes) -> bool:
+        """Whether a cohort that has ended had this device."""
+        members = connection.execute(select(results.c.members).where(results.c.cohort == cohort)).scalar()
+        return members is not None and identity in _members(members)
+
+
+def _recorded(rows: Result[Any]) -> list[Recorded]:
+    return [Recorded(row.round, row.time, _EVENT.decode(row.body)) for row in rows]
+
+
+def _members(joined: bytes) -> list[bytes]:
+    return [joined[i : i + _IDENTITY] for i in range(0, len(joined), _IDENTITY)]

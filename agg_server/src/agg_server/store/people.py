@@ -1,0 +1,105 @@
+"""Devices and invitations."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
+
+from fedit_shared.errors import UnauthorizedError
+
+from .tables import devices, invitations
+
+Status = Literal["active", "left", "blocked"]
+_NEW_LINK = "Ask the operator for a new join link."
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that has joined. Times are Unix seconds."""
+
+    identity: bytes
+    status: Status
+    joined: float
+    last_seen: float | None = None
+    client_version: str | None = None
+    accelerator: str | None = None
+    memory_gib: int | None = None
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """A join link, without its token. ``expires``: None for never."""
+
+    token_hash: bytes
+    created: float
+    expires: float | None
+    uses: int
+    used: int
+
+
+class People:
+    """Rows about people; each method works in the caller's transaction."""
+
+    def invite(self, connection: Connection, made: Iterable[Invitation]) -> None:
+        """Store new invitations."""
+        for invitation in made:
+            connection.execute(insert(invitations).values(**msgspec.structs.asdict(invitation)))
+
+    def enrol(self, connection: Connection, identity: bytes, token_hash: bytes, now: float) -> bool:
+        """Let a device in, at the cost of one use; whether it is new. A device that is in stays so at no cost.
+
+        Raises UnauthorizedError for an invitation that is unknown, used up or expired, or a blocked device.
+        """
+        device = self.device(connection, identity)
+        if device and device.status == "blocked":
+            raise UnauthorizedError("This device is blocked here.", advice="Ask the operator why.")
+        row = connection.execute(select(invitations).where(invitations.c.token_hash == token_hash)).first()
+        if row is None:
+            raise UnauthorizedError("This invitation is not known here.", advice=_NEW_LINK)
+        if device and device.status == "active":
+            return False
+        if row.expires is not None and row.expires < now:
+            raise UnauthorizedError("This invitation has expired.", advice=_NEW_LINK)
+        if row.used >= row.uses:
+            raise UnauthorizedError("This invitation is used up.", advice=_NEW_LINK)
+        connection.execute(
+            update(invitations).where(invitations.c.token_hash == token_hash).values(used=invitations.c.used + 1)
+        )
+        if device:
+            self.set_status(connection, identity, "active")
+        else:
+            values = {"identity": identity, "status": "active", "joined": now, "invitation": token_hash}
+            connection.execute(insert(devices).values(**values))
+        return True
+
+    def device(self, connection: Connection, identity: bytes) -> Device | None:
+        """The device, if it ever joined."""
+        row = connection.execute(select(devices).where(devices.c.identity == identity)).first()
+        return None if row is None else _device(row)
+
+    def devices(self, connection: Connection) -> list[Device]:
+        """All that ever joined, in the order of joining."""
+        return [_device(row) for row in connection.execute(select(devices).order_by(devices.c.joined))]
+
+    def statuses(self, connection: Connection) -> dict[bytes, Status]:
+        """identity → status of all devices."""
+        rows = connection.execute(select(devices.c.identity, devices.c.status))
+        return {row.identity: row.status for row in rows}
+
+    def set_status(self, connection: Connection, identity: bytes, status: Status) -> None:
+        """Change a device's standing."""
+        connection.execute(update(devices).where(devices.c.identity == identity).values(status=status))
+
+    def seen(self, connection: Connection, device: Device) -> None:
+        """Note what a device said of itself when it checked in."""
+        values = {
+            "last_seen": device.last_seen,
+            "client_version": device.client_version,
+            "accelerator": device.accelerator,
+            "memory_gib": device.memory_gib,
+        }
+        connection.execute(update(devices).where(devices.c.identity == device.identity).values(**values))
+
+
+def _device(row: Row[tuple[object, ...]]) -> Device:
+    fields = row._mapping
+    return msgspec.convert({name: fields[name] for name in Device.__struct_fields__}, Device, strict=False)

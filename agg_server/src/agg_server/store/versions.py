@@ -1,0 +1,62 @@
+"""Adapter versions, and which one the next round begins from."""
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from .tables import adapters, orders
+
+_ROLLBACK = "rollback"
+
+
+class AdapterVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version: the hash of its file, the version that it came from, the round that made it (None: the first)."""
+
+    version: int
+    adapter: bytes
+    parent: int | None
+    round: int | None
+    created: float
+    size: int
+    clip: tuple[float, ...]
+    """Clip range of each tensor in the round that begins from it, while the settings say "auto"."""
+
+
+class Versions:
+    """Rows about adapter versions; each method works in the caller's transaction."""
+
+    def add(self, connection: Connection, version: AdapterVersion) -> None:
+        """Store a new version."""
+        values = msgspec.structs.asdict(version) | {"clip": msgspec.msgpack.encode(version.clip)}
+        connection.execute(insert(adapters).values(**values))
+
+    def all(self, connection: Connection) -> list[AdapterVersion]:
+        """All versions, oldest first."""
+        return [_version(row) for row in connection.execute(select(adapters).order_by(adapters.c.version))]
+
+    def get(self, connection: Connection, version: int) -> AdapterVersion | None:
+        """The version of this number."""
+        row = connection.execute(select(adapters).where(adapters.c.version == version)).first()
+        return None if row is None else _version(row)
+
+    def newest(self, connection: Connection) -> AdapterVersion:
+        """The version with the highest number."""
+        return _version(connection.execute(select(adapters).order_by(adapters.c.version.desc()).limit(1)).one())
+
+    def order_rollback(self, connection: Connection, version: int) -> None:
+        """Have the next round begin from this version."""
+        connection.execute(delete(orders).where(orders.c.name == _ROLLBACK))
+        connection.execute(insert(orders).values(name=_ROLLBACK, value=version))
+
+    def rollback(self, connection: Connection) -> int | None:
+        """The version that was ordered and is not yet begun from."""
+        return connection.execute(select(orders.c.value).where(orders.c.name == _ROLLBACK)).scalar()
+
+    def rollback_done(self, connection: Connection) -> None:
+        """A round has begun from the version that was ordered."""
+        connection.execute(delete(orders).where(orders.c.name == _ROLLBACK))
+
+
+def _version(row: Row[tuple[object, ...]]) -> AdapterVersion:
+    fields = dict(row._mapping)
+    fields["clip"] = msgspec.msgpack.decode(row.clip, type=tuple[float, ...])
+    return msgspec.convert(fields, AdapterVersion, strict=False)

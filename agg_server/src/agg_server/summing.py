@@ -1,0 +1,64 @@
+"""Adding a cohort's uploads and unmasking the sum. Blocks for seconds: called on worker threads."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fedit_shared.errors import SumError
+from fedit_shared.quantize import read_mean
+from fedit_shared.secagg import Aggregator, VectorSum
+from fedit_shared.secagg.bodies import decode_survivors
+
+from .clipping import rounding_error
+from .rounds.events import SumOpened
+
+Slots = NDArray[np.unsignedinteger]
+
+
+def open_slots(aggregator: Aggregator, upload: Callable[[bytes], NDArray[np.uint32]]) -> Slots:
+    """The sums of all slots over the certified survivors, (d + 3,).
+
+    ``upload``: identity → its vector, uint32 (rows, 2, N), mapped from a file. Raises SumError while the answers do
+    not give a key that opens the sum; more answers may.
+    """
+    key = aggregator.open_key()
+    if key is None:
+        raise SumError("The answers do not agree on a key.")
+    survivors = decode_survivors(aggregator.survivors or b"")
+    total = VectorSum(aggregator.session)
+    for survivor in survivors:
+        total.add(upload(survivor.identity))
+    slots = total.slots(key, len(survivors))
+    read_mean(aggregator.session.quantizer, slots, len(survivors))  # published is only what this accepts
+    return slots
+
+
+def describe(aggregator: Aggregator, cohort: bytes, slots: Slots) -> SumOpened:
+    """What is recorded of an opened sum."""
+    session = aggregator.session
+    mean = read_mean(session.quantizer, slots, len(decode_survivors(aggregator.survivors or b"")))
+    ranges = np.repeat(session.quantizer.clip, session.quantizer.sizes)
+    return SumOpened(
+        cohort=cohort,
+        total_weight=mean.total_weight,
+        loss=mean.loss,
+        clipped=mean.clipped,
+        quantization_error=rounding_error(ranges, mean.survivors, session.quantizer.levels, mean.total_weight),
+        suspects=aggregator.suspects(),
+    )
+
+
+def encode_slots(slots: Slots) -> bytes:
+    """The file that keeps an opened sum: safetensors, one tensor ``slots``."""
+    return save({"slots": slots})
+
+
+def decode_slots(data: bytes) -> Slots:
+    """The slots that :func:`encode_slots` stored. Raises SumError for a damaged file."""
+    try:
+        return load(data)["slots"]
+    except (SafetensorError, KeyError) as error:
+        raise SumError("The file of an opened sum is damaged.") from error

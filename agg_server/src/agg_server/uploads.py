@@ -1,0 +1,115 @@
+"""Uploads in chunks, resumable after a kill on either side.
+
+An upload is a file of its full size from the start (so a full disk shows at once) and beside it one byte for each
+chunk: 1 once the chunk is on disk. The chunk is synced before its byte is, so a 1 never lies. A chunk is accepted
+again only with the same content.
+"""
+
+import contextlib
+import os
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedit_shared.errors import ConflictError, ProtocolError
+from fedit_shared.messages import CHUNK_SIZE
+from fedit_shared.parameters import DEGREE, PRIMES
+
+from .blobs import make_folder, sync_folder
+from .errors import storage_error
+
+_HASH_STEP = 1 << 20
+
+
+class Upload:
+    """One device's masked vector of ``size`` bytes. Methods block on the disk; several threads may use one."""
+
+    def __init__(self, file: Path, size: int) -> None:
+        self._file = file
+        self._marks = file.with_suffix(".held")
+        self._size = size
+        self._chunks = -(-size // CHUNK_SIZE)
+
+    def put(self, index: int, content: bytes) -> None:
+        """Chunk ``index``, on disk when this returns. Raises ProtocolError for a chunk that this upload does not
+        have, ConflictError for other content than before, UnavailableError if the disk refuses."""
+        if not 0 <= index < self._chunks:
+            raise ProtocolError(f"This upload has chunks 0 to {self._chunks - 1}, not {index}.")
+        expected = min(CHUNK_SIZE, self._size - index * CHUNK_SIZE)
+        if len(content) != expected:
+            raise ProtocolError(f"Chunk {index} of this upload has {expected} bytes, not {len(content)}.")
+        try:
+            if not self._marks.exists():
+                self._begin()
+            with open(self._marks, "r+b") as marks, open(self._file, "r+b") as stream:
+                if os.pread(marks.fileno(), 1, index) == b"\1":
+                    if os.pread(stream.fileno(), expected, index * CHUNK_SIZE) != content:
+                        raise ConflictError(f"Chunk {index} was sent before with other content.")
+                    return
+                os.pwrite(stream.fileno(), content, index * CHUNK_SIZE)
+                _sync(stream.fileno())
+                os.pwrite(marks.fileno(), b"\1", index)
+                _sync(marks.fileno())
+        except OSError as error:
+            raise storage_error(error) from error
+
+    def held(self) -> bytes:
+        """Which chunks are on disk: bit i, little-endian bits."""
+        return np.packbits(np.frombuffer(self._read_marks(), np.uint8), bitorder="little").tobytes()
+
+    def complete(self) -> bool:
+        """Whether all chunks are on disk."""
+        return all(self._read_marks())
+
+    def digest(self) -> bytes:
+        """SHA-256 of the whole vector."""
+        digest = sha256()
+        with open(self._file, "rb") as stream:
+            while block := stream.read(_HASH_STEP):
+                digest.update(block)
+        return digest.digest()
+
+    def vector(self) -> NDArray[np.uint32]:
+        """The vector, mapped from the file: uint32 (rows, 2, N)."""
+        return np.memmap(self._file, "<u4", "r").reshape(-1, len(PRIMES), DEGREE)
+
+    def discard(self) -> None:
+        """Forget all chunks; they can be sent again."""
+        self._marks.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        make_folder(self._file.parent)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, self._size)
+            else:
+                os.ftruncate(descriptor, self._size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=self._file.parent)
+        try:
+            with open(descriptor, "wb") as marks:
+                marks.write(bytes(self._chunks))
+                marks.flush()
+                os.fsync(marks.fileno())
+            with contextlib.suppress(FileExistsError):  # another chunk of the same upload came first
+                os.link(temporary, self._marks)
+        finally:
+            os.unlink(temporary)
+        sync_folder(self._file.parent)
+
+    def _read_marks(self) -> bytes:
+        try:
+            return self._marks.read_bytes()
+        except FileNotFoundError:
+            return bytes(self._chunks)
+
+
+def _sync(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)
