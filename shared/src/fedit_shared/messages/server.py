@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .fields import CohortId, Count, Hash, Identity, Message, Signature, Text, UnixTime
+from .fields import CohortId, Count, Hash, Identity, Message, Signature, Size, Text, UnixTime
 
 Outcome = Literal["published", "abandoned", "failed"]
 
@@ -51,7 +51,7 @@ class Offer(Message, frozen=True, kw_only=True):
     task: Annotated[bytes, msgspec.Meta(max_length=2**22)]
     round: Count
     adapter: Hash
-    adapter_size: Count
+    adapter_size: Size
     """Bytes of the adapter's safetensors file; its SHA-256 is ``adapter``."""
     seed: Count
     """The round's seed for shuffling, mixed with the device's own."""
@@ -88,7 +88,7 @@ class Prepare(Message, frozen=True, kw_only=True):
     """
 
     receipts: Annotated[list[Receipt], msgspec.Meta(max_length=255)]
-    packets: Annotated[list[Annotated[bytes, msgspec.Meta(max_length=2**14)]], msgspec.Meta(max_length=255)]
+    packets: Annotated[list[Annotated[bytes, msgspec.Meta(max_length=2**15)]], msgspec.Meta(max_length=255)]
 
 
 class Survivors(Message, frozen=True, kw_only=True):

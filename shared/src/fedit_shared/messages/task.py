@@ -7,6 +7,8 @@ import msgspec
 from .fields import Hash, Text, UnixTime
 
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+ClipRange = Annotated[float, msgspec.Meta(ge=1e-300, le=1e30)]
+"""Beyond it w·L/c is no float64, or the mean no float32."""
 Quantization = Literal["int8", "nf4", "none"]
 
 
@@ -64,7 +66,7 @@ class RoundSettings(_Part, frozen=True, kw_only=True):
     """How a cohort's vectors are quantized and until when it may answer."""
 
     model: Text
-    clip: Annotated[tuple[PositiveFloat, ...], msgspec.Meta(min_length=1, max_length=65536)]
+    clip: Annotated[tuple[ClipRange, ...], msgspec.Meta(min_length=1, max_length=65536)]
     """Clip range of each tensor, in the task's order."""
     slot_bits: Literal[12, 16, 24] = 16
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
