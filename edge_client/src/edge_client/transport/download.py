@@ -48,10 +48,9 @@ class _Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def open(self, at: int) -> BinaryIO:
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        flags = os.O_WRONLY | os.O_CREAT | (0 if at else os.O_TRUNC) | getattr(os, "O_BINARY", 0)
         with disk_errors(self.path):
             file = os.fdopen(os.open(self.path, flags, 0o600), "wb")
-            file.truncate(at)
             file.seek(at)
         return file
 
