@@ -38,7 +38,7 @@ class JoinLink:
             host, _ = url.hostname, url.port
         except ValueError as error:
             raise UserError("This is not a join link: its address cannot be read.", advice=_ADVICE) from error
-        if url.scheme != "https" or not host or url.path != "/join" or url.query or url.username:
+        if url.scheme != "https" or not host or url.path != "/join" or url.query or "@" in url.netloc:
             raise UserError("This is not a join link: it has the form https://HOST:PORT/join#…", advice=_ADVICE)
         version, *parts = url.fragment.split(".")
         if version != _VERSION and version.isdigit():
@@ -48,8 +48,10 @@ class JoinLink:
             )
         sizes = (32, TOKEN_SIZE, 32)
         decoded = [_decode(part) for part in parts]
-        if len(decoded) not in (2, 3) or any(
-            part is None or len(part) != size for part, size in zip(decoded, sizes, strict=False)
+        if (
+            version != _VERSION
+            or len(decoded) not in (2, 3)
+            or any(part is None or len(part) != size for part, size in zip(decoded, sizes, strict=False))
         ):
             raise UserError("This join link is cut off or changed.", advice=_ADVICE)
         federation, token, *pin = (part for part in decoded if part is not None)
@@ -62,6 +64,7 @@ def _encode(raw: bytes) -> str:
 
 def _decode(text: str) -> bytes | None:
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
+    return raw if _encode(raw) == text else None

@@ -10,7 +10,7 @@ import hashlib
 import struct
 from typing import NamedTuple
 
-from fedit_shared.errors import UnauthorizedError
+from fedit_shared.errors import ProtocolError, UnauthorizedError
 
 from .keys import SIGNATURE_SIZE, PublicKey, SigningKey, public_key, verify
 
@@ -18,6 +18,7 @@ SCHEME = "Fedit"
 LIFETIME = 120
 """Seconds that a request may be older or newer than the server's clock."""
 
+_ADVICE = "Join with `fedit-client join LINK`."
 _FIXED = struct.Struct("<32sQ16s")
 
 
@@ -46,10 +47,13 @@ def verify_request(header: str, federation: bytes, method: str, path: str, body:
     except (binascii.Error, ValueError):
         raw = b""
     if scheme != SCHEME or len(raw) != _FIXED.size + SIGNATURE_SIZE:
-        raise UnauthorizedError("This request is not signed by a device.", advice="Join with `fedit-client join LINK`.")
+        raise UnauthorizedError("This request is not signed by a device.", advice=_ADVICE)
     fixed, signature = raw[: _FIXED.size], raw[_FIXED.size :]
     identity, time, nonce = _FIXED.unpack(fixed)
-    verify(identity, "request", _body(federation, fixed, method, path, body), signature)
+    try:
+        verify(identity, "request", _body(federation, fixed, method, path, body), signature)
+    except ProtocolError as error:
+        raise UnauthorizedError("This request is not what its device signed.", advice=_ADVICE) from error
     if abs(time - now) > LIFETIME:
         raise UnauthorizedError(
             f"This request was signed {abs(time - now)} s {'before' if time < now else 'after'} the server's time.",
@@ -59,5 +63,5 @@ def verify_request(header: str, federation: bytes, method: str, path: str, body:
 
 
 def _body(federation: bytes, fixed: bytes, method: str, path: str, body: bytes) -> bytes:
-    target = hashlib.sha256(f"{method} {path}".encode()).digest()
+    target = hashlib.sha256(f"{method} {path}".encode(errors="surrogateescape")).digest()
     return federation + fixed + target + hashlib.sha256(body).digest()
