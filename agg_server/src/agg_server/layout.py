@@ -16,6 +16,7 @@ class Layout:
         self.folder = folder.resolve()
         self.config_file = self.folder / FILE
         self.federation_key = self.folder / "keys" / "federation.key"
+        self.adapter = self.folder / "adapter"
         self.lock = self.folder / "serve.lock"
 
     def load(self) -> Config:

@@ -81,6 +81,12 @@ class Ledger:
         published = current.ended is not None and current.ended.outcome == "published"
         return current.opened.next_version if published else current.opened.next_version - 1
 
+    def healthy(self) -> bool:
+        """Whether memory is what the database holds. Raises UnavailableError if it does not answer."""
+        with self._database.begin() as connection:
+            self._journal.last_round(connection)
+        return not self._behind
+
     def live(self, number: int) -> Round | None:
         """The round of this number, if something can still happen in it."""
         return self._rounds.get(number)

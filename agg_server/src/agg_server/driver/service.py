@@ -13,7 +13,7 @@ from agg_server.rounds.state import Phase
 from agg_server.rounds.views import POLL_SECONDS
 from agg_server.store import Database, Device, People
 from agg_server.uploads import Upload
-from fedit_shared.errors import ConflictError, ForgedError, NotFoundError
+from fedit_shared.errors import ConflictError, FeditError, ForgedError, NotFoundError
 from fedit_shared.identity import federation_id, verify
 from fedit_shared.messages import (
     Accepted,
@@ -152,12 +152,19 @@ class Service:
         await self._driver.submit(Proposal(None, event))
         return Accepted()
 
-    def adapter_file(self, adapter: bytes) -> Path:
+    async def adapter_file(self, adapter: bytes) -> Path:
         """Where this version's file lies. Raises NotFoundError."""
         path = self._driver.tools.blobs.path(adapter_key(adapter))
-        if not path.is_file():
+        if not await self._driver.on_pool(path.is_file):
             raise NotFoundError("There is no such adapter version.")
         return path
+
+    async def ready(self) -> bool:
+        """Whether the database answers and a round is open or the last one done."""
+        try:
+            return await self._driver.on_ledger(self._driver.ledger.healthy)
+        except FeditError:
+            return False
 
     async def _offer(self, identity: bytes) -> Offer | Wait:
         driver = self._driver

@@ -1,7 +1,7 @@
 """Devices and invitations."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
@@ -100,6 +100,13 @@ class People:
         connection.execute(update(devices).where(devices.c.identity == device.identity).values(**values))
 
 
-def _device(row: Row[tuple[object, ...]]) -> Device:
-    fields = row._mapping
-    return msgspec.convert({name: fields[name] for name in Device.__struct_fields__}, Device, strict=False)
+def _device(row: Row[Any]) -> Device:
+    return Device(
+        identity=row.identity,
+        status=row.status,
+        joined=row.joined,
+        last_seen=row.last_seen,
+        client_version=row.client_version,
+        accelerator=row.accelerator,
+        memory_gib=row.memory_gib,
+    )

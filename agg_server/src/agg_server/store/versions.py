@@ -1,5 +1,7 @@
 """Adapter versions, and which one the next round begins from."""
 
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select
 
@@ -56,7 +58,13 @@ class Versions:
         connection.execute(delete(orders).where(orders.c.name == _ROLLBACK))
 
 
-def _version(row: Row[tuple[object, ...]]) -> AdapterVersion:
-    fields = dict(row._mapping)
-    fields["clip"] = msgspec.msgpack.decode(row.clip, type=tuple[float, ...])
-    return msgspec.convert(fields, AdapterVersion, strict=False)
+def _version(row: Row[Any]) -> AdapterVersion:
+    return AdapterVersion(
+        version=row.version,
+        adapter=row.adapter,
+        parent=row.parent,
+        round=row.round,
+        created=row.created,
+        size=row.size,
+        clip=msgspec.msgpack.decode(row.clip, type=tuple[float, ...]),
+    )

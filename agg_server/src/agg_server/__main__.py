@@ -1,0 +1,5 @@
+"""``python -m agg_server``: the same as ``fedit-server``."""
+
+from .cli import main
+
+main()

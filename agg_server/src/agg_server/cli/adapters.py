@@ -1,0 +1,48 @@
+"""``fedit-server rollback`` and ``export``."""
+
+from pathlib import Path
+
+import click
+
+from .options import folder_argument, open_folder
+
+
+@click.command("rollback")
+@folder_argument
+@click.argument("version", type=click.IntRange(0))
+def rollback_command(folder: Path, version: int) -> None:
+    """Have the next round begin from an earlier adapter VERSION. Later versions are kept."""
+    from agg_server.store import Versions
+    from fedit_shared.errors import UserError
+
+    _, _, database = open_folder(folder)
+    versions = Versions()
+    with database.begin() as connection:
+        found = versions.get(connection, version)
+        if found is None:
+            newest = versions.newest(connection).version
+            raise UserError(f"There is no adapter version {version}.", advice=f"There are 0 to {newest}.")
+        versions.order_rollback(connection, version)
+    click.echo(f"The next round begins from version {version} ({found.adapter.hex()[:16]}…).")
+
+
+@click.command("export")
+@folder_argument
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--version", type=click.IntRange(0), help="Default: the newest.")
+def export_command(folder: Path, out: Path, version: int | None) -> None:
+    """Write an adapter version as a PEFT folder OUT, for PeftModel.from_pretrained."""
+    from agg_server.blobs import Blobs
+    from agg_server.export import export
+    from agg_server.store import Versions
+    from agg_server.task import make_task
+    from fedit_shared.errors import UserError
+
+    layout, config, database = open_folder(folder)
+    versions = Versions()
+    with database.begin() as connection:
+        found = versions.newest(connection) if version is None else versions.get(connection, version)
+    if found is None:
+        raise UserError(f"There is no adapter version {version}.")
+    export(Blobs(layout.blobs(config)), make_task(config, layout.adapter), found.adapter, out)
+    click.echo(f"Adapter version {found.version} is in {out}.")

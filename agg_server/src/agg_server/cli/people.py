@@ -1,0 +1,100 @@
+"""``fedit-server invite``, ``devices``, ``block``."""
+
+from pathlib import Path
+
+import click
+
+from .options import folder_argument, json_option, open_folder
+
+
+@click.command("invite")
+@folder_argument
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1, 10000), help="Links to make.")
+@click.option("--uses", default=1, show_default=True, type=click.IntRange(1), help="Devices that each link lets in.")
+@click.option("--expires", metavar="7d", help="How long the links are good. Default: until used up.")
+def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> None:
+    """Print join links, one a line. Whoever has one can join: send each over a private channel."""
+    import os
+    import time
+
+    from agg_server import tls
+    from agg_server.durations import Seconds
+    from agg_server.enrolment import make_link
+    from agg_server.store import People
+    from fedit_shared.errors import UserError
+    from fedit_shared.identity import federation_id
+    from fedit_shared.identity.links import TOKEN_SIZE
+
+    layout, config, database = open_folder(folder)
+    now = time.time()
+    try:
+        until = None if expires is None else now + Seconds.parse(expires)
+    except ValueError as error:
+        raise UserError(f"--expires: {error}.") from error
+    federation = federation_id(layout.signing_key().public)
+    pin = tls.pin(layout.path(config.server.certificate)) if config.server.pin else None
+    made = [
+        make_link(config.server.address, federation, pin, os.urandom(TOKEN_SIZE), now=now, uses=uses, expires=until)
+        for _ in range(count)
+    ]
+    with database.begin() as connection:
+        People().invite(connection, [invitation for _, invitation in made])
+    for link, _ in made:
+        click.echo(str(link))
+
+
+@click.command("devices")
+@folder_argument
+@json_option
+def devices_command(folder: Path, as_json: bool) -> None:
+    """List the devices that have joined."""
+    import msgspec
+
+    from agg_server.store import People
+
+    from .tables import age, print_table
+
+    _, _, database = open_folder(folder)
+    with database.begin() as connection:
+        devices = People().devices(connection)
+    if as_json:
+        rows = [msgspec.structs.asdict(device) | {"device": device.identity.hex()} for device in devices]
+        for row in rows:
+            del row["identity"]
+        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        return
+    print_table(
+        ("device", "status", "joined", "last seen", "client", "hardware"),
+        [
+            (
+                device.identity.hex()[:16],
+                device.status,
+                age(device.joined),
+                age(device.last_seen),
+                device.client_version or "",
+                f"{device.accelerator}, {device.memory_gib} GiB" if device.accelerator else "",
+            )
+            for device in devices
+        ],
+    )
+
+
+@click.command("block")
+@folder_argument
+@click.argument("device")
+def block_command(folder: Path, device: str) -> None:
+    """Serve a device no more, at once. DEVICE: its public key in hex, or the beginning of it."""
+    from agg_server.store import People
+    from fedit_shared.errors import UserError
+
+    _, _, database = open_folder(folder)
+    people = People()
+    with database.begin() as connection:
+        found = [d for d in people.devices(connection) if d.identity.hex().startswith(device.lower())]
+        if len(found) != 1 or len(device) < 8:
+            raise UserError(
+                f"{len(found)} devices' keys begin with {device!r}.",
+                advice="`fedit-server devices` lists them; give at least 8 digits.",
+            )
+        people.set_status(connection, found[0].identity, "blocked")
+    click.echo(f"Blocked {found[0].identity.hex()}.")

@@ -1,0 +1,108 @@
+"""``fedit-server status`` and ``rounds``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import folder_argument, json_option, open_folder
+
+if TYPE_CHECKING:
+    from agg_server.rounds.report import CohortReport, RoundReport
+
+
+@click.command("status")
+@folder_argument
+@json_option
+def status_command(folder: Path, as_json: bool) -> None:
+    """Say how the federation stands: round, phase, who is here."""
+    import msgspec
+
+    from agg_server.durations import in_words
+    from agg_server.overview import overview
+
+    seen = overview(*open_folder(folder))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
+        return
+    click.echo(f"{seen.name}: {'being served' if seen.served else 'not being served'}, at {seen.address}")
+    click.echo(f"adapter version {seen.version}; {seen.devices} devices have joined")
+    round = seen.round
+    if round is None:
+        click.echo("no round has been opened yet")
+        return
+    click.echo(f"round {round.round}: {round.outcome or round.phase}, for {in_words(round.seconds)}")
+    click.echo(f"  {round.offered} devices got the task, {round.mustered} have mustered")
+    for cohort in round.cohorts:
+        counts = f"{len(cohort.roster)} members, {len(cohort.dealt)} uploads, {len(cohort.answered)} answers"
+        click.echo(f"  cohort {cohort.cohort[:8]}: {cohort.outcome or cohort.phase}; {counts}")
+
+
+@click.command("rounds")
+@folder_argument
+@json_option
+def rounds_command(folder: Path, as_json: bool) -> None:
+    """List all rounds: who took part, who was dropped and when, what came of it."""
+    import msgspec
+
+    from agg_server.overview import all_rounds
+
+    from .tables import print_table
+
+    layout, config, database = open_folder(folder)
+    reports = all_rounds(layout, config, database)
+    if as_json:
+        rows = [_row(report, layout.blobs(config)) for report in reports]
+        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        return
+    print_table(
+        ("round", "outcome", "version", "roster", "survivors", "dropped", "seconds", "loss", "update norm"),
+        [
+            (
+                str(report.round),
+                report.outcome or report.phase,
+                _number(report.version),
+                str(sum(len(cohort.roster) for cohort in report.cohorts)),
+                str(sum(len(cohort.survivors) for cohort in report.cohorts)),
+                str(len(report.dropped)),
+                f"{report.seconds:.0f}",
+                _number(_mean(report.cohorts, "loss")),
+                _number(report.update_norm),
+            )
+            for report in reports
+        ],
+    )
+    for report in reports:
+        if report.reason:
+            click.echo(f"round {report.round} {report.outcome}: {report.reason}")
+        for drop in report.dropped:
+            click.echo(f"round {report.round}: {drop.device[:16]} dropped in {drop.phase}: {drop.reason}")
+
+
+def _row(report: "RoundReport", blobs: Path) -> dict[str, Any]:
+    import msgspec
+
+    from agg_server.rooms import sum_key
+
+    row: dict[str, Any] = msgspec.to_builtins(report)
+    errors = [c.quantization_error * c.total_weight for c in report.cohorts if c.quantization_error is not None]
+    weight = sum(cohort.total_weight for cohort in report.cohorts)
+    row["loss"] = _mean(report.cohorts, "loss")
+    row["clipped"] = _mean(report.cohorts, "clipped")
+    row["total_weight"] = weight
+    row["quantization_error"] = sum(error**2 for error in errors) ** 0.5 / weight if errors else None
+    for cohort in row["cohorts"]:
+        opened = cohort["loss"] is not None
+        cohort["sum"] = str(blobs / sum_key(bytes.fromhex(cohort["cohort"]))) if opened else None
+    return row
+
+
+def _mean(cohorts: "list[CohortReport]", field: str) -> float | None:
+    """Of the opened cohorts, by weight."""
+    found = [(cohort.total_weight, getattr(cohort, field)) for cohort in cohorts if getattr(cohort, field) is not None]
+    weight = sum(w for w, _ in found)
+    return sum(w * value for w, value in found) / weight if found else None
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

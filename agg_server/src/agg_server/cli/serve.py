@@ -1,0 +1,27 @@
+"""``fedit-server serve``."""
+
+import os
+from pathlib import Path
+
+import click
+
+from .options import folder_argument, open_folder
+
+
+@click.command("serve")
+@folder_argument
+def serve_command(folder: Path) -> None:
+    """Serve the federation in DIR until SIGTERM or Ctrl-C. Stopping and starting it loses nothing."""
+    import asyncio
+
+    from agg_server import logs
+    from agg_server.lock import only_server
+    from agg_server.serve import serve
+
+    os.umask(0o077)  # keys, devices and updates are nobody else's
+    layout, config, database = open_folder(folder)
+    with only_server(layout):
+        database.migrate()
+        database.close()
+        logs.set_up()
+        asyncio.run(serve(layout, config, click.echo))

@@ -1,0 +1,116 @@
+"""One handler for each kind of request: decode, hand to the service, encode. No logic."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from fedit_shared.errors import NotFoundError, ProtocolError
+from fedit_shared.messages import (
+    CHUNK_SIZE,
+    MEDIA_TYPE,
+    ROUTES,
+    Answer,
+    CheckIn,
+    Deal,
+    Leave,
+    Muster,
+    Poll,
+    Report,
+    ServerMessage,
+    Vote,
+    decode,
+    encode,
+)
+from fedit_shared.messages.client import Enrol
+
+from .driver.service import Service
+from .reading import Reader
+
+_ADAPTER_CHUNK = 1 << 18
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def routes(service: Service, reader: Reader) -> list[web.RouteDef]:
+    """All routes of the protocol."""
+    handlers: Mapping[type[msgspec.Struct], Callable[[bytes, Any], Awaitable[ServerMessage]]] = {
+        CheckIn: service.check_in,
+        Muster: service.muster,
+        Poll: service.poll,
+        Deal: service.deal,
+        Report: service.report,
+        Vote: service.vote,
+        Answer: service.answer,
+        Leave: service.leave,
+    }
+    return [
+        web.post(ROUTES[Enrol].path, _enrol(service, reader)),
+        *(web.post(ROUTES[kind].path, _message(kind, act, reader)) for kind, act in handlers.items()),
+        web.put("/v1/cohorts/{cohort}/chunks/{index}", _put_chunk(service, reader)),
+        web.get("/v1/cohorts/{cohort}/chunks", _chunks_held(service, reader)),
+        web.get("/v1/adapters/{adapter}", _adapter(service, reader), allow_head=False),
+    ]
+
+
+def reply(message: ServerMessage, status: int = 200) -> web.Response:
+    """``message`` as an HTTP answer."""
+    return web.Response(body=encode(message), status=status, content_type=MEDIA_TYPE)
+
+
+def _enrol(service: Service, reader: Reader) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body = await reader.body(request, ROUTES[Enrol].limit)
+        return reply(await service.enrol(decode(body, Enrol)))
+
+    return handle
+
+
+def _message(
+    kind: type[msgspec.Struct], act: Callable[[bytes, Any], Awaitable[ServerMessage]], reader: Reader
+) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        identity, body = await reader.signed(request, ROUTES[kind].limit)
+        return reply(await act(identity, decode(body, kind)))
+
+    return handle
+
+
+def _put_chunk(service: Service, reader: Reader) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        identity, body = await reader.signed(request, CHUNK_SIZE)
+        index = request.match_info["index"]
+        if not (index.isascii() and index.isdigit() and len(index) < 8):
+            raise ProtocolError("A chunk's number has to be a number.")
+        return reply(await service.put_chunk(identity, _hex(request, "cohort", 16), int(index), body))
+
+    return handle
+
+
+def _chunks_held(service: Service, reader: Reader) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        identity, _ = await reader.signed(request, 0)
+        return reply(await service.chunks_held(identity, _hex(request, "cohort", 16)))
+
+    return handle
+
+
+def _adapter(service: Service, reader: Reader) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await reader.signed(request, 0)
+        path: Path = await service.adapter_file(_hex(request, "adapter", 32))
+        return web.FileResponse(path, chunk_size=_ADAPTER_CHUNK)
+
+    return handle
+
+
+def _hex(request: web.Request, name: str, size: int) -> bytes:
+    text = request.match_info[name]
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != size or raw.hex() != text:
+        raise NotFoundError(f"This is not the name of a {name}.")
+    return raw

@@ -1,0 +1,35 @@
+"""What a person sees who opens a join link in a browser. The secret part, after ``#``, stays in the browser."""
+
+from html import escape
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>Join {name}</title>
+<style>
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}
+pre {{ background: #8882; padding: .75rem; border-radius: .4rem; overflow-x: auto; }}
+:root {{ color-scheme: light dark; }}
+</style>
+</head>
+<body>
+<h1>You are invited to {name}</h1>
+<p>Its participants tune a language model together. Your data stays on your machine; the server learns only the sum of
+everybody's updates.</p>
+<p>This link is used in a terminal:</p>
+<ol>
+<li>Install the client: <pre>pip install edge-client</pre></li>
+<li>Copy the whole address of this page, and paste it in quotes: <pre>fedit-client join "https://…"</pre></li>
+</ol>
+<p>Before anything starts, the client shows what will leave your machine and what will not.</p>
+</body>
+</html>
+"""
+
+
+def join_page(federation_name: str) -> str:
+    """The page."""
+    return _PAGE.format(name=escape(federation_name))

@@ -1,0 +1,27 @@
+"""Logs as key=value lines. No secret ever gets here: messages are made of names, numbers and public keys."""
+
+import json
+import logging
+import time
+
+
+class KeyValueFormatter(logging.Formatter):
+    """``time=… level=… logger=… message="…"``, and the traceback, if any, as one value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        line = f"time={stamp} level={record.levelname.lower()} logger={record.name}"
+        line += f" message={json.dumps(record.getMessage(), ensure_ascii=False)}"
+        if record.exc_info:
+            line += f" traceback={json.dumps(self.formatException(record.exc_info), ensure_ascii=False)}"
+        return line
+
+
+def set_up(level: int = logging.INFO) -> None:
+    """Send all logs to stderr, in this form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(KeyValueFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("aiohttp.access", "asyncio", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,49 @@
+"""Request bodies: bounded in size and time, signed by who sends them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from fedit_shared.errors import ProtocolError, TooLargeError
+
+from .auth import Gate
+
+SLOWEST_BYTES_PER_SECOND = 8192
+"""A slower line counts as broken, and is let go."""
+PATIENCE_SECONDS = 30.0
+
+
+class Reader:
+    """Reads bodies whole. ``offload`` runs a function on a worker thread."""
+
+    def __init__(self, gate: Gate, offload: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        self._gate = gate
+        self._offload = offload
+
+    async def signed(self, request: web.Request, limit: int) -> tuple[bytes, bytes]:
+        """Who asks, and the body, verified. Nothing is read from a stranger."""
+        header = request.headers.get("Authorization", "")
+        identity = self._gate.require_known(header)
+        body = await self.body(request, limit)
+        check = partial(self._gate.require_signed, header, request.method, request.path_qs, body)
+        await self._offload(check)
+        return identity, body
+
+    async def body(self, request: web.Request, limit: int) -> bytes:
+        """At most ``limit`` bytes. Raises TooLargeError, or ProtocolError for a sender that is too slow or gone."""
+        if (request.content_length or 0) > limit:
+            raise TooLargeError(f"A request of at most {limit} bytes was expected.")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS + limit / SLOWEST_BYTES_PER_SECOND):
+                async for piece in request.content.iter_any():
+                    body += piece
+                    if len(body) > limit:
+                        raise TooLargeError(f"A request of at most {limit} bytes was expected.")
+        except TimeoutError:
+            raise ProtocolError("The request came too slowly.") from None
+        request["received"] = len(body)
+        return bytes(body)

@@ -1,0 +1,120 @@
+"""One server process: everything put together, from the folder to the open port, and taken down again."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import ssl
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from fedit_shared.errors import UserError
+from fedit_shared.identity import federation_id
+
+from . import tls
+from .app import make_app, make_metrics_app
+from .auth import Gate
+from .blobs import Blobs
+from .config import Config, host_and_port
+from .driver import Driver
+from .driver.desk import Desk
+from .driver.opening import Plans
+from .driver.service import Service
+from .driver.work import Tools
+from .layout import Layout
+from .ledger import Ledger
+from .metrics import Metrics
+from .reading import Reader
+from .rooms import Rooms
+from .store import Database
+from .task import make_task
+
+KEEPALIVE_SECONDS = 75.0
+DRAIN_SECONDS = 20.0
+_log = logging.getLogger(__name__)
+
+
+async def serve(layout: Layout, config: Config, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way. ``announce`` gets lines for the operator."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    database = Database(layout.database_url(config))
+    context = tls.server_context(layout.path(config.server.certificate), layout.path(config.server.key))
+    driver, metrics = _assemble(layout, config, database)
+    service = Service(driver, database)
+    gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time)
+    app = make_app(service, Reader(gate, driver.on_pool), metrics, config.federation.name)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=DRAIN_SECONDS,
+        auto_decompress=False,
+    )
+    metrics_runner = web.AppRunner(make_metrics_app(metrics), access_log=None, handle_signals=False)
+    try:
+        await runner.setup()
+        await metrics_runner.setup()
+        await driver.start()
+        await _listen(runner, config.server.listen, context)
+        if config.server.metrics:
+            await _listen(metrics_runner, config.server.metrics, None)
+        announce(_greeting(layout, config, driver))
+        await stopping.wait()
+        announce("Stopping: finishing what is under way.")
+    finally:
+        driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
+        await runner.cleanup()
+        await metrics_runner.cleanup()
+        await driver.stop()
+        database.close()
+
+
+def _assemble(layout: Layout, config: Config, database: Database) -> tuple[Driver, Metrics]:
+    key = layout.signing_key()
+    blobs = Blobs(layout.blobs(config))
+    tools = Tools(config, key, blobs, Rooms(blobs), os.urandom)
+    ledger = Ledger(database, key)
+    metrics = Metrics()
+    driver = Driver(
+        database=database,
+        ledger=ledger,
+        desk=Desk(ledger, key, config),
+        tools=tools,
+        plans=Plans.of(config, make_task(config, layout.adapter)),
+        metrics=metrics,
+        clock=time.time,
+        threads=max(4, (os.cpu_count() or 2) + 2),
+    )
+    return driver, metrics
+
+
+async def _listen(runner: web.AppRunner, listen: str, context: ssl.SSLContext | None) -> None:
+    host, port = host_and_port(listen)
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=context, backlog=1024).start()
+    except OSError as error:
+        problem = {
+            errno.EADDRINUSE: "another program uses it",
+            errno.EADDRNOTAVAIL: "this machine has no such address",
+            errno.EACCES: "this user may not use it",
+        }.get(error.errno or 0, str(error))
+        raise UserError(f"Cannot listen on {listen}: {problem}.", advice="Set [server] listen.") from error
+
+
+def _greeting(layout: Layout, config: Config, driver: Driver) -> str:
+    current = driver.ledger.current
+    lines = [f"Federation {config.federation.name!r} at {config.server.address} (listening on {config.server.listen})."]
+    if current is not None:
+        lines.append(
+            f"Round {current.number} on adapter version {current.opened.version}; "
+            f"{len(driver.desk.active)} devices have joined."
+        )
+    lines.append(f"Invite participants with: fedit-server invite {layout.folder}")
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""The settings file that ``init`` writes: every key with its meaning, defaults commented out."""
+
+import json
+from typing import NamedTuple
+
+_TEMPLATE = """\
+# Settings of a federation. A change counts from the next start of `fedit-server serve`: a round that only musters is
+# opened anew with it, one whose cohorts are at work ends as it began. Durations: "20s", "30min", "12h", "7d".
+
+[federation]
+name = {name}
+# Adapter versions to publish; 0: no end.
+rounds = {rounds}
+
+[server]
+# What join links carry: how participants reach this server.
+address = {address}
+# Where this process listens.
+listen = {listen}
+# PEM files; relative paths count from this folder. A renewed certificate with the same key needs no new links.
+certificate = {certificate}
+key = {key}
+# Whether links carry the certificate's key. Needed unless a public authority has signed it.
+pin = {pin}
+# database = "sqlite:///server.sqlite3"
+# blobs = "blobs"
+# Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.
+# metrics = "127.0.0.1:9464"
+
+[model]
+# The base model: a Hugging Face id, and its commit. The server never loads it.
+id = {model}
+revision = {revision}
+
+[training]
+# What each device does in a round. Exactly one of steps, epochs and minutes; without any, one epoch.
+# steps = 100
+# epochs = 1.0
+# minutes = 30
+# learning_rate = 3e-4
+# Records a step, whatever a machine can hold at once.
+# batch_size = 16
+# Tokens of a record; what is longer is cut.
+# max_length = 512
+# train_on_inputs = false
+# weight_decay = 0.0
+# max_grad_norm = 1.0
+# warmup_steps = 0
+# What devices may load the base model in, preferred first: "int8", "nf4", "none".
+# quantization = ["int8"]
+
+[round]
+# Fewest devices of a cohort (3 to 255). A sum over fewer is never opened.
+cohort_min = {cohort_min}
+# So many musters close the muster at once; 0: only time does.
+cohort_target = {cohort_target}
+# More devices than this make several cohorts (at most 255). A server needs disk for all uploads of a round.
+# cohort_max = 64
+# Share of the devices drawn for each round. Doubles each train_window that passes without enough of them.
+# fraction = 1.0
+# Time for a device to train.
+# train_window = "24h"
+# From the first muster to the forming of cohorts.
+# muster_window = "30min"
+# Time to upload.
+# contribute_window = "30min"
+# Time for the three short answers. Devices may be away for hours and still be counted.
+# answer_window = "12h"
+# How long the slower reports are awaited once enough are in.
+# answer_grace = "20s"
+# Bits of a summed value: 12, 16 or 24. More: finer, and a larger upload (2, 2.67, 4 bytes a parameter).
+# slot_bits = 16
+# Weight of a device: its records / 32, at most this.
+# max_weight = 16
+# Values of an update beyond ± this are clipped. "auto": learning_rate times local steps at first, then following the
+# published updates.
+# clip = "auto"
+
+[server_step]
+# What is done with the mean update: "fedavg".
+# optimizer = "fedavg"
+# learning_rate = 1.0
+"""
+
+
+class Values(NamedTuple):
+    """What ``init`` fills in."""
+
+    name: str
+    rounds: int
+    address: str
+    listen: str
+    certificate: str
+    key: str
+    pin: bool
+    model: str
+    revision: str
+    cohort_min: int
+    cohort_target: int
+
+
+def render(values: Values) -> str:
+    """The file's text."""
+    quoted = {field: json.dumps(value, ensure_ascii=False) for field, value in values._asdict().items()}
+    return _TEMPLATE.format(**quoted)
