@@ -16,16 +16,14 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One instruction with its answer: ``turns`` end with the assistant's, which is what is learned.
+    """One instruction with its answer. ``response`` is what is learned; it is empty only where an answer is wanted."""
 
-    ``instruction``, ``context`` and ``response`` are what a template other than the model's own (Alpaca's) shows;
-    for a conversation of several turns they hold its last exchange."""
-
-    turns: tuple[Turn, ...]
     instruction: str
     context: str = ""
     response: str = ""
     category: str = ""
+    earlier: tuple[Turn, ...] = ()
+    """What was said before the instruction, in a record of several turns."""
     line: int = 0
     """Line of the file, from 1; 0 for a record that comes from no file."""
 
@@ -35,7 +33,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     format: Format = "auto"
-    """``auto``: found out from the file's first records."""
+    """``auto``: found out from the file's first record."""
     fields: dict[str, str] = {}
     """This project's field name → the file's, where they differ: ``{"response": "answer"}``."""
     bad: Literal["refuse", "skip"] = "refuse"

@@ -1,6 +1,6 @@
 """``run_training`` and ``create_adapter``: the children's life, as their callers see it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ _EVENTS = msgspec.msgpack.Decoder(TrainEvent)
 _CREATION = msgspec.msgpack.Decoder(Created | Failed)
 
 
-async def run_training(job: TrainJob) -> AsyncIterator[TrainEvent]:
+async def run_training(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
     """Train in a child process; the last event is Finished or Failed, always.
 
     The same job with the same work folder goes on from its last checkpoint, whatever ended it before, and if it was
@@ -40,7 +40,7 @@ async def create_adapter(job: CreateJob) -> Created:
     async with await Child.start(_MODULE) as child:
         await child.send(job)
         body = await child.receive()
-        answer = await death(child) if body is None else _CREATION.decode(body)
+        answer: Created | Failed = await death(child) if body is None else _CREATION.decode(body)
     if isinstance(answer, Failed):
         raise error_of(answer)
     return answer

@@ -1,0 +1,94 @@
+"""One JSON object → one record, in the forms that people have: dolly, alpaca, chat."""
+
+from typing import Any
+
+from fedit_shared.errors import UserError
+
+from .source import Format, Record, Role, Turn
+
+_NAMES: dict[Format, dict[str, str]] = {
+    "chat": {"messages": "messages", "category": "category"},
+    "dolly": {"instruction": "instruction", "context": "context", "response": "response", "category": "category"},
+    "alpaca": {"instruction": "instruction", "context": "input", "response": "output", "category": "category"},
+}
+_REQUIRED = ("messages", "instruction", "response")
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+
+
+class BadRecordError(Exception):
+    """Why an object is no record, in a few words. Never shown alone: the reader adds the line."""
+
+
+def find_format(value: dict[str, Any], fields: dict[str, str]) -> Format | None:
+    """The form whose required fields ``value`` has, after the mapping ``fields``; None for none of them."""
+    for form in _NAMES:
+        names = field_names(form, fields)
+        if all(names[field] in value for field in _REQUIRED if field in names):
+            return form
+    return None
+
+
+def field_names(form: Format, fields: dict[str, str]) -> dict[str, str]:
+    """This project's field name → the file's, in ``form`` after the mapping ``fields``."""
+    return {field: fields.get(field, name) for field, name in _NAMES[form].items()}
+
+
+def check_fields(fields: dict[str, str]) -> None:
+    """Raises UserError for a mapping of a field that no form has."""
+    known = sorted({field for names in _NAMES.values() for field in names})
+    for field in fields:
+        if field not in known:
+            raise UserError(f"There is no field {field!r} to map.", advice=f"The fields are {', '.join(known)}.")
+
+
+def parse_record(value: object, form: Format, fields: dict[str, str], line: int) -> Record:
+    """The record that ``value`` (a decoded JSON value) is. Raises BadRecordError."""
+    if not isinstance(value, dict):
+        raise BadRecordError("not a JSON object")
+    names = field_names(form, fields)
+    category = _text(value, names["category"], required=False)
+    if form == "chat":
+        return _conversation(value, names["messages"], category, line)
+    return Record(
+        instruction=_text(value, names["instruction"]),
+        context=_text(value, names["context"], required=False),
+        response=_text(value, names["response"]),
+        category=category,
+        line=line,
+    )
+
+
+def _conversation(value: dict[str, Any], name: str, category: str, line: int) -> Record:
+    messages = value.get(name)
+    if not isinstance(messages, list):
+        raise BadRecordError(f"{name!r} is missing or not a list")
+    turns = [_turn(message, place) for place, message in enumerate(messages, 1)]
+    if len(turns) < 2 or turns[-1].role != "assistant" or turns[-2].role != "user":
+        raise BadRecordError("the last two messages are not one of the user and its answer by the assistant")
+    return Record(
+        instruction=turns[-2].content,
+        response=turns[-1].content,
+        earlier=tuple(turns[:-2]),
+        category=category,
+        line=line,
+    )
+
+
+def _turn(message: object, place: int) -> Turn:
+    if not isinstance(message, dict):
+        raise BadRecordError(f"message {place} is not an object")
+    role = _ROLES.get(str(message.get("role")))
+    if role is None:
+        raise BadRecordError(f"message {place} has the role {message.get('role')!r}, not system, user or assistant")
+    return Turn(role, _text(message, "content"))
+
+
+def _text(value: dict[str, Any], name: str, *, required: bool = True) -> str:
+    text = value.get(name)
+    if text is None and not required:
+        return ""
+    if not isinstance(text, str):
+        raise BadRecordError(f"{name!r} is missing" if text is None else f"{name!r} is not a text")
+    if required and not text.strip():
+        raise BadRecordError(f"{name!r} is empty")
+    return text

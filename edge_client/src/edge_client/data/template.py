@@ -1,0 +1,94 @@
+"""How a record is shown to the model: its own chat template, else Alpaca's."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .source import Record
+
+# Stanford Alpaca's prompts, word for word (tatsu-lab/stanford_alpaca, train.py), as Shepherd uses them.
+_ALPACA_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{context}\n\n### Response:\n"
+)
+_ALPACA = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:\n"
+)
+
+
+class Tokenizer(Protocol):
+    """What is used of a transformers tokenizer."""
+
+    chat_template: str | None
+    eos_token: str | None
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> Any: ...
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """A record as tokens. Position t predicts ``tokens[t]`` from those before; it carries loss if t ≥ ``learned``."""
+
+    tokens: tuple[int, ...]
+    learned: int
+    """First position whose token is learned; at least 1, less than ``len(tokens)``."""
+    record: int
+    """The record's place in its data set."""
+
+
+class Template:
+    """Turns records into tokens for one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def prompt(self, record: Record) -> list[int]:
+        """Tokens up to where the answer begins."""
+        text = self._chat(record, answered=False) if self._tokenizer.chat_template else _alpaca(record)
+        return self._tokens(text, special=not self._tokenizer.chat_template)
+
+    def example(self, record: Record, place: int, max_length: int, *, train_on_inputs: bool = False) -> Example | None:
+        """``record`` with its answer and the end-of-turn token, cut at its end to ``max_length`` tokens.
+
+        None where that leaves no token of the answer. Prompt and answer are tokenized apart, so that the prompt has
+        the very tokens that it has when an answer is generated.
+        """
+        prompt = self.prompt(record)
+        if len(prompt) >= max_length:
+            return None
+        answer = self._tokens(self._answer(record), special=False)
+        tokens = tuple((prompt + answer)[:max_length])
+        learned = 1 if train_on_inputs else max(1, len(prompt))
+        return Example(tokens, learned, place) if learned < len(tokens) else None
+
+    def _answer(self, record: Record) -> str:
+        end = self._tokenizer.eos_token or ""
+        if self._tokenizer.chat_template:
+            asked, whole = self._chat(record, answered=False), self._chat(record, answered=True)
+            # Some templates show a past answer otherwise than one to come: then its own words are taken.
+            if whole.startswith(asked):
+                return whole[len(asked) :].rstrip()
+        return record.response + end
+
+    def _chat(self, record: Record, *, answered: bool) -> str:
+        asked = f"{record.instruction}\n\n{record.context}" if record.context else record.instruction
+        turns = [{"role": turn.role, "content": turn.content} for turn in record.earlier]
+        turns.append({"role": "user", "content": asked})
+        if answered:
+            turns.append({"role": "assistant", "content": record.response})
+        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered))
+
+    def _tokens(self, text: str, *, special: bool) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _alpaca(record: Record) -> str:
+    earlier = "\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in record.earlier)
+    context = "\n\n".join(part for part in (earlier, record.context) if part)
+    return (_ALPACA_INPUT if context else _ALPACA).format(instruction=record.instruction, context=context)

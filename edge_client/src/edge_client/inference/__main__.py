@@ -1,0 +1,37 @@
+"""``python -m edge_client.inference``: the child process. Answers requests from stdin; see :mod:`.server`."""
+
+import msgspec
+
+from edge_client.training.channel import Channel
+from edge_client.training.child import failure, with_failures
+from edge_client.training.events import Loading
+from fedit_shared.errors import UserError
+
+from .protocol import Evaluate, Generate, Open
+
+
+def main() -> None:
+    """Load the model that the first request names, then answer until the parent closes the pipe."""
+    channel = Channel()
+    with_failures(channel, lambda: _serve(channel))
+
+
+def _serve(channel: Channel) -> None:
+    body = channel.receive()
+    if body is None:
+        return
+    channel.emit(Loading(part="libraries"))
+    from .server import Server
+
+    server = Server(msgspec.msgpack.decode(body, type=Open), channel)
+    channel.emit(server.ready())
+    while (body := channel.receive()) is not None:
+        request = msgspec.msgpack.decode(body, type=Evaluate | Generate)
+        try:
+            channel.emit(server.evaluate(request) if isinstance(request, Evaluate) else server.generate(request))
+        except UserError as error:
+            channel.emit(failure(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The inference child's work: one base model, any adapter, one request after the other."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+
+from edge_client.data import DataSource, Example, Record, Template, load_records
+from edge_client.training.batches import next_piece
+from edge_client.training.channel import Channel
+from edge_client.training.events import Loading, Notice
+from edge_client.training.failures import AdapterError, NoRoomError
+from edge_client.training.language_model import LanguageModel
+from edge_client.training.loading import Base, choose_device, load_base
+from edge_client.training.lora import Adapter
+from edge_client.training.memory import Budget, gib, is_out_of_memory
+from edge_client.training.model_files import check_files, find_model
+from fedit_shared import adapter as wire
+from fedit_shared.errors import ProtocolError
+
+from .protocol import Evaluate, Evaluation, Generate, Generated, Open, Ready, RecordLoss, Scored
+
+_TOKENS = {"cpu": 1024, "cuda": 16384}
+"""Tokens that go through the model at one time."""
+
+
+class Server:
+    """A loaded model. Methods raise UserError; after one the server is as before."""
+
+    def __init__(self, request: Open, channel: Channel) -> None:
+        """Load the model; emits Loading and Notice."""
+
+        def notify(message: str) -> None:
+            channel.emit(Notice(message=message))
+
+        if request.threads is not None:
+            torch.set_num_threads(request.threads)
+        device = choose_device(request.device)
+        self._budget = Budget(device, request.memory_bytes)
+        channel.emit(Loading(part="model"))
+        folder = find_model(request.model, request.model_folder)
+        if request.model.files:
+            check_files(folder, request.model)
+        else:
+            notify("No file hashes are given: whether this is the federation's model was not checked.")
+        self._budget.apply(mapped_files=sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+        self._base: Base = load_base(folder, request.quantization, device, notify)
+        self._base.model.eval()
+        self._language_model = LanguageModel(self._base.model, self._base.dtype, notify)
+        self._budget.release()
+        self._budget.apply()
+        self._template = Template(self._base.tokenizer)
+        self._channel = channel
+        self._config = request.adapter_config
+        self._adapter: Adapter | None = None
+        self._capacity = _TOKENS[device.type]
+
+    def ready(self) -> Ready:
+        """What was loaded."""
+        base = self._base
+        return Ready(quantization=base.quantization, kernel=base.kernel, device=str(base.device))
+
+    def evaluate(self, request: Evaluate) -> Evaluation:
+        """The loss of each record's answer; emits Scored."""
+        records = _records(request.records)
+        made = [
+            self._template.example(record, place, request.max_length, train_on_inputs=request.train_on_inputs)
+            for place, record in enumerate(records)
+        ]
+        examples = sorted((e for e in made if e is not None), key=lambda e: -len(e.tokens))
+        losses: dict[int, float] = {}
+        with self._under(request.adapter):
+            while len(losses) < len(examples):
+                piece = next_piece(examples, len(losses), self._capacity)
+                if (sums := self._losses(piece)) is not None:
+                    losses |= {example.record: loss for example, loss in zip(piece, sums, strict=True)}
+                    self._channel.emit(Scored(done=len(losses), records=len(examples)))
+        return Evaluation(
+            records=tuple(
+                RecordLoss(
+                    loss_sum=losses.get(place, 0.0),
+                    tokens=0 if example is None else len(example.tokens) - example.learned,
+                    category=record.category,
+                )
+                for place, (record, example) in enumerate(zip(records, made, strict=True))
+            )
+        )
+
+    def generate(self, request: Generate) -> Generated:
+        """The likeliest answer, token by token."""
+        began = time.monotonic()
+        tokenizer = self._base.tokenizer
+        record = Record(instruction=request.instruction, context=request.context)
+        prompt = torch.tensor([self._template.prompt(record)], device=self._base.device)
+        ends = self._base.model.generation_config.eos_token_id
+        stop = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        with self._under(request.adapter), torch.no_grad(), self._language_model.precision():
+            output = self._base.model.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=request.max_new_tokens,
+                do_sample=False,
+                eos_token_id=sorted(stop) or None,
+                pad_token_id=min(stop, default=0),
+            )
+        answer = output[0, prompt.shape[1] :]
+        text = tokenizer.decode(answer, skip_special_tokens=True).strip()
+        return Generated(text=text, tokens=len(answer), seconds=time.monotonic() - began)
+
+    def _losses(self, piece: Sequence[Example]) -> list[float] | None:
+        """Each example's summed loss; None: memory ran out, and pieces are smaller from now on."""
+        try:
+            return self._language_model.record_losses(piece)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self._budget.release()
+        if len(piece) == 1:
+            raise NoRoomError(
+                f"One record of {len(piece[0].tokens)} tokens does not fit into {gib(self._budget.limit)}.",
+                advice="Give it more memory, or a smaller --max-length.",
+            )
+        self._capacity = max(1, self._capacity // 2)
+        return None
+
+    @contextmanager
+    def _under(self, adapter: str | None) -> Iterator[None]:
+        """With the adapter at the path ``adapter`` on the model, or with none."""
+        if adapter is not None:
+            self._put_on(Path(adapter))
+        off = self._adapter.peft.disable_adapter() if adapter is None and self._adapter is not None else nullcontext()
+        with off:
+            yield
+
+    def _put_on(self, path: Path) -> None:
+        config, data = _read(path, self._config)
+        try:
+            manifest, vector = wire.read_adapter(data)
+        except ProtocolError as error:
+            raise AdapterError(f"{path}: {error.message}", advice=error.advice) from error
+        if self._adapter is not None and (self._adapter.config, self._adapter.tensors) != (config, manifest):
+            self._adapter.remove()
+            self._adapter = None
+        if self._adapter is None:
+            self._adapter = Adapter(self._base.model, config, manifest)
+            self._base.model.eval()
+        self._adapter.write(vector)
+
+
+def _records(given: tuple[Record, ...] | DataSource) -> tuple[Record, ...]:
+    return load_records(given).records if isinstance(given, DataSource) else given
+
+
+def _read(path: Path, config: str | None) -> tuple[str, bytes]:
+    """Configuration and values of an adapter's folder, or of a bare file with the configuration given."""
+    try:
+        if path.is_dir():
+            return wire.read_config((path / wire.CONFIG_NAME).read_bytes()), (path / wire.FILE_NAME).read_bytes()
+        if config is None:
+            raise AdapterError(f"{path} is no folder, and no configuration is given.", advice="Name a PEFT folder.")
+        return config, path.read_bytes()
+    except OSError as error:
+        raise AdapterError(f"The adapter {path} cannot be read: {error.strerror or error}.") from error
+    except ProtocolError as error:
+        raise AdapterError(f"{path}: {error.message}", advice=error.advice) from error

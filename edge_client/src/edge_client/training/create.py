@@ -1,0 +1,129 @@
+"""Makes a new adapter: the start state of a federation. The model's weights are hashed but never loaded."""
+
+import json
+import math
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, get_peft_model
+from peft.utils import get_peft_model_state_dict
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from fedit_shared import adapter as wire
+from fedit_shared.errors import UserError
+from fedit_shared.messages import ModelRef, TensorSpec
+
+from .failures import AdapterError, DiskError, ModelError
+from .job import Created, CreateJob
+from .loading import load_tokenizer
+from .model_files import describe_files, fetch, find_model, to_json
+
+REF_NAME = "fedit.json"
+"""File in the adapter's folder that names the base model and pins its files."""
+
+
+def create(job: CreateJob) -> Created:
+    """Do ``job``. Raises ModelError, AdapterError, and UserError for an ``out`` that is taken."""
+    out = Path(job.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists already.", advice="Name a new folder.")
+    folder, model_id, revision = _find(job)
+    load_tokenizer(folder)
+    config, manifest = _attach(folder, job)
+    config |= {"base_model_name_or_path": model_id, "revision": revision or None, "inference_mode": True}
+    files = {
+        wire.CONFIG_NAME: json.dumps(config, indent=2, sort_keys=True).encode() + b"\n",
+        wire.FILE_NAME: wire.write_adapter(manifest, _start_values(manifest, job.seed)),
+        REF_NAME: to_json(describe_files(folder, model_id, revision)),
+    }
+    _write(out, files)
+    return Created(
+        out=str(out),
+        model_id=model_id,
+        revision=revision,
+        tensors=len(manifest),
+        parameters=wire.size(manifest),
+        target_modules=tuple(config["target_modules"]),
+    )
+
+
+def _find(job: CreateJob) -> tuple[Path, str, str]:
+    """The model's folder, the name that participants will know it by, and its commit."""
+    path = Path(job.model)
+    if path.is_dir():
+        return find_model(ModelRef(id=""), job.model), path.resolve().name, ""
+    if path.is_absolute() or job.model.startswith("."):
+        raise ModelError(f"There is no folder {job.model}.", advice="Name a folder that holds a model, or a hub id.")
+    folder, revision = fetch(job.model, job.revision)
+    return find_model(ModelRef(id=job.model), str(folder)), job.model, revision
+
+
+def _attach(folder: Path, job: CreateJob) -> tuple[dict[str, Any], wire.Manifest]:
+    """adapter_config.json's content and the manifest: the adapter is put onto the model's empty shell."""
+    targets = None if job.target_modules is None else list(job.target_modules)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder} holds no causal language model: {_line(error)}.") from error
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=job.rank,
+        lora_alpha=2 * job.rank if job.alpha is None else job.alpha,
+        lora_dropout=job.dropout,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+    )
+    try:
+        shell = get_peft_model(model, config, low_cpu_mem_usage=True)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise AdapterError(
+            f"No adapter can be made for this model: {_line(error)}.",
+            advice="Name linear layers of the model with --target-modules, for instance q_proj,k_proj,v_proj,o_proj.",
+        ) from error
+    state = get_peft_model_state_dict(shell, save_embedding_layers=False)
+    for name in state:
+        if not name.endswith((".lora_A.weight", ".lora_B.weight")):
+            raise AdapterError(f"{name} belongs to no linear layer.", advice="Name linear layers only.")
+    values = shell.peft_config["default"].to_dict()
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in values.items()}
+    return plain, tuple(TensorSpec(name=name, shape=tuple(state[name].shape)) for name in sorted(state))
+
+
+def _start_values(manifest: wire.Manifest, seed: int) -> NDArray[np.float32]:
+    """B = 0, A uniform in ±1/√in, as PEFT draws it: the adapter's product is zero (LoRA, arXiv:2106.09685, 4.1)."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    parts = []
+    for tensor in manifest:
+        size = math.prod(tensor.shape)
+        bound = 1 / math.sqrt(tensor.shape[1])
+        drawn = random.uniform(-bound, bound, size) if ".lora_A." in tensor.name else np.zeros(size)
+        parts.append(drawn.astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    """All of ``files`` or none."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            for name, data in files.items():
+                (beside / name).write_bytes(data)
+            beside.chmod(0o755)
+            if out.exists():
+                out.rmdir()
+            beside.rename(out)
+        except OSError:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise DiskError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -1,0 +1,115 @@
+"""A causal language model in two parts: up to its last hidden states, and from there to logits.
+
+So logits are made for the tokens that need them only, a few at a time. Any architecture will do: the second part is
+the model's own forward with the first part left out, so soft caps and scalings are in it; that the two parts make the
+whole is checked once, when the model is loaded.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from edge_client.data.template import Example
+
+from .loss import cross_entropy, token_losses
+
+Notify = Callable[[str], None]
+_PROBE_LENGTH = 8
+_TOLERANCE = 0.02
+"""Of the largest logit: bfloat16 keeps 8 bits, and matrix products of other shapes round otherwise."""
+
+
+class LanguageModel:
+    """``model`` as :meth:`hidden` and :meth:`head`. ``dtype``: of activations."""
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, notify: Notify) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.dtype = dtype
+        self._decoder = model.get_decoder()
+        self._output: type | None = None
+        if not self._splits():
+            self._output = None
+            self._decoder = model
+            notify("This architecture cannot be split before its logits: training needs more memory than planned.")
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Computes adapters, kept in float32, in the model's dtype."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Last hidden states [batch, length, width] of ``tokens`` int64[batch, length], padded at the right: a causal
+        model needs no mask then, since no token sees one after it."""
+        with self.precision():
+            output = self._decoder(input_ids=tokens, use_cache=False)
+        states: Tensor = output.logits if self._decoder is self.model else output.last_hidden_state
+        return states
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [n, vocabulary] of ``hidden`` [n, width]."""
+        if self._output is None:
+            return hidden
+        decoder, output = self._decoder, self._output(last_hidden_state=hidden.unsqueeze(0))
+        own = decoder.__dict__.get("forward")
+        decoder.forward = lambda *_, **__: output
+        try:
+            with self.precision():
+                ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+                logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+                return logits.squeeze(0)
+        finally:
+            if own is None:
+                del decoder.forward
+            else:
+                decoder.forward = own
+
+    def loss(self, examples: Sequence[Example], trained: Sequence[Tensor]) -> Tensor:
+        """Sum of the losses of the examples' learned tokens, in nats, float64. ``trained``: parameters of the head
+        that are trained; others need not be named."""
+        hidden, labels, _ = self._learned(examples)
+        return cross_entropy(self.head, hidden, labels, trained)
+
+    @torch.no_grad()
+    def record_losses(self, examples: Sequence[Example]) -> list[float]:
+        """Each example's sum of the losses of its learned tokens, in nats."""
+        hidden, labels, owner = self._learned(examples)
+        sums = torch.zeros(len(examples), dtype=torch.float64, device=self.device)
+        sums.index_add_(0, owner, token_losses(self.head, hidden, labels).double())
+        return [float(value) for value in sums]
+
+    def _learned(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states that predict a learned token, that token, and the example that it belongs to."""
+        length = max(len(example.tokens) for example in examples)
+        tokens = torch.zeros(len(examples), length, dtype=torch.long)
+        learned = torch.zeros(len(examples), length, dtype=torch.bool)
+        for row, example in enumerate(examples):
+            tokens[row, : len(example.tokens)] = torch.tensor(example.tokens)
+            learned[row, example.learned : len(example.tokens)] = True
+        owner, place = learned.nonzero(as_tuple=True)
+        hidden = self.hidden(tokens.to(self.device))
+        labels = tokens[owner, place].to(self.device)
+        owner, place = owner.to(self.device), place.to(self.device)
+        return hidden[owner, place - 1], labels, owner
+
+    @torch.no_grad()
+    def _splits(self) -> bool:
+        """Whether decoder and head, one after the other, give the model's logits."""
+        if self._decoder is self.model:
+            return False
+        tokens = torch.arange(_PROBE_LENGTH, device=self.device).unsqueeze(0)
+        training = self.model.training
+        self.model.eval()
+        try:
+            with self.precision():
+                whole = self.model(input_ids=tokens, use_cache=False).logits.squeeze(0)
+                output = self._decoder(input_ids=tokens, use_cache=False)
+            self._output = type(output)
+            parts = self.head(output.last_hidden_state.squeeze(0))
+        except (AttributeError, TypeError, ValueError, RuntimeError, KeyError, IndexError):
+            return False
+        finally:
+            self.model.train(training)
+        return parts.shape == whole.shape and bool((parts - whole).abs().max() <= _TOLERANCE * whole.abs().max())

@@ -1,0 +1,117 @@
+"""Loads the base model in the first way that the task allows and this machine can do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+
+from fedit_shared.messages.task import Quantization
+
+from .failures import ModelError
+from .int8_linear import use_int8_linear
+from .memory import is_out_of_memory
+
+Notify = Callable[[str], None]
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+"""What transformers raises for files that are no model, or for one that this version does not know."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen base model with its tokenizer. ``kernel``: see :class:`.events.Planned`."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    """Of activations; adapters are float32."""
+    quantization: Quantization
+    kernel: str
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``auto``: a CUDA card where torch sees one. Raises ModelError for a card that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("torch finds no CUDA card here.", advice="`fedit-client doctor` says what to install.")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What the machine multiplies fast: bfloat16 where the hardware has it, else float16 on CUDA, float32 on a CPU
+    (bfloat16 without such instructions is emulated: 40 times slower than float32)."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    can = torch.cpu.get_capabilities()
+    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The model's tokenizer. Raises ModelError."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"The tokenizer in {folder} cannot be loaded: {_line(error)}.") from error
+
+
+def load_base(folder: Path, allowed: Sequence[Quantization], device: torch.device, notify: Notify) -> Base:
+    """The model in ``folder``, frozen, in the first of ``allowed`` that works; ``notify`` is told of each that does
+    not. Raises ModelError if none does, and lets an out-of-memory error through."""
+    tokenizer = load_tokenizer(folder)
+    dtype = compute_dtype(device)
+    for place, quantization in enumerate(allowed):
+        try:
+            model = _load(folder, quantization, dtype, device)
+        except _LOAD_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
+            reason = f"The model in {folder} cannot be loaded {_NAMES[quantization]}: {_line(error)}."
+            if place + 1 == len(allowed):
+                raise ModelError(reason, advice=_advice(allowed)) from error
+            notify(f"{reason} It is loaded {_NAMES[allowed[place + 1]]} instead, as the federation allows.")
+            continue
+        model.requires_grad_(False)
+        kernel = "weight-only" if use_int8_linear(model) else "bitsandbytes" if quantization == "nf4" else "torch"
+        return Base(model, tokenizer, device, dtype, quantization, kernel)
+    raise AssertionError("a task allows at least one quantization")
+
+
+_NAMES = {"int8": "in 8 bits", "nf4": "in 4 bits (nf4)", "none": "unquantized"}
+
+
+def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    config: BitsAndBytesConfig | None = None
+    if quantization == "int8":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    elif quantization == "nf4":
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        device_map={"": device},
+        quantization_config=config,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if missing:  # transformers would go on with random weights
+        raise ValueError(f"{len(missing)} weights are missing or of another shape, first {missing[0]}")
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _advice(allowed: Sequence[Quantization]) -> str:
+    return f"The federation allows no other way than {', '.join(_NAMES[q] for q in allowed)}."
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -1,0 +1,109 @@
+"""The memory budget: what may be used, what is used, and how running out looks."""
+
+import ctypes
+import gc
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+from .failures import NoRoomError
+
+_FREE_SHARE = 0.9
+"""Of what is free now, without a budget from the owner."""
+_MESSAGES = (
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a memory",
+    "cannot allocate memory",
+)
+
+
+class Budget:
+    """A hard cap for this process on one device.
+
+    On CUDA the allocator refuses to grow past it. On a CPU under Linux the cap is RLIMIT_DATA, which makes torch's
+    allocator raise; elsewhere :attr:`enforced` is False and the budget is only planned with.
+    """
+
+    def __init__(self, device: torch.device, limit: int | None) -> None:
+        self.device = device
+        self.limit = limit if limit is not None else self._free()
+        self.enforced = device.type == "cuda" or sys.platform.startswith("linux")
+
+    def apply(self, *, mapped_files: int = 0) -> None:
+        """Set the cap. ``mapped_files``: bytes of files that are about to be mapped; the kernel counts a private
+        mapping like memory of our own although its pages can be dropped at any time. Raises NoRoomError if more than
+        the budget is in use already."""
+        if self.device.type == "cuda":
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, self.limit / total), self.device)
+            return
+        room = self.room()
+        if room <= 0:
+            raise NoRoomError(
+                f"The budget of {gib(self.limit)} is used up: {gib(self.used())} are in use before training starts.",
+                advice="Give it more memory.",
+            )
+        if self.enforced:
+            _limit_data(room + mapped_files)
+
+    def used(self) -> int:
+        """Bytes in use now: resident on a CPU, reserved by the allocator on CUDA."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_reserved(self.device)
+        return int(psutil.Process().memory_info().rss)
+
+    def room(self) -> int:
+        """Bytes that may still be used."""
+        return self.limit - self.used()
+
+    def peak(self) -> int:
+        """The most that was in use at one time."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device)
+        if sys.platform == "win32":
+            return int(psutil.Process().memory_info().peak_wset)
+        import resource
+
+        scale = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+    def release(self) -> None:
+        """Hand back what is no longer used, after something large was dropped."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif sys.platform.startswith("linux"):
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
+            if trim is not None:
+                trim(0)
+
+    def _free(self) -> int:
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0] * _FREE_SHARE)
+        return int(psutil.virtual_memory().available * _FREE_SHARE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is one of the many ways in which libraries say that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MESSAGES)
+
+
+def gib(size: int) -> str:
+    """``size`` bytes for a person."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def _limit_data(room: int) -> None:
+    import resource
+
+    status = Path("/proc/self/status").read_text()
+    data = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:")) * 1024
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = data + room
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

@@ -1,0 +1,256 @@
+"""The training loop: steps of whole batches in as many pieces as memory asks for.
+
+One flat float32 vector holds the adapter, one its gradient; the model's parameters are views into the first. So a
+checkpoint is four vectors, and an optimizer step a few operations whatever the number of tensors.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_client.data.template import Example
+from fedit_shared.messages import TrainingSettings
+
+from .batches import Schedule, next_piece
+from .events import BackedOff, Checkpointed, Progress, TrainEvent
+from .failures import ModelError, NoRoomError
+from .language_model import LanguageModel
+from .memory import Budget, gib, is_out_of_memory
+from .work_folder import Checkpoint, Position, WorkFolder
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+
+
+@dataclass
+class Plan:
+    """What may change while training: the size of the pieces, and how activations are kept."""
+
+    micro_batch: int
+    """Records of the longest length that go through the model at one time."""
+    checkpointing: bool
+
+
+class Trainer:
+    """Trains ``parameters``, the adapter in manifest order, by ``schedule``."""
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        parameters: Sequence[nn.Parameter],
+        schedule: Schedule,
+        settings: TrainingSettings,
+        *,
+        plan: Plan,
+        longest: int,
+        seed: int,
+        budget: Budget,
+        folder: WorkFolder,
+        emit: Callable[[TrainEvent], None],
+        stopping: Callable[[], bool],
+        checkpoint_seconds: float,
+    ) -> None:
+        """``longest``: tokens of the longest example. The model's parameters hold the global adapter now."""
+        self._language_model = language_model
+        self._parameters = list(parameters)
+        self._schedule = schedule
+        self._settings = settings
+        self._plan = plan
+        self._longest = longest
+        self._seed = seed
+        self._budget = budget
+        self._folder = folder
+        self._emit = emit
+        self._stopping = stopping
+        self._checkpoint_seconds = checkpoint_seconds
+        self._flat = _flatten_in_place(self._parameters)
+        self._start = self._flat.detach().cpu().numpy().copy()
+        self._gradient = torch.zeros_like(self._flat)
+        self._optimizer = torch.optim.AdamW(
+            [self._flat], lr=settings.learning_rate, betas=_BETAS, eps=_EPSILON, weight_decay=settings.weight_decay
+        )
+        head = {id(parameter) for parameter in language_model.model.get_output_embeddings().parameters()}
+        self._head_parameters = [parameter for parameter in self._parameters if id(parameter) in head]
+        self._position = Position()
+        self._tokens = 0
+        self._began = self._saved = time.monotonic()
+
+    @property
+    def position(self) -> Position:
+        """How far it is."""
+        return self._position
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint; False if there is none."""
+        checkpoint = self._folder.checkpoint(self._flat.numel())
+        if checkpoint is None:
+            return False
+        self._position = checkpoint.position
+        vectors = {name: torch.from_numpy(v).to(self._flat.device) for name, v in checkpoint.vectors.items()}
+        with torch.no_grad():
+            self._flat.copy_(vectors["adapter"])
+        self._gradient.copy_(vectors["gradient"])
+        self._optimizer.state[self._flat] = {
+            "step": torch.tensor(float(self._position.step)),
+            "exp_avg": vectors["mean"],
+            "exp_avg_sq": vectors["square"],
+        }
+        return True
+
+    def run(self) -> NDArray[np.float32] | None:
+        """Train to the end; the delta, float32, in manifest order. None: asked to stop, and everything is saved.
+        Raises NoRoomError, ModelError and DiskError."""
+        self._began = self._saved = time.monotonic()
+        while not self._ended():
+            if not self._step():
+                return None
+        delta: NDArray[np.float32] = self._flat.detach().cpu().numpy() - self._start
+        return delta
+
+    def _ended(self) -> bool:
+        steps, minutes = self._schedule.steps, self._settings.minutes
+        if minutes is not None and self._position.step > 0 and self._position.seconds >= 60 * minutes:
+            return True
+        return steps is not None and self._position.step >= steps
+
+    def _step(self) -> bool:
+        """One step, or what is left of it; False if asked to stop within."""
+        began = time.monotonic()
+        examples = self._schedule.step(self._position.step)
+        while self._position.done < len(examples):
+            if self._stopping():
+                self._save(began)
+                return False
+            piece = next_piece(examples, self._position.done, self._plan.micro_batch * self._longest)
+            loss = self._accumulate(piece)
+            if loss is not None:
+                self._tokens += sum(len(example.tokens) for example in piece)
+                self._position = msgspec.structs.replace(
+                    self._position,
+                    done=self._position.done + len(piece),
+                    step_loss=self._position.step_loss + loss,
+                )
+            if time.monotonic() - self._saved > self._checkpoint_seconds:
+                began = self._save(began)
+        learned = sum(len(example.tokens) - example.learned for example in examples)
+        self._update(learned)
+        after = self._position
+        self._position = Position(
+            step=after.step + 1,
+            loss=after.loss + after.step_loss,
+            learned=after.learned + learned,
+            seconds=after.seconds + time.monotonic() - began,
+        )
+        self._emit(self._progress(after.step_loss / learned))
+        return True
+
+    def _accumulate(self, piece: Sequence[Example]) -> float | None:
+        """Add the gradient of ``piece``'s summed loss, all of it or none. None: memory ran out, and the plan has been
+        changed. Gradients come back as values instead of piling up in ``.grad``, where half of them would stay."""
+        torch.manual_seed(hash((self._seed, self._position.step, self._position.done)))
+        try:
+            loss = self._language_model.loss(piece, self._head_parameters)
+            gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+            start = 0
+            for gradient in gradients:
+                self._gradient[start : start + gradient.numel()].add_(gradient.reshape(-1))
+                start += gradient.numel()
+            return float(loss.detach())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else "memory ran out"
+        self._back_off(len(piece), reason)  # outside: the exception holds on to the tensors that filled the memory
+        return None
+
+    def _back_off(self, records: int, reason: str) -> None:
+        self._budget.release()
+        if records > 1 and self._plan.micro_batch > 1:
+            self._plan.micro_batch //= 2
+        elif not self._plan.checkpointing:
+            self._plan.checkpointing = True
+            keep_activations(self._language_model, keep=False)
+        else:
+            raise NoRoomError(
+                f"One record of {self._longest} tokens does not fit into {gib(self._budget.limit)}.",
+                advice="Give it more memory, or leave out the longest records.",
+            )
+        self._emit(BackedOff(micro_batch=self._plan.micro_batch, reason=reason))
+
+    def _update(self, learned: int) -> None:
+        """One optimizer step on the mean loss over the batch's ``learned`` tokens."""
+        self._gradient.div_(learned)
+        norm = float(torch.linalg.vector_norm(self._gradient))
+        if not np.isfinite(norm):
+            raise ModelError(
+                f"The gradient of step {self._position.step + 1} is not finite.",
+                advice="The federation's learning rate may be too high for this model.",
+            )
+        self._gradient.mul_(min(1.0, self._settings.max_grad_norm / (norm + 1e-6)))
+        warm = self._settings.warmup_steps
+        rate = self._settings.learning_rate * min(1.0, (self._position.step + 1) / (warm + 1))
+        self._optimizer.param_groups[0]["lr"] = rate
+        self._flat.grad = self._gradient
+        self._optimizer.step()
+        self._gradient.zero_()
+
+    def _save(self, began: float) -> float:
+        """Write a checkpoint; the time up to now is counted in it. Returns now."""
+        now = time.monotonic()
+        self._position = msgspec.structs.replace(self._position, seconds=self._position.seconds + now - began)
+        state = self._optimizer.state.get(self._flat) or {
+            "exp_avg": torch.zeros_like(self._flat),
+            "exp_avg_sq": torch.zeros_like(self._flat),
+        }
+        vectors = {
+            "adapter": self._flat,
+            "gradient": self._gradient,
+            "mean": state["exp_avg"],
+            "square": state["exp_avg_sq"],
+        }
+        arrays = {name: vector.detach().cpu().numpy() for name, vector in vectors.items()}
+        self._folder.save(Checkpoint(position=self._position, vectors=arrays))
+        self._saved = now
+        self._emit(Checkpointed(step=self._position.step))
+        return now
+
+    def _progress(self, loss: float) -> Progress:
+        elapsed = time.monotonic() - self._began
+        steps, minutes = self._schedule.steps, self._settings.minutes
+        if minutes is not None:
+            left = 60 * minutes - self._position.seconds
+        else:
+            left = ((steps or 0) - self._position.step) * self._position.seconds / self._position.step
+        return Progress(
+            step=self._position.step,
+            steps=steps,
+            loss=loss,
+            tokens_per_second=self._tokens / elapsed if elapsed > 0 else 0.0,
+            memory_bytes=self._budget.used(),
+            budget_bytes=self._budget.limit,
+            seconds_left=max(0.0, left),
+        )
+
+
+def keep_activations(language_model: LanguageModel, *, keep: bool) -> None:
+    """Whether the backward pass finds activations kept, or computes each layer's again from its input."""
+    if keep:
+        language_model.model.gradient_checkpointing_disable()
+    else:
+        language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _flatten_in_place(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """One vector with all values of ``parameters``, which become views into it."""
+    flat = torch.cat([parameter.detach().reshape(-1).float() for parameter in parameters])
+    start = 0
+    for parameter in parameters:
+        parameter.data = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return flat

@@ -1,0 +1,149 @@
+"""What a job leaves on disk: its checkpoint and its result, each written whole or not at all."""
+
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from .events import Finished
+from .failures import DiskError
+
+_CHECKPOINT = "checkpoint.safetensors"
+_RESULT = "result.msgpack"
+_DELTA = "delta.f32"
+_LOCK = "lock"
+_WAIT = 60.0
+"""Seconds that a child waits for its predecessor, which may be saving its last state."""
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the training is. Sums count from the job's start."""
+
+    step: int = 0
+    """Finished steps."""
+    done: int = 0
+    """Records of the next step whose gradient is in ``gradient`` already."""
+    step_loss: float = 0.0
+    """Sum over those records' learned tokens."""
+    loss: float = 0.0
+    """Sum over the learned tokens of the finished steps."""
+    learned: int = 0
+    """Tokens that carried loss, of the finished steps."""
+    seconds: float = 0.0
+    """Of training, over all runs."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A position and the vectors that belong to it, float32, all of the adapter's size: ``adapter``, ``gradient``
+    (the sum so far of the step in progress), ``mean`` and ``square`` (AdamW's moments)."""
+
+    position: Position
+    vectors: Mapping[str, NDArray[np.float32]]
+
+
+class _Result(msgspec.Struct, frozen=True):
+    key: bytes
+    finished: Finished
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class WorkFolder:
+    """The folder of one job, named by ``key`` (32 bytes): what it holds of other jobs does not count."""
+
+    def __init__(self, path: str, key: bytes) -> None:
+        self._path = Path(path)
+        self._key = key
+        try:
+            self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _disk(self._path, error) from error
+
+    def lock(self) -> AbstractContextManager[object]:
+        """One child at a time: holds off a second one until the first, which may be stopping, is gone."""
+        return filelock.FileLock(self._path / _LOCK, timeout=_WAIT)
+
+    def result(self) -> Finished | None:
+        """The job's result, if it is finished."""
+        held = _decode(self._read(_RESULT), _Result)
+        if held is None or held.key != self._key or not (self._path / _DELTA).is_file():
+            return None
+        return msgspec.structs.replace(held.finished, delta_path=str(self._path / _DELTA))
+
+    def finish(self, delta: NDArray[np.float32], finished: Finished) -> Finished:
+        """Write the result and drop the checkpoint."""
+        self._write(_DELTA, delta.astype("<f4", copy=False).tobytes())
+        finished = msgspec.structs.replace(finished, delta_path=str(self._path / _DELTA))
+        self._write(_RESULT, msgspec.msgpack.encode(_Result(self._key, finished)))
+        (self._path / _CHECKPOINT).unlink(missing_ok=True)
+        return finished
+
+    def checkpoint(self, size: int) -> Checkpoint | None:
+        """The job's last checkpoint, with vectors of ``size`` values, or None. A damaged one counts as none."""
+        data = self._read(_CHECKPOINT)
+        try:
+            header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            vectors = safetensors.load(data)
+            if bytes.fromhex(header["key"]) != self._key or any(v.shape != (size,) for v in vectors.values()):
+                return None
+            return Checkpoint(position=msgspec.json.decode(header["position"], type=Position), vectors=vectors)
+        except (SafetensorError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+            return None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        position = msgspec.json.encode(checkpoint.position).decode()
+        metadata = {"key": self._key.hex(), "position": position}
+        self._write(_CHECKPOINT, safetensors.save(dict(checkpoint.vectors), metadata))
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self._path / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise _disk(self._path, error) from error
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write beside, flush to the disk, rename, flush the folder: after a crash there is the old or the new."""
+        path = self._path / name
+        beside = self._path / f"{name}.new"
+        try:
+            with beside.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            beside.replace(path)
+            if os.name == "posix":
+                folder = os.open(self._path, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+        except OSError as error:
+            raise _disk(self._path, error) from error
+
+
+def _decode(data: bytes, kind: type[S]) -> S | None:
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _disk(path: Path, error: OSError) -> DiskError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return DiskError(
+        f"The disk of {path} is full." if full else f"{path} cannot be used: {error.strerror or error}.",
+        advice="Make room and start again: it goes on from its last checkpoint." if full else "Check --state.",
+    )
