@@ -1,0 +1,125 @@
+"""A real `fedit-server` process in a folder of its own, driven as an operator drives it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.demo.server import set_values
+from fedit_shared.adapter import CONFIG_NAME, FILE_NAME, write_adapter
+from fedit_shared.identity import JoinLink
+from fedit_shared.messages import TensorSpec
+
+SHAPES = {"base_model.model.q.lora_A.weight": (8, 96), "base_model.model.q.lora_B.weight": (96, 8)}
+
+
+def make_adapter(folder: Path, *, scale: int = 1) -> Path:
+    """A PEFT folder with two tensors; ``scale`` makes them larger."""
+    tensors = [TensorSpec(name=name, shape=(rows, scale * columns)) for name, (rows, columns) in SHAPES.items()]
+    size = sum(int(np.prod(tensor.shape)) for tensor in tensors)
+    vector = np.random.default_rng(1).normal(0, 0.02, size).astype(np.float32)
+    folder.mkdir(parents=True)
+    (folder / CONFIG_NAME).write_text(json.dumps({"peft_type": "LORA", "r": 8, "base_model_name_or_path": "tiny"}))
+    (folder / FILE_NAME).write_bytes(write_adapter(tensors, vector))
+    return folder
+
+
+def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`fedit-server` with these arguments, to its end."""
+    line = [sys.executable, "-m", "agg_server", *(str(argument) for argument in arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False)
+
+
+class ServerProcess:
+    """One federation's folder and, between ``start`` and ``stop`` or ``kill``, the process that serves it."""
+
+    def __init__(self, root: Path, *, scale: int = 1, rounds: int = 0, target: int = 0, **rules: object) -> None:
+        self.folder = root / "federation"
+        self.port = _free_port()
+        self.log = root / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        made = command(
+            *("init", self.folder, "--adapter", make_adapter(root / "adapter", scale=scale), "--model", "tiny"),
+            *("--address", f"https://127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.port}"),
+            *("--cohort-target", target, "--rounds", rounds),
+        )
+        assert made.returncode == 0, made.stderr
+        quick = {"answer_grace": "1s", "muster_window": "1s"}
+        set_values(self.folder / "federation.toml", quick | rules, section="round")
+        set_values(self.folder / "federation.toml", {"steps": 3}, section="training")
+
+    def configure(self, section: str, **values: object) -> None:
+        set_values(self.folder / "federation.toml", values, section=section)
+
+    def start(self) -> None:
+        """Serve; returns when it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agg_server", "serve", str(self.folder)], stdout=log, stderr=log
+            )
+        end = time.monotonic() + 60
+        while not self._answers():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, "the server did not open its port"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is tidied up."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit status."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        status = self._process.wait(60)
+        self._process = None
+        return status
+
+    async def restart(self) -> None:
+        """SIGKILL and a new start."""
+        await asyncio.to_thread(self.kill)
+        await asyncio.to_thread(self.start)
+
+    def invite(self, *options: object) -> list[JoinLink]:
+        made = command("invite", self.folder, *options)
+        assert made.returncode == 0, made.stderr
+        return [JoinLink.parse(line) for line in made.stdout.split()]
+
+    def rounds(self) -> list[dict[str, Any]]:
+        made = command("rounds", self.folder, "--json")
+        assert made.returncode == 0, made.stderr
+        rounds: list[dict[str, Any]] = json.loads(made.stdout)
+        return rounds
+
+    def _answers(self) -> bool:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self.port), 1) as plain,
+                context.wrap_socket(plain) as line,
+            ):
+                line.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return b" 200 " in line.recv(64)
+        except OSError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
