@@ -62,7 +62,11 @@ class Tls:
 async def serving(handler: Handler, folder: Path, tls: Tls | None = None, port: int = 0) -> AsyncIterator[int]:
     """Serve ``handler`` over TLS (plain HTTP without ``tls``) on loopback; the port."""
     app = web.Application(client_max_size=2**24)
-    app.router.add_route("*", "/{path:.*}", handler)
+
+    async def route(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
+    app.router.add_route("*", "/{path:.*}", route)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls.context(folder) if tls else None)

@@ -31,8 +31,11 @@ class Preferences(msgspec.Struct, frozen=True, kw_only=True):
 
     data: DataSource
     memory_bytes: int | None = None
+    """What training may use; None: what is free."""
     model_folder: str | None = None
+    """The base model's files; None: from the hub."""
     min_survivors: int = 3
+    """This device stays out of sums of fewer; the protocol's own least is 3."""
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
