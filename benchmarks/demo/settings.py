@@ -25,6 +25,8 @@ class Settings:
     batch_size: int = 4
     learning_rate: float = 1e-3
     rank: int = 8
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """As in the FedIT paper's set-up."""
     contribute_window: int = 30
     """Seconds; so long the first round waits for the client that was killed."""
     answer_grace: int = 2

@@ -31,7 +31,13 @@ async def prepare(settings: Settings, say: Say) -> tuple[str, list[Record]]:
         say(f"{name} holds {len(records)} records: {', '.join(sorted({r['category'] for r in records}))}")
     say(f"held out for evaluation: {len(evaluation)} records of {len({r['category'] for r in evaluation})} categories")
     made = await create_adapter(
-        CreateJob(model=model, out=str(settings.adapter), rank=settings.rank, seed=settings.seed)
+        CreateJob(
+            model=model,
+            out=str(settings.adapter),
+            rank=settings.rank,
+            target_modules=settings.target_modules,
+            seed=settings.seed,
+        )
     )
     if isinstance(made, Failed):
         raise UserError(made.message, advice=made.advice)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fedit_shared import adapter as adapters
 from fedit_shared.errors import UserError
 from fedit_shared.identity import PublicKey, SigningKey
+from fedit_shared.messages import MODEL_FILE
 
 from . import task, tls
 from .blobs import Blobs, make_folder, sync_folder
@@ -116,7 +117,7 @@ def _fill(layout: Layout, config: Config, wishes: Wishes, data: bytes, text: str
         write_private(layout.path(config.server.certificate), certificate)
         write_private(layout.path(config.server.key), private)
     layout.adapter.mkdir(mode=0o700)
-    for name in (adapters.CONFIG_NAME, task.MODEL_FILE):
+    for name in (adapters.CONFIG_NAME, MODEL_FILE):
         if (wishes.adapter / name).exists():
             write_private(layout.adapter / name, (wishes.adapter / name).read_bytes())
     write_private(layout.adapter / adapters.FILE_NAME, data)

@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-import msgspec
-
 from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, UserError
-from fedit_shared.messages import ModelRef, TaskSpec
+from fedit_shared.messages import MODEL_FILE, ModelRef, TaskSpec, read_model_file
 
 from .config import Config, RoundRules
 from .rounds.events import Rules
-
-MODEL_FILE = "fedit.json"
-"""Beside an adapter that `fedit-client new-adapter` made: the base model's commit and the hashes of its files."""
 
 
 def read_folder(folder: Path) -> tuple[str, bytes, ModelRef | None]:
@@ -25,11 +20,11 @@ def read_folder(folder: Path) -> tuple[str, bytes, ModelRef | None]:
         text = adapter.read_config((folder / adapter.CONFIG_NAME).read_bytes())
         tensors, vector = adapter.read_adapter((folder / adapter.FILE_NAME).read_bytes())
         reference = folder / MODEL_FILE
-        model = msgspec.json.decode(reference.read_bytes(), type=ModelRef) if reference.exists() else None
+        model = read_model_file(reference.read_bytes()) if reference.exists() else None
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise UserError(f"{folder} is not a PEFT adapter: it has no {missing}.", advice=advice) from None
-    except (OSError, ProtocolError, msgspec.DecodeError) as error:
+    except (OSError, ProtocolError) as error:
         raise UserError(f"{folder} is not a PEFT adapter: {error}", advice=advice) from error
     return text, adapter.write_adapter(tensors, vector), model
 

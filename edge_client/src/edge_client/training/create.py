@@ -16,15 +16,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
-from fedit_shared.messages import ModelRef, TensorSpec
+from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file
 
 from .failures import AdapterError, DiskError, ModelError
 from .job import Created, CreateJob
 from .loading import load_tokenizer
-from .model_files import describe_files, fetch, find_model, to_json
-
-REF_NAME = "fedit.json"
-"""File in the adapter's folder that names the base model and pins its files."""
+from .model_files import describe_files, fetch, find_model
 
 
 def create(job: CreateJob) -> Created:
@@ -39,7 +36,7 @@ def create(job: CreateJob) -> Created:
     files = {
         wire.CONFIG_NAME: json.dumps(config, indent=2, sort_keys=True).encode() + b"\n",
         wire.FILE_NAME: wire.write_adapter(manifest, _start_values(manifest, job.seed)),
-        REF_NAME: to_json(describe_files(folder, model_id, revision)),
+        MODEL_FILE: write_model_file(describe_files(folder, model_id, revision)),
     }
     _write(out, files)
     return Created(

@@ -3,8 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import msgspec
-
 from fedit_shared.messages import ModelRef
 
 from .failures import ModelError
@@ -60,22 +58,6 @@ def sha256_file(path: Path) -> bytes:
     """SHA-256 of a file of any size."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
-
-
-def to_json(ref: ModelRef) -> bytes:
-    """``ref`` as JSON for people, hashes in hex."""
-    value = {"id": ref.id, "revision": ref.revision, "files": {name: h.hex() for name, h in ref.files.items()}}
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def from_json(data: bytes) -> ModelRef:
-    """The ModelRef that :func:`to_json` wrote. Raises ModelError."""
-    try:
-        value = msgspec.json.decode(data)
-        files = {name: bytes.fromhex(h) for name, h in value["files"].items()}
-        return msgspec.convert({"id": value["id"], "revision": value["revision"], "files": files}, ModelRef)
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"This is no description of a model: {error}.") from error
 
 
 def _fetch(ref: ModelRef) -> Path:

@@ -6,6 +6,7 @@ signature never depends on how msgpack encodes.
 
 from .client import Answer, CheckIn, ClientMessage, Deal, Enrol, Leave, Muster, Poll, Report, Vote
 from .codec import decode, decode_settings, decode_task, encode
+from .model_file import MODEL_FILE, read_model_file, write_model_file
 from .routes import CHUNK_SIZE, MEDIA_TYPE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, Route, adapter_path, chunk_path
 from .server import (
     Accepted,
@@ -28,6 +29,7 @@ from .task import ModelRef, RoundSettings, TaskSpec, TensorSpec, TrainingSetting
 __all__ = [
     "CHUNK_SIZE",
     "MEDIA_TYPE",
+    "MODEL_FILE",
     "PROTOCOL_HEADER",
     "PROTOCOL_VERSION",
     "ROUTES",
@@ -67,4 +69,6 @@ __all__ = [
     "decode_settings",
     "decode_task",
     "encode",
+    "read_model_file",
+    "write_model_file",
 ]
