@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from fedit_shared.errors import SumError, UserError
 
+from .compiled import constant
 from .parameters import DEGREE, EXTRA_SLOTS, LAYOUTS, LOSS_CEILING, RECORDS_PER_WEIGHT
-from .rounding import quantize_rows, split_rows
+from .rounding import quantize_rows, split_rows, survey
+
+_PIECE = 1 << 16
+"""Values that are worked on at once in float64."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,15 @@ class Quantizer:
                 f"The update is {delta.dtype} {delta.shape}, the task aggregates float32 ({self.dimension},).",
                 advice="Delete the training result in the state folder and train again.",
             )
-        if not (np.isfinite(delta).all() and np.isfinite(loss) and examples > 0):
+        bounds = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        clip = np.array(self.clip, np.float64)
+        delta = constant(delta)
+        finite, outside = survey(delta, bounds, clip)
+        if not (finite and np.isfinite(loss) and examples > 0):
             raise UserError(
                 "The update is not finite: training diverged.",
                 advice="Nothing was sent. Look for broken records in the data; else the learning rate is too high.",
             )
-        bounds = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        clip = np.array(self.clip, np.float64)
-        outside = sum(
-            int(np.count_nonzero(np.abs(delta[start:end]) > c))
-            for start, end, c in zip(bounds[:-1], bounds[1:], clip, strict=True)
-        )
         weight = self.weight(examples)
         limit = weight * self.levels
         clipped = outside / self.dimension
@@ -86,15 +88,21 @@ class Quantized:
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A cohort's result. ``delta``: float32 (d,), the weighted mean update; ``total_weight``: Σw; ``loss`` and
-    ``clipped``: weighted means; ``survivors``: |U|."""
+class Totals:
+    """A cohort's result but for the vector. ``total_weight``: Σw; ``loss`` and ``clipped``: weighted means;
+    ``survivors``: |U|."""
 
-    delta: NDArray[np.float32]
     total_weight: int
     loss: float
     clipped: float
     survivors: int
+
+
+@dataclass(frozen=True)
+class Mean(Totals):
+    """A cohort's result. ``delta``: float32 (d,), the weighted mean update."""
+
+    delta: NDArray[np.float32]
 
 
 def read_slots(
@@ -104,11 +112,11 @@ def read_slots(
     return bool(split_rows(messages, first, quantizer.slot_bits, LAYOUTS[quantizer.slot_bits], out))
 
 
-def read_mean(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], survivors: int) -> Mean:
-    """Mean = c/L·(Σslot − L·Σw)/Σw.
+def read_totals(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], survivors: int) -> Totals:
+    """The last slots of sums over ``survivors`` devices, ``slots`` (d + 3,), once all slots are within bounds.
 
-    ``slots``: sums over ``survivors`` devices, (d + 3,). Raises SumError unless |U| ≤ Σw ≤ |U|·W and every sum is at
-    most 2L·Σw: so nobody can move the published mean outside ±c.
+    Raises SumError unless |U| ≤ Σw ≤ |U|·W and every sum is at most 2L·Σw: so nobody can move the published mean
+    outside ±c.
     """
     weight, loss, clipped = (int(value) for value in slots[-EXTRA_SLOTS:])
     ceiling = 2 * quantizer.levels * weight
@@ -116,12 +124,18 @@ def read_mean(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], survivor
         raise SumError(f"The weights of {survivors} survivors cannot sum to {weight}.")
     if int(slots[:-EXTRA_SLOTS].max(initial=0)) > ceiling or max(loss, clipped) > ceiling:
         raise SumError("A sum lies beyond what valid updates can give: somebody sent values out of range.")
+    return Totals(weight, LOSS_CEILING * loss / ceiling, clipped / ceiling, survivors)
+
+
+def read_mean(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], survivors: int) -> Mean:
+    """Mean = c/L·(Σslot − L·Σw)/Σw, from slots as :func:`read_totals` takes them, with its errors."""
+    totals = read_totals(quantizer, slots, survivors)
+    offset = quantizer.levels * totals.total_weight
     delta = np.empty(quantizer.dimension, np.float32)
     start = 0
     for size, c in zip(quantizer.sizes, quantizer.clip, strict=True):
-        part = slots[start : start + size]
-        delta[start : start + size] = (part.astype(np.float64) - quantizer.levels * weight) * (
-            c / (quantizer.levels * weight)
-        )
+        for first in range(start, start + size, _PIECE):
+            piece = slice(first, min(first + _PIECE, start + size))
+            delta[piece] = (slots[piece].astype(np.float64) - offset) * (c / offset)
         start += size
-    return Mean(delta, weight, LOSS_CEILING * loss / ceiling, clipped / ceiling, survivors)
+    return Mean(totals.total_weight, totals.loss, totals.clipped, totals.survivors, delta)

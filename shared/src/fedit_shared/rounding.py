@@ -1,12 +1,24 @@
-"""Compiled loops of the quantization. A kernel calls only functions of its own file: numba's cache notices no other."""
+"""Compiled loops of the quantization. Of the rest of the package they use constants of ``parameters`` alone."""
 
 import numpy as np
-from numba import njit
 
+from .compiled import kernel
 from .parameters import DEGREE
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def survey(delta, bounds, clip):
+    """Whether all of ``delta`` is finite, and how many values lie outside their tensor's clip range."""
+    finite, outside = 0, 0
+    for tensor in range(clip.size):
+        for i in range(bounds[tensor], bounds[tensor + 1]):
+            size = abs(np.float64(delta[i]))
+            finite += int(size < np.inf)  # false for NaN too
+            outside += int(size > clip[tensor])
+    return finite == delta.size, outside
+
+
+@kernel
 def quantize_rows(delta, first, bounds, scale, limit, extras, bits, per, words, out):
     """Slot s of coefficient i of row j holds value (j·m + s)·N + i; see :meth:`Quantized.rows` for shapes."""
     dimension = bounds[-1]
@@ -39,7 +51,7 @@ def quantize_rows(delta, first, bounds, scale, limit, extras, bits, per, words, 
                     target[i] |= np.uint64(slot) << shift
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def split_rows(messages, first, bits, per, out):
     """The inverse of :func:`quantize_rows` as to places; False if a slot beyond ``out`` is not zero."""
     mask = np.uint64((1 << bits) - 1)

@@ -11,6 +11,7 @@ from .member import Member
 from .sealing import ROUND_SECRET_SIZE, RoundKey
 from .session import Session, open_session, require_own_entry
 from .vectors import VectorSum, check_vector
+from .warming import warm
 
 __all__ = [
     "ROUND_SECRET_SIZE",
@@ -26,4 +27,5 @@ __all__ = [
     "open_session",
     "require_own_entry",
     "split_packets",
+    "warm",
 ]

@@ -1,4 +1,4 @@
-"""Compiled loops. Every kernel calls only functions of this file: numba's cache notices a change of this file alone.
+"""Compiled loops. Of the rest of the package a kernel uses constants of ``parameters`` alone: see ``compiled``.
 
 Ring elements are held as residues, uint32 (2, N): row 0 mod p₀, row 1 mod p₁, all below the prime. In NTT order,
 position i holds the value at ψ^(2i+1); in coefficient order, position i holds the coefficient of X^i.
@@ -12,9 +12,9 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fedit_shared.compiled import kernel
 from fedit_shared.parameters import DEGREE, ERROR_HALF, MESSAGE_BITS, PRIMES
 
 U32 = NDArray[np.uint32]
@@ -86,14 +86,14 @@ def _reverse(value: int, bits: int) -> int:
     return int(f"{value:0{bits}b}"[::-1], 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(left, right, prime):
     """left + right mod p, without a branch: both below the prime, so the sum fits 32 bits."""
     total = np.uint32(left + right)
     return min(total, np.uint32(total - prime))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _times(value, factor, companion, prime):
     """value·factor mod p for any uint32 value, by Shoup: ``companion`` = ⌊factor·2³²/p⌋."""
     quotient = np.uint32((np.uint64(value) * np.uint64(companion)) >> np.uint64(32))
@@ -101,7 +101,7 @@ def _times(value, factor, companion, prime):
     return min(product, np.uint32(product - prime))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _inverse(work, out, reversed_, prime, first, first_shoup, second, second_shoup):
     """NTT order (work, destroyed) → coefficients (out), both uint32 (64, 64), times N: N⁻¹ is folded into the key."""
     for stage in range(6):
@@ -131,7 +131,7 @@ def _inverse(work, out, reversed_, prime, first, first_shoup, second, second_sho
                     out[high, lane] = _times(np.uint32(np.uint32(u - v) + prime), factor, companion, prime)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _public_times_key(public, key, key_shoup, tables, product, work):
     """product (64, 64) ← a·s in coefficient order. ``key`` carries N⁻¹ already. ``public`` < p, NTT order."""
     prime, reversed_, first, first_shoup, second, second_shoup = tables
@@ -141,7 +141,7 @@ def _public_times_key(public, key, key_shoup, tables, product, work):
     _inverse(work, product, reversed_, prime, first, first_shoup, second, second_shoup)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fold(value, prime, fold):
     """value mod p for value < 2⁵⁵, p = 2³¹ − fold, fold < 2¹⁷: twice high·2³¹ ≡ high·fold, then two subtractions."""
     value = (value & np.uint64(_LOW31)) + (value >> np.uint64(31)) * np.uint64(fold)
@@ -150,7 +150,7 @@ def _fold(value, prime, fold):
     return min(small, np.uint32(small - prime))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _excess(word):
     """popcount(low 32 bits) − popcount(high 32 bits) + 32 of a uint64, by parallel sums of bits (0…64)."""
     word = word ^ np.uint64(0xFFFFFFFF00000000)  # 32 − popcount(high) = popcount(¬high)
@@ -160,7 +160,7 @@ def _excess(word):
     return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mask_rows(messages, errors, publics, keys, keys_shoup, tables0, tables1, out):
     """y = a·s + t·e + M, row by row.
 
@@ -180,7 +180,7 @@ def mask_rows(messages, errors, publics, keys, keys_shoup, tables0, tables1, out
             y1[i] = _add(_add(y1[i], _fold(lifted, prime1, _FOLD1), prime1), np.uint32(_LIFT1), prime1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def open_rows(totals, publics, keys, keys_shoup, tables0, tables1, messages):
     """ΣM = (Σy − a·S) mod t, row by row; returns the largest |Σe| met.
 
@@ -210,7 +210,7 @@ def open_rows(totals, publics, keys, keys_shoup, tables0, tables1, messages):
     return largest
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_rows(totals, vector):
     """totals += vector mod p, both uint32 (rows, 2, N), residues below their primes."""
     for row in range(totals.shape[0]):
@@ -221,7 +221,7 @@ def add_rows(totals, vector):
                 total[i] = _add(total[i], part[i], prime)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def below_primes(vector):
     """Whether all residues of uint32 (rows, 2, N) are below their primes."""
     for row in range(vector.shape[0]):
@@ -235,7 +235,7 @@ def below_primes(vector):
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def matrix_product(left, right, prime):
     """left·right mod p: uint32 (a, b) and (b, c) → uint32 (a, c). Exact for b < 2³²: halves are summed apart."""
     rows, inner, columns = left.shape[0], left.shape[1], right.shape[1]
@@ -257,7 +257,7 @@ def matrix_product(left, right, prime):
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_words(totals, part, p0, p1):
     """totals += part mod p, uint32 (words,): the first half mod p₀, the second mod p₁."""
     half = totals.size // 2
@@ -265,7 +265,7 @@ def add_words(totals, part, p0, p1):
         totals[i] = _add(totals[i], part[i], np.uint32(p0 if i < half else p1))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def combine(words, rho, start, prime):
     """start + Σ_{B≥1} ρ^B·words[B−1] mod p, by Horner's rule."""
     total = np.uint64(0)

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from fedit_shared.compiled import constant
 from fedit_shared.parameters import DEGREE, PRIMES, CohortParameters
 
 from .kernels import matrix_product
@@ -39,7 +40,7 @@ def share(parameters: CohortParameters, values: Words, prime: int) -> Words:
 def evaluate(points: tuple[int, ...], values: Words, at: tuple[int, ...], prime: int) -> Words:
     """Values at ``at``, uint32 (len(at), columns), of the polynomials of degree < len(points) through ``values`` at
     ``points``, uint32 (len(points), columns)."""
-    product: Words = matrix_product(lagrange(points, at, prime), values, np.uint64(PRIMES[prime]))
+    product: Words = matrix_product(lagrange(points, at, prime), constant(values), np.uint64(PRIMES[prime]))
     return product
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fedit_shared.compiled import constant
 from fedit_shared.errors import ProtocolError, SumError
 from fedit_shared.parameters import DEGREE, ERROR_SIGMA, ERROR_TAIL, EXTRA_SLOTS, PRIMES
 from fedit_shared.quantize import read_slots
@@ -16,7 +17,7 @@ def check_vector(session: Session, vector: NDArray[np.uint32]) -> None:
     """Raise ProtocolError unless ``vector``, as uploaded, is uint32 (rows, 2, N) of residues below their primes."""
     if vector.shape != (session.rows, 2, DEGREE) or vector.dtype != np.dtype("<u4"):
         raise ProtocolError("A masked vector is not of this round's size.")
-    if not below_primes(vector):
+    if not below_primes(constant(vector)):
         raise ProtocolError("A masked vector holds a word that is no residue.")
 
 
@@ -33,7 +34,7 @@ class VectorSum:
         Raises ProtocolError, with the sum unchanged, for what :func:`check_vector` refuses.
         """
         check_vector(self._session, vector)
-        add_rows(self._total, vector)
+        add_rows(self._total, constant(vector))
 
     def slots(self, key: NDArray[np.uint32], survivors: int) -> NDArray[np.unsignedinteger]:
         """The sums of all slots, padding left out: (d + 3,), uint16 for slots of up to 16 bits, else uint32.
