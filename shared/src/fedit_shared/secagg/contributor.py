@@ -76,14 +76,13 @@ class Contributor:
         for prime in range(len(PRIMES)):
             values = np.empty((parameters.threshold, blocks + CHECKS), np.uint32)
             values[: parameters.packing, :blocks] = to_blocks(parameters, secret[prime])
-            for block in range(blocks):
-                fresh = np.empty(parameters.corrupt, np.uint32)
-                stream.uniform(fresh, prime, block)
-                values[parameters.packing :, block] = fresh
+            fresh = np.empty((blocks, parameters.corrupt), np.uint32)
+            stream.uniform_rows(fresh, prime)
+            values[parameters.packing :, :blocks] = fresh.T
             for check in range(CHECKS):
-                fresh = np.empty(parameters.threshold, np.uint32)
-                stream.uniform(fresh, prime, blocks + check)
-                values[:, blocks + check] = fresh
+                column = np.empty(parameters.threshold, np.uint32)
+                stream.uniform(column, prime, blocks + check)
+                values[:, blocks + check] = column
             shares = share(parameters, values, prime)
             words[:, prime * blocks : (prime + 1) * blocks] = shares[:, :blocks]
             at = parameters.words + prime * CHECKS
