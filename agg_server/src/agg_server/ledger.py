@@ -15,6 +15,7 @@ from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Result
 
 from . import rounds
+from .errors import UnavailableError
 from .rounds.effects import Effect
 from .rounds.events import Answered, AnyEvent, CohortEnded, CohortEvent, Reported, RoundEnded, RoundOpened, Voted
 from .rounds.report import report
@@ -29,6 +30,13 @@ class Proposal(NamedTuple):
 
     round: int | None
     event: AnyEvent
+
+
+class Batch(NamedTuple):
+    """What came of proposals: for each, None or why it was refused; and what is new on disk."""
+
+    outcomes: list[FeditError | None]
+    recorded: list[Recorded]
 
 
 class Due(NamedTuple):
@@ -98,34 +106,34 @@ class Ledger:
                 return round, round.cohorts[cohort]
         raise NotFoundError("There is no such cohort, or no more.", advice=STALE)
 
-    def record(self, proposals: Sequence[Proposal], now: float) -> list[FeditError | None]:
-        """Apply and store what of ``proposals`` is legal, in order; for each, None or why it was refused.
+    def record(self, proposals: Sequence[Proposal], now: float) -> Batch:
+        """Apply and store what of ``proposals`` is legal, in order.
 
-        What is accepted is on disk when this returns. If the disk refuses, everything is.
+        What is accepted is on disk when this returns. If the disk refuses, everything is refused.
         """
         if self._behind:
             self.load()
-        accepted: list[Recorded] = []
+        recorded: list[Recorded] = []
         outcomes: list[FeditError | None] = []
         for proposed, event in proposals:
             try:
                 number = self._apply(proposed, event, now)
                 if number is not None:
-                    accepted.append(Recorded(number, now, event))
+                    recorded.append(Recorded(number, now, event))
                 outcomes.append(None)
             except FeditError as error:
                 outcomes.append(error)
-        if accepted:
+        if recorded:
             self._behind = True
             try:
                 with self._database.begin() as connection:
-                    self._store(connection, accepted)
-            except FeditError as error:
+                    self._store(connection, recorded)
+            except UnavailableError as error:
                 self.load()
-                return [outcome or error for outcome in outcomes]
+                return Batch([outcome or error for outcome in outcomes], [])
             self._behind = False
             self._rounds = {number: round for number, round in self._rounds.items() if not round.final}
-        return outcomes
+        return Batch(outcomes, recorded)
 
     def due(self, now: float) -> list[Due]:
         """Everything that can be done at ``now``, over all live rounds."""
@@ -187,15 +195,15 @@ class Ledger:
                         return None
             raise
 
-    def _store(self, connection: Connection, accepted: list[Recorded]) -> None:
-        opened = {r.round for r in accepted if isinstance(r.event, RoundOpened)}
+    def _store(self, connection: Connection, recorded: list[Recorded]) -> None:
+        opened = {r.round for r in recorded if isinstance(r.event, RoundOpened)}
         for number in opened:
             round = self._rounds[number]
             self._journal.begin_round(connection, report(round, round.opened_at))
             if self._versions.rollback(connection) == round.opened.version:
                 self._versions.rollback_done(connection)
-        self._journal.append(connection, accepted)
-        for number, time, event in accepted:
+        self._journal.append(connection, recorded)
+        for number, time, event in recorded:
             round = self._rounds[number]
             if isinstance(event, CohortEnded):
                 self._keep_result(connection, round, round.cohorts[event.cohort])

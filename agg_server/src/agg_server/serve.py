@@ -29,6 +29,7 @@ from .ledger import Ledger
 from .metrics import Metrics
 from .reading import Reader
 from .rooms import Rooms
+from .self_test import self_test
 from .store import Database
 from .task import make_task
 
@@ -61,6 +62,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     try:
         await runner.setup()
         await metrics_runner.setup()
+        await driver.on_pool(self_test)
         await driver.start()
         await _listen(runner, config.server.listen, context)
         if config.server.metrics:

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 from agg_server.ledger import Due, Ledger, Proposal
 from agg_server.metrics import Metrics
+from agg_server.publishing import read_version
 from agg_server.rounds.effects import Propose
 from agg_server.rounds.events import CohortEnded, RoundEnded
 from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
+from agg_server.rounds.words import describe
 from agg_server.store import Database, Device, People
 from fedit_shared.errors import ConflictError, FeditError
 
@@ -67,6 +69,10 @@ class Driver:
         await self._refresh_people()
         busy = await self.on_ledger(self.ledger.busy_cohorts)
         await self.on_pool(partial(self.tools.rooms.clear_others, busy))
+        current = await self.on_ledger(lambda: self.ledger.current)
+        if current is not None:
+            adapter = (current.ended or current.opened).adapter
+            await self.on_pool(partial(read_version, self.tools.blobs, adapter))  # a damaged one is found now
         self._writing = asyncio.create_task(self._writer.run())
         await self._advance()
         self._spawn(self._keep_house())
@@ -108,8 +114,10 @@ class Driver:
             if due not in self._started:
                 self._started.add(due)
                 self._spawn(self._perform(due))
-        for _, event in turn.accepted:
+        for number, _, event in turn.recorded:
             self._metrics.recorded(event)
+            if (words := describe(event)) is not None:
+                _log.info("round %d: %s", number, words)
             if isinstance(event, CohortEnded):
                 self._spawn(self._clear([event.cohort]))
             elif isinstance(event, RoundEnded):

@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from agg_server.ledger import Due, Ledger, Proposal
+from agg_server.store import Recorded
 from fedit_shared.errors import FeditError
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class _Entry(NamedTuple):
 class Turn(NamedTuple):
     """What one turn of the loop came to."""
 
-    accepted: list[Proposal]
+    recorded: list[Recorded]
     due: list[Due]
     stages: dict[bytes, object]
     next_time: float | None
@@ -86,10 +87,9 @@ class Writer:
 
     def _turn(self, proposals: list[Proposal]) -> tuple[list[FeditError | None], Turn]:
         now = self._clock()
-        outcomes = self._ledger.record(proposals, now)
-        accepted = [p for p, refused in zip(proposals, outcomes, strict=True) if refused is None]
         ledger = self._ledger
-        return outcomes, Turn(accepted, ledger.due(now), ledger.stages(), ledger.next_time(now))
+        outcomes, recorded = ledger.record(proposals, now)
+        return outcomes, Turn(recorded, ledger.due(now), ledger.stages(), ledger.next_time(now))
 
     async def _next_batch(self, pause: float | None) -> list[_Entry]:
         batch: list[_Entry] = []

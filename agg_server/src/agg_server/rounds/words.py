@@ -1,0 +1,43 @@
+"""The turning points of a round in words, for the operator's log. Devices are counted, never named."""
+
+from fedit_shared.secagg.bodies import decode_survivors
+
+from .events import (
+    CohortEnded,
+    CohortsFormed,
+    ContributeClosed,
+    Event,
+    RoundEnded,
+    RoundOpened,
+    SumOpened,
+    SurvivorsOffered,
+)
+
+
+def describe(event: Event) -> str | None:
+    """What happened; None for what happens once for each device."""
+    match event:
+        case RoundOpened():
+            return f"opened on adapter version {event.version}"
+        case CohortsFormed():
+            return f"the muster is over: {len(event.cohorts)} cohorts, {len(event.left_out)} devices left out"
+        case ContributeClosed():
+            return f"cohort {_name(event.cohort)}: no more uploads"
+        case SurvivorsOffered() if event.survivors:
+            count = len(decode_survivors(event.survivors))
+            return f"cohort {_name(event.cohort)}: {count} survivors, voting"
+        case SurvivorsOffered():
+            return f"cohort {_name(event.cohort)} is given up: {event.reason}"
+        case SumOpened():
+            return f"cohort {_name(event.cohort)}: sum opened, weight {event.total_weight}, loss {event.loss:.4f}"
+        case CohortEnded():
+            return f"cohort {_name(event.cohort)} {event.outcome}: {event.reason}"
+        case RoundEnded() if event.outcome == "published":
+            return f"published: adapter version {event.version}, moved by {event.update_norm or 0.0:.4g}"
+        case RoundEnded():
+            return f"{event.outcome}: {event.reason}"
+    return None
+
+
+def _name(cohort: bytes) -> str:
+    return cohort.hex()[:8]
