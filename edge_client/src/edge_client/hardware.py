@@ -1,6 +1,22 @@
 """What this machine has, found out without importing torch."""
 
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
 import msgspec
+import psutil
+
+_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
+_PATIENCE = 5.0
+"""Seconds that nvidia-smi may take: with a hung driver it never answers."""
+_CUDA = ("cu130", 580)
+"""The CUDA build that torch has been publishing since 2.9 for Linux and Windows, and the driver that it needs."""
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +36,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     free_bytes: int
     fast_bfloat16: bool
+    """Whether the CPU multiplies bfloat16 in hardware. Known under Linux only; False elsewhere."""
     gpus: tuple[Gpu, ...]
     torch_cuda: str
     """CUDA version that the installed torch was built for; "" for a CPU-only build."""
@@ -35,4 +52,86 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_hardware() -> Hardware:
     """Look around. Takes less than a second; never fails: what cannot be found out is empty or 0."""
-    raise NotImplementedError
+    memory = psutil.virtual_memory()
+    gpus = _gpus()
+    cuda = _torch_cuda()
+    name, flags = _cpu()
+    return Hardware(
+        cpu=name,
+        cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
+        memory_bytes=memory.total,
+        free_bytes=memory.available,
+        fast_bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
+        gpus=gpus,
+        torch_cuda=cuda,
+        versions={name: _version(name) for name in _LIBRARIES},
+        advice=cuda_advice(gpus, cuda),
+    )
+
+
+def cuda_advice(gpus: tuple[Gpu, ...], torch_cuda: str) -> str:
+    """How to get a torch that uses ``gpus``; "" if there is none, or torch can."""
+    if not gpus or torch_cuda:
+        return ""
+    tag, driver = _CUDA
+    line = f"`pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{tag}`"
+    major = re.match(r"\d+", gpus[0].driver)
+    if major and int(major.group()) < driver:
+        return f"Update the NVIDIA driver to {driver} or newer (it is {gpus[0].driver}), then run {line}."
+    return f"The installed torch cannot use the {gpus[0].name}. Run {line}."
+
+
+def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
+    """Cards in the CSV of ``--query-gpu=name,memory.total,memory.free,driver_version`` (MiB); other lines are left
+    out."""
+    cards = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 4 and fields[1].isdigit() and fields[2].isdigit():
+            name, total, free, driver = fields
+            cards.append(Gpu(name=name, memory_bytes=int(total) << 20, free_bytes=int(free) << 20, driver=driver))
+    return tuple(cards)
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = "--query-gpu=name,memory.total,memory.free,driver_version"
+    try:
+        done = subprocess.run(
+            [program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return parse_nvidia_smi(done.stdout) if done.returncode == 0 else ()
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """The CPU's name and, under Linux, its feature flags."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return fields.get("model name") or platform.processor() or platform.machine(), set(fields.get("flags", "").split())
+
+
+def _torch_cuda() -> str:
+    """CUDA version of the installed torch, from its ``version.py``, which is read, not run."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return ""
+    try:
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)['\"]", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -35,16 +35,17 @@ class Server:
         def notify(message: str) -> None:
             channel.emit(Notice(message=message))
 
-        if request.threads is not None:
-            torch.set_num_threads(request.threads)
-        device = choose_device(request.device)
-        self._budget = Budget(device, request.memory_bytes)
-        channel.emit(Loading(part="model"))
+        channel.emit(Loading(part="files"))
         folder = find_model(request.model, request.model_folder)
         if request.model.files:
             check_files(folder, request.model)
         else:
             notify("No file hashes are given: whether this is the federation's model was not checked.")
+        if request.threads is not None:
+            torch.set_num_threads(request.threads)
+        device = choose_device(request.device)
+        self._budget = Budget(device, request.memory_bytes)
+        channel.emit(Loading(part="model"))
         self._budget.apply(mapped_files=sum(path.stat().st_size for path in folder.glob("*.safetensors")))
         self._base: Base = load_base(folder, request.quantization, device, notify)
         self._base.model.eval()

@@ -14,11 +14,12 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from edge_client.state.disk import disk_errors
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file
 
-from .failures import AdapterError, DiskError, ModelError
+from .failures import AdapterError, ModelError
 from .job import Created, CreateJob
 from .loading import load_tokenizer
 from .model_files import describe_files, fetch, find_model
@@ -105,7 +106,7 @@ def _start_values(manifest: wire.Manifest, seed: int) -> NDArray[np.float32]:
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
     """All of ``files`` or none."""
-    try:
+    with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
@@ -118,8 +119,6 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-    except OSError as error:
-        raise DiskError(f"{out} cannot be written: {error.strerror or error}.") from error
 
 
 def _line(error: BaseException) -> str:

@@ -15,7 +15,8 @@ class Notice(_Event, frozen=True, kw_only=True):
 
 
 class Loading(_Event, frozen=True, kw_only=True):
-    """The part that is being loaded: ``libraries``, ``data``, ``model`` or ``adapter``."""
+    """The part that is being loaded: ``data``, ``files`` (the model's: fetched and checked), ``libraries``, ``model``
+    or ``adapter``."""
 
     part: str
 

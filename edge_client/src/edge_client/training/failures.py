@@ -19,9 +19,3 @@ class NoRoomError(UserError):
     """It does not fit into the memory that it may use."""
 
     code = "memory"
-
-
-class DiskError(UserError):
-    """The work folder cannot be written."""
-
-    code = "disk"

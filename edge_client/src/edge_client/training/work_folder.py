@@ -1,7 +1,5 @@
-"""What a job leaves on disk: its checkpoint and its result, each written whole or not at all."""
+"""What a job leaves on disk: its checkpoint and its result. Methods raise DiskError."""
 
-import errno
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,8 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from edge_client.state.disk import Disk, disk_errors
+
 from .events import Finished
-from .failures import DiskError
 
 _CHECKPOINT = "checkpoint.safetensors"
 _RESULT = "result.msgpack"
@@ -64,10 +63,9 @@ class WorkFolder:
     def __init__(self, path: str, key: bytes) -> None:
         self._path = Path(path)
         self._key = key
-        try:
-            self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise _disk(self._path, error) from error
+        self._disk = Disk()
+        with disk_errors(self._path):
+            self._disk.make(self._path)
 
     def lock(self) -> AbstractContextManager[object]:
         """One child at a time: holds off a second one until the first, which may be stopping, is gone."""
@@ -75,22 +73,22 @@ class WorkFolder:
 
     def result(self) -> Finished | None:
         """The job's result, if it is finished."""
-        held = _decode(self._read(_RESULT), _Result)
+        held = _decode(self._disk.read(self._path / _RESULT) or b"", _Result)
         if held is None or held.key != self._key or not (self._path / _DELTA).is_file():
             return None
         return msgspec.structs.replace(held.finished, delta_path=str(self._path / _DELTA))
 
     def finish(self, delta: NDArray[np.float32], finished: Finished) -> Finished:
         """Write the result and drop the checkpoint."""
-        self._write(_DELTA, delta.astype("<f4", copy=False).tobytes())
+        self._disk.write(self._path / _DELTA, delta.astype("<f4", copy=False).tobytes())
         finished = msgspec.structs.replace(finished, delta_path=str(self._path / _DELTA))
-        self._write(_RESULT, msgspec.msgpack.encode(_Result(self._key, finished)))
-        (self._path / _CHECKPOINT).unlink(missing_ok=True)
+        self._disk.write(self._path / _RESULT, msgspec.msgpack.encode(_Result(self._key, finished)))
+        self._disk.remove(self._path / _CHECKPOINT)
         return finished
 
     def checkpoint(self, size: int) -> Checkpoint | None:
         """The job's last checkpoint, with vectors of ``size`` values, or None. A damaged one counts as none."""
-        data = self._read(_CHECKPOINT)
+        data = self._disk.read(self._path / _CHECKPOINT) or b""
         try:
             header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
             vectors = safetensors.load(data)
@@ -104,34 +102,7 @@ class WorkFolder:
         """Replace the checkpoint."""
         position = msgspec.json.encode(checkpoint.position).decode()
         metadata = {"key": self._key.hex(), "position": position}
-        self._write(_CHECKPOINT, safetensors.save(dict(checkpoint.vectors), metadata))
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return (self._path / name).read_bytes()
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise _disk(self._path, error) from error
-
-    def _write(self, name: str, data: bytes) -> None:
-        """Write beside, flush to the disk, rename, flush the folder: after a crash there is the old or the new."""
-        path = self._path / name
-        beside = self._path / f"{name}.new"
-        try:
-            with beside.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            beside.replace(path)
-            if os.name == "posix":
-                folder = os.open(self._path, os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
-        except OSError as error:
-            raise _disk(self._path, error) from error
+        self._disk.write(self._path / _CHECKPOINT, safetensors.save(dict(checkpoint.vectors), metadata))
 
 
 def _decode(data: bytes, kind: type[S]) -> S | None:
@@ -139,11 +110,3 @@ def _decode(data: bytes, kind: type[S]) -> S | None:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.MsgspecError:
         return None
-
-
-def _disk(path: Path, error: OSError) -> DiskError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return DiskError(
-        f"The disk of {path} is full." if full else f"{path} cannot be used: {error.strerror or error}.",
-        advice="Make room and start again: it goes on from its last checkpoint." if full else "Check --state.",
-    )

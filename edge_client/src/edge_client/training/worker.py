@@ -19,6 +19,7 @@ from .channel import Channel
 from .events import Failed, Finished, Loading, Notice, Planned, TrainEvent
 from .failures import AdapterError
 from .job import TrainJob
+from .model_files import check_files, find_model
 from .work_folder import WorkFolder
 
 Emit = Callable[[TrainEvent], None]
@@ -40,6 +41,12 @@ def _train(
 ) -> Finished | None:
     began = time.monotonic()
     settings = job.task.training
+
+    def notify(message: str) -> None:
+        channel.emit(Notice(message=message))
+
+    channel.emit(Loading(part="files"))
+    model_folder = _model(job, notify)
     channel.emit(Loading(part="libraries"))
     import torch
 
@@ -49,11 +56,7 @@ def _train(
     from .loading import choose_device, load_base
     from .lora import Adapter
     from .memory import Budget
-    from .model_files import check_files, find_model
     from .trainer import Trainer, keep_activations
-
-    def notify(message: str) -> None:
-        channel.emit(Notice(message=message))
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -63,11 +66,6 @@ def _train(
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
 
     channel.emit(Loading(part="model"))
-    model_folder = find_model(job.task.model, job.model_folder)
-    if job.task.model.files:
-        check_files(model_folder, job.task.model)
-    else:
-        notify("The federation names no file hashes: whether this is its model was not checked.")
     budget.apply(mapped_files=sum(path.stat().st_size for path in model_folder.glob("*.safetensors")))
     base = load_base(model_folder, settings.quantization, device, notify)
     examples = _examples(records, base.tokenizer, job.task, notify)
@@ -154,6 +152,16 @@ def _adapter(job: TrainJob) -> tuple[bytes, NDArray[np.float32]]:
     except ProtocolError as error:
         raise AdapterError(f"{job.adapter} is not the task's adapter: {error.message}", advice=error.advice) from error
     return hashlib.sha256(data).digest(), vector
+
+
+def _model(job: TrainJob, notify: Callable[[str], None]) -> Path:
+    """The folder of the base model, its files checked."""
+    folder = find_model(job.task.model, job.model_folder)
+    if job.task.model.files:
+        check_files(folder, job.task.model)
+    else:
+        notify("The federation names no file hashes: whether this is its model was not checked.")
+    return folder
 
 
 def _examples(records: Records, tokenizer: Tokenizer, task: TaskSpec, notify: Callable[[str], None]) -> list[Example]:
