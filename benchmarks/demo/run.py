@@ -45,6 +45,8 @@ async def run(settings: Settings, console: Console) -> Finale:
                     for number in range(1, settings.rounds + 1):
                         story.stage = f"round {number} of {settings.rounds}"
                         rounds.append(await _round(number, server, participants, story))
+                        if number < settings.rounds:
+                            await _revive(participants, story)
                         evaluations.append(await judge.loss(_adapter(settings, rounds[-1])))
                 finally:
                     await participants.stop()
@@ -60,10 +62,6 @@ async def _round(number: int, server: Server, participants: Participants, story:
     if number == 1:
         for name in NAMES:
             await participants.start(name, hold=HOLDS.get(name))
-    else:
-        for name in story.gone():
-            await participants.start(name)
-            story.say(f"{name} is started again, and goes on from what is on its disk")
     victims = [(name, where) for name, (where, when) in HOLDS.items() if when == number]
     kills = [asyncio.create_task(_kill(name, where, participants, story)) for name, where in victims]
     try:
@@ -81,6 +79,12 @@ async def _round(number: int, server: Server, participants: Participants, story:
             kill.cancel()
     story.say(f"round {number} {found[0]['outcome']}, {found[0]['seconds']:.0f} s after it began")
     return found[0]
+
+
+async def _revive(participants: Participants, story: Story) -> None:
+    for name in story.gone():
+        await participants.start(name)
+        story.say(f"{name} is started again, and goes on from what is on its disk")
 
 
 async def _kill(name: str, where: str, participants: Participants, story: Story) -> None:
