@@ -1,5 +1,6 @@
 """Before the curtain: the model, the records and who holds them, the adapter to start from."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ async def prepare(settings: Settings, say: Say) -> tuple[str, list[Record]]:
 
     Raises UserError for data or a model that cannot be used.
     """
-    model = settings.model or str(ensure_model(settings.cache, say))
+    model = settings.model or str(await asyncio.to_thread(ensure_model, settings.cache, say))
     shutil.rmtree(settings.folder, ignore_errors=True)
     training, evaluation = _records(settings)
     for name, records in zip(NAMES, _split(settings, training), strict=True):
