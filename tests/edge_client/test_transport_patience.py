@@ -141,6 +141,15 @@ def test_a_refusal_is_raised_as_its_code_says_with_the_servers_advice(
     linked(in_turn(answer(refused, status)), tmp_path, [], work)
 
 
+def test_a_request_taken_for_a_replay_is_signed_anew_once(tmp_path: Path) -> None:
+    replayed = answer(Refused(code="unauthorized", message="Sent before.", server_time=int(time.time())), 401)
+
+    async def work(transport: Transport) -> None:
+        assert await transport.send(Leave()) == Accepted()
+
+    linked(in_turn(replayed, answer(Accepted())), tmp_path, [], work)
+
+
 def test_a_clock_that_is_off_is_named_with_its_distance(tmp_path: Path) -> None:
     async def work(transport: Transport) -> None:
         with pytest.raises(ClockError, match=r"clock is 3 hours behind the server's.*network time"):

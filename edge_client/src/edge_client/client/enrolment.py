@@ -32,8 +32,10 @@ class Enrolment:
                     f"{state.folder} belongs to another federation.",
                     advice="Name another folder with --state, or none: each federation has its own.",
                 )
-            membership = _with_link(membership, link)
-            state.membership = membership
+            invited = _with_link(membership, link)
+            if invited != membership:
+                state.membership = invited
+            membership = invited
         assert membership is not None, "there is a link or a membership"
         self._state = state
         self._membership = membership

@@ -209,8 +209,11 @@ Event = (
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """``event`` as plain data: its name under ``event``, bytes as hex, a trainer's event nested with its own name."""
+    """``event`` as plain data: its name under ``event``, bytes as hex; what a trainer says lies under ``training``,
+    with its own name under ``event``."""
     fields = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}
+    if isinstance(event, Training):
+        fields["training"] = fields.pop("event")
     return {"event": type(event).__name__, **fields}
 
 

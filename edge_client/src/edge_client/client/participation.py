@@ -42,6 +42,7 @@ LEAST_PAUSE = 0.2
 """Seconds between two questions, whatever the server says."""
 FATAL = (UnauthorizedError, IncompatibleError, WrongServerError)
 """Refusals that concern the device as a whole and not one round."""
+UPLOAD_TRIES = 2
 TOO_LATE = (ConflictError, NotFoundError)
 
 
@@ -55,6 +56,12 @@ class Context:
     clock: Callable[[], float]
     emit: Callable[[events.Event], None]
     contribute: Contribute
+
+
+async def pause(wait: Wait, asked: float) -> None:
+    """Pause before asking again what was asked at loop time ``asked``: the time that the server held it counts."""
+    held = asyncio.get_running_loop().time() - asked
+    await asyncio.sleep(max(LEAST_PAUSE, wait.seconds - held))
 
 
 class Participation:
@@ -149,19 +156,23 @@ class Participation:
     async def _upload(self) -> bool:
         deal = await in_thread(self.attempt.deal)
         assert deal is not None, "sealed before it is sent"
+        refusal = ""
 
         def progress(sent: int, total: int) -> None:
             self._context.emit(events.Uploading(self._round, sent, total))
 
-        try:
-            await upload(self._transport, deal.cohort, self.attempt.vector, progress)
-            await in_thread(self._taken_seat.spend)
-            await self._send(deal)
-        except FATAL:
-            raise
-        except ProtocolError as refusal:
-            return await self._too_late(str(refusal))
-        return await self._passed("contributed", events.Contributed(self._round, self._bytes_up))
+        for _ in range(UPLOAD_TRIES):
+            try:
+                await upload(self._transport, deal.cohort, self.attempt.vector, progress)
+                await in_thread(self._taken_seat.spend)
+                await self._send(deal)
+            except FATAL:
+                raise
+            except ProtocolError as refused:
+                refusal = str(refused)  # perhaps the server has lost a chunk: the next try finds out which
+            else:
+                return await self._passed("contributed", events.Contributed(self._round, self._bytes_up))
+        return await self._too_late(refusal)
 
     async def _too_late(self, reason: str) -> bool:
         self._context.emit(events.Notice(f"Round {self._round}: this device's update is not in it. {reason}"))
@@ -171,11 +182,13 @@ class Participation:
         after: Step = self._past.step if self._past else "mustered"
         cohort = self._seat.session.roster.cohort if self._seat else None
         question = Poll(round=self._round, cohort=cohort, after=after, wait=HOLD_SECONDS)
+        asked = asyncio.get_running_loop().time()
         reply = await self._transport.send(question, wait=HOLD_SECONDS)
         require_expected(after, reply)
         match reply:
             case Wait():
-                await self._wait(reply)
+                self._tell_wait(reply)
+                await pause(reply, asked)
             case Closed():
                 return await self._closed(reply)
             case Result():
@@ -191,12 +204,11 @@ class Participation:
                 await self._answer(reply, after)
         return True
 
-    async def _wait(self, wait: Wait) -> None:
+    def _tell_wait(self, wait: Wait) -> None:
         told = events.Waiting(wait.reason, self._round, wait.present, wait.expected, wait.until)
         if told != self._told:
             self._told = told
             self._context.emit(told)
-        await asyncio.sleep(max(wait.seconds, LEAST_PAUSE))
 
     async def _bind(self, roster: Roster) -> bool:
         try:

@@ -18,7 +18,7 @@ from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
 
 from . import events
 from .enrolment import Enrolment
-from .participation import HOLD_SECONDS, LEAST_PAUSE, Context, Participation
+from .participation import HOLD_SECONDS, Context, Participation, pause
 from .threads import in_thread
 from .trainer import TooSlowError, Train, obtain_update
 
@@ -69,6 +69,7 @@ class Worker:
             wait=HOLD_SECONDS,
         )
         while True:
+            asked = asyncio.get_running_loop().time()
             try:
                 reply = await self._context.transport.send(message, wait=HOLD_SECONDS)
             except UnauthorizedError:
@@ -79,19 +80,19 @@ class Worker:
                 case Offer():
                     return reply, await self._agree(reply)
                 case Wait():
-                    await self._wait(reply)
+                    self._tell_wait(reply)
+                    await pause(reply, asked)
                 case Closed():
                     self._context.emit(events.Notice(reply.reason))
                     return None
                 case _:
                     raise ProtocolError(f"The server answered a check-in with a {type(reply).__name__}.")
 
-    async def _wait(self, wait: Wait) -> None:
+    def _tell_wait(self, wait: Wait) -> None:
         told = events.Waiting(wait.reason, None, wait.present, wait.expected, wait.until)
         if told != self._told:
             self._told = told
             self._context.emit(told)
-        await asyncio.sleep(max(wait.seconds, LEAST_PAUSE))
 
     async def _agree(self, offer: Offer) -> TaskSpec:
         task = check_offer(offer, identity=self._state.identity.public, server_key=self._context.server_key)

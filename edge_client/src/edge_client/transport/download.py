@@ -16,6 +16,7 @@ from fedit_shared.messages import adapter_path
 from .http import ANSWER_SECONDS, CONNECT_SECONDS, Transport
 from .patience import TryAgainError, delays
 
+_TELL_BYTES = 2**20
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
 
 
@@ -90,7 +91,7 @@ async def _append(
     resumed = response.status == 206
     if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         raise ProtocolError("The server sent another part of an adapter than it was asked for.")
-    at = have if resumed else 0
+    at = told = have if resumed else 0
     with part.open(at) as file:
         async for piece in response.content.iter_chunked(2**18):
             at += len(piece)
@@ -98,7 +99,9 @@ async def _append(
                 raise ProtocolError("The server sent a larger adapter than it offered.")
             with disk_errors(part.path):
                 file.write(piece)
-            progress(at, size)
+            if at == size or at - told >= _TELL_BYTES:
+                told = at
+                progress(at, size)
 
 
 def _is(path: Path, digest: bytes) -> bool:

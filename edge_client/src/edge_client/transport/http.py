@@ -144,6 +144,24 @@ class Transport:
         headers: dict[str, str] | None = None,
     ) -> T:
         """One try. Raises TryAgainError for what time may heal, else as :meth:`send`."""
+        try:
+            return await self._once(method, path, body, limits, read, headers or {})
+        except ClockError:
+            raise
+        except UnauthorizedError:
+            # aiohttp sends a GET or PUT again by itself where an idle connection had been closed. If the first copy
+            # did arrive, the second one is a replay to the server, so the request is signed anew before it counts.
+            return await self._once(method, path, body, limits, read, headers or {})
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        limits: aiohttp.ClientTimeout,
+        read: Reader[T],
+        headers: dict[str, str],
+    ) -> T:
         assert self._session is not None, "use it as `async with Transport(…)`"
         self.sent_bytes += len(body)
         try:
@@ -151,7 +169,7 @@ class Transport:
                 method,
                 self.server.address + path,
                 data=body or None,
-                headers=self._signed(method, path, body) | (headers or {}),
+                headers=self._signed(method, path, body) | headers,
                 timeout=limits,
                 allow_redirects=False,
                 proxy=self._proxy,
