@@ -8,12 +8,11 @@ from cohorts import Cohort, Upload, deal_all, prepare_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedit_shared.parameters import DEGREE, LAYOUTS, PRIMES, CohortParameters
+from fedit_shared.parameters import DEGREE, LAYOUTS, CohortParameters
 from fedit_shared.quantize import read_mean
 from fedit_shared.secagg import Aggregator, Session, VectorSum
 from fedit_shared.secagg.bodies import Survivor, encode_survivors, receipt_hash
 from fedit_shared.secagg.prg import Stream, secret_key
-from fedit_shared.secagg.sharing import lagrange
 
 
 def plain_slots(cohort: Cohort, session: Session) -> dict[bytes, list[int]]:
@@ -148,30 +147,3 @@ def test_a_packet_of_a_cohort_of_64_has_the_size_that_the_design_computes():
     parameters = CohortParameters(64)
     assert (parameters.threshold, parameters.corrupt, parameters.packing) == (43, 21, 22)
     assert (parameters.words, parameters.packet_words) == (374, 382)
-
-
-def test_any_t_shares_are_independent_of_the_secret_and_one_more_is_not():
-    for size in range(3, 11):
-        parameters = CohortParameters(size)
-        points = tuple(-x for x in range(1, parameters.threshold + 1))
-        for count, free in ((parameters.corrupt, True), (parameters.corrupt + 1, False)):
-            for members in combinations(range(1, size + 1), count):
-                matrix = lagrange(points, members, 0).astype(object)
-                noise = matrix[:, parameters.packing :]
-                assert (rank(noise.tolist(), PRIMES[0]) == count) is free
-
-
-def rank(matrix: list[list[int]], p: int) -> int:
-    """Rank mod p by elimination."""
-    rows, found = [list(map(int, row)) for row in matrix], 0
-    for column in range(len(rows[0]) if rows else 0):
-        pivot = next((i for i in range(found, len(rows)) if rows[i][column] % p), None)
-        if pivot is None:
-            continue
-        rows[found], rows[pivot] = rows[pivot], rows[found]
-        inverse = pow(rows[found][column], -1, p)
-        for i in range(found + 1, len(rows)):
-            factor = rows[i][column] * inverse % p
-            rows[i] = [(a - factor * b) % p for a, b in zip(rows[i], rows[found], strict=True)]
-        found += 1
-    return found

@@ -1,9 +1,11 @@
 """What devices can do here: each message of the protocol, checked on worker threads, recorded, answered."""
 
+import asyncio
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from agg_server.enrolment import check_enrol
 from agg_server.ledger import Proposal
@@ -57,6 +59,7 @@ class Service:
         self._people = People()
         self._key = driver.tools.key
         self._federation = federation_id(driver.tools.key.public)
+        self._dealing: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def enrol(self, message: Enrol) -> Enrolled:
         """Let a device in by its invitation."""
@@ -115,12 +118,17 @@ class Service:
         return ChunksHeld(held=await self._driver.on_pool(self._upload(found, identity).held))
 
     async def deal(self, identity: bytes, message: Deal) -> Accepted:
-        """Take the receipt of a finished upload, after checking that it is of just this upload and these packets."""
+        """Take the receipt of a finished upload, after checking that it is of just this upload and these packets.
+
+        A device's deals are taken one after the other: a second one, checked beside the first, could put its packets
+        in the place of those that are recorded, and every member would refuse them.
+        """
         event = Dealt(cohort=message.cohort, identity=identity, body=message.body, signature=message.signature)
-        found = await self._driver.on_ledger(partial(self._contributing, identity, message.cohort))
-        if not found.dealt:
-            await self._driver.on_pool(partial(self._check_deal, found.session, identity, message))
-        await self._driver.submit(Proposal(None, event))
+        async with self._dealing.setdefault(identity, asyncio.Lock()):
+            found = await self._driver.on_ledger(partial(self._contributing, identity, message.cohort))
+            if not found.dealt:
+                await self._driver.on_pool(partial(self._check_deal, found.session, identity, message))
+            await self._driver.submit(Proposal(None, event))
         return Accepted()
 
     async def report(self, identity: bytes, message: Report) -> Accepted:

@@ -79,8 +79,12 @@ class Aggregator:
         return twin
 
     def add_deal(self, identity: bytes, body: bytes, signature: bytes) -> None:
-        """A dealer's vector and packets are stored. The packets were checked by :func:`split_packets`."""
+        """A dealer's vector and packets are stored. The packets were checked by :func:`split_packets`.
+
+        Raises ConflictError for a new deal after the first report: that report does not speak of it."""
         check_deal(self.session, identity, body, signature)
+        if self.reports and identity not in self.receipts:
+            raise ConflictError("Contributions to this cohort are closed.")
         _put(self.receipts, identity, Receipt(identity=identity, body=body, signature=signature), "deal")
 
     def enough_deals(self) -> bool:
@@ -88,7 +92,7 @@ class Aggregator:
         return len(self.receipts) >= self.session.floor
 
     def add_report(self, identity: bytes, report: bytes, signature: bytes) -> None:
-        """A member's report on all dealers but itself. No deal may be added after the first report."""
+        """A member's report on all dealers but itself. It closes the cohort to further deals."""
         self.session.index(identity)
         findings = decode_report(report)
         expected = {d: receipt_hash(r.body, r.signature) for d, r in self.receipts.items() if d != identity}

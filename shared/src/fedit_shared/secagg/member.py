@@ -133,7 +133,7 @@ class Member:
         parameters = self._session.parameters
         packet, _ = self._split(entry)
         plain = self._round_key.open(packet, self._session.sid, receipt.identity, self._key.public)
-        if plain is None or len(plain) != 4 * parameters.packet_words:
+        if plain is None:
             return None
         words = np.frombuffer(plain, "<u4")
         return words if (words < word_primes(self._session)).all() else None
