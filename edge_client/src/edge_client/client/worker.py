@@ -24,6 +24,9 @@ from .trainer import TooSlowError, Train, obtain_update
 
 REST_SECONDS = 5.0
 """Pause after a round that this device could not take part in, so that no misunderstanding becomes a storm."""
+SETTLING_SECONDS = 60.0
+"""So long an earlier cohort on the same adapter version is given to end, which may give its update back, before the
+work is done anew."""
 ADAPTERS_KEPT = 2
 
 
@@ -106,6 +109,7 @@ class Worker:
         context.emit(
             events.Offered(offer.round, offer.adapter, offer.adapter_size, offer.train_until, offer.not_after, task)
         )
+        await self._settle_earlier(offer)
         try:
             update = await obtain_update(
                 offer,
@@ -127,6 +131,17 @@ class Worker:
         if not participation.contributed:
             await asyncio.sleep(REST_SECONDS)
         return participation.contributed
+
+    async def _settle_earlier(self, offer: Offer) -> None:
+        earlier = [
+            task
+            for attempt in await in_thread(lambda: self._state.attempts)
+            if attempt.alive and attempt.mustered.adapter == offer.adapter and (task := self._tasks.get(attempt.name))
+        ]
+        if earlier:
+            reason = "An earlier cohort on this adapter version is about to end."
+            self._context.emit(events.Waiting(reason, offer.round))
+            await asyncio.wait(earlier, timeout=SETTLING_SECONDS)
 
     def _new_attempt(self, offer: Offer, update: UpdateFolder) -> Attempt:
         secret = os.urandom(ROUND_SECRET_SIZE)

@@ -1,0 +1,196 @@
+"""What happens to a round, and to an update, when clients vanish, lines break and the server goes away."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from participants import QuickClient, plain_of, quick_client, run_client
+from safetensors.numpy import load_file
+from server_process import ServerProcess
+from tls_server import Line
+
+from edge_client.client import (
+    Contributed,
+    Event,
+    Mustered,
+    Reconnected,
+    Retrying,
+    RosterAccepted,
+    RoundFinished,
+    Trained,
+    Uploading,
+    Voted,
+)
+from fedit_shared.messages import CHUNK_SIZE
+
+Serve = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    servers: list[ServerProcess] = []
+
+    def start(**options: Any) -> ServerProcess:
+        server = ServerProcess(tmp_path / "server", muster_window="10min", **options)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+async def until(client: QuickClient, stop: Callable[[Event], bool]) -> list[Event]:
+    """Run ``client`` until it says what ``stop`` waits for; then it is gone, without a goodbye to anybody."""
+    said: list[Event] = []
+    async with client:
+        async for event in client.run():
+            said.append(event)
+            if stop(event):
+                break
+    return said
+
+
+def assert_exact(server: ServerProcess, number: int, homes: list[Path]) -> dict[str, Any]:
+    """Round ``number`` was published, and its sum is the integer sum over just these homes."""
+    round = next(round for round in server.rounds() if round["round"] == number)
+    assert round["outcome"] == "published", round
+    [cohort] = round["cohorts"]
+    plain = [plain_of(home, cohort["cohort"]) for home in homes]
+    assert np.array_equal(load_file(cohort["sum"])["slots"], sum(slots for slots in plain if slots is not None))
+    assert len(cohort["survivors"]) == len(homes)
+    return round
+
+
+async def round_opens(server: ServerProcess, number: int) -> None:
+    """Wait until the server has opened that round, the one before being over."""
+    for _ in range(300):
+        if len(await asyncio.to_thread(server.rounds)) >= number:
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"round {number} does not open")
+
+
+def ends(said: list[Event]) -> list[RoundFinished]:
+    return [event for event in said if isinstance(event, RoundFinished)]
+
+
+def test_who_is_lost_before_its_upload_is_left_out_and_takes_part_again(serve: Serve, tmp_path: Path) -> None:
+    async def go() -> None:
+        server = serve(target=5, contribute_window="3s")
+        homes = [tmp_path / str(number) for number in range(5)]
+        links = server.invite("--count", 5)
+        working = [asyncio.create_task(run_client(quick_client(links[i], homes[i]), 2)) for i in range(4)]
+        lost = await until(quick_client(links[4], homes[4]), lambda event: isinstance(event, RosterAccepted))
+        assert ends(lost) == []
+        await round_opens(server, 2)
+        assert_exact(server, 1, homes[:4])
+        back = await run_client(quick_client(links[4], homes[4]), 1)
+        assert [(end.round, end.outcome, end.counted) for end in ends(back)] == [
+            (1, "published", False),
+            (2, "published", True),
+        ]
+        for said in await asyncio.gather(*working):
+            assert [(end.outcome, end.counted, end.survivors) for end in ends(said)] == [
+                ("published", True, 4),
+                ("published", True, 5),
+            ]
+        assert_exact(server, 2, homes)
+
+    asyncio.run(go())
+
+
+def test_who_is_lost_after_its_upload_is_counted_and_learns_it_later(serve: Serve, tmp_path: Path) -> None:
+    async def go() -> None:
+        server = serve(target=5, rounds=1)
+        homes = [tmp_path / str(number) for number in range(5)]
+        links = server.invite("--count", 5)
+        working = [asyncio.create_task(run_client(quick_client(links[i], homes[i]), 1)) for i in range(4)]
+        await until(quick_client(links[4], homes[4]), lambda event: isinstance(event, Contributed))
+        for said in await asyncio.gather(*working):
+            assert ends(said)[0].survivors == 5
+        assert_exact(server, 1, homes)
+        later = await until(quick_client(links[4], homes[4]), lambda event: isinstance(event, RoundFinished))
+        assert ends(later)[0].counted
+
+    asyncio.run(go())
+
+
+def test_an_abandoned_cohorts_updates_are_mustered_again_and_not_trained_again(serve: Serve, tmp_path: Path) -> None:
+    async def go() -> None:
+        server = serve(target=5, contribute_window="3s")
+        homes = [tmp_path / str(number) for number in range(5)]
+        links = server.invite("--count", 5)
+        floors = [5, 3, 3, 3]  # one wants five survivors, so the loss of any device ends the cohort
+        working = [
+            asyncio.create_task(run_client(quick_client(links[i], homes[i], min_survivors=floor), 2))
+            for i, floor in enumerate(floors)
+        ]
+        await until(quick_client(links[4], homes[4]), lambda event: isinstance(event, RosterAccepted))
+        said = asyncio.gather(*working)
+        await round_opens(server, 2)
+        back = await run_client(quick_client(links[4], homes[4]), 1)
+        assert [end.outcome for end in ends(back)] == ["abandoned", "published"]
+        for events in await said:
+            assert [(end.round, end.outcome, end.counted) for end in ends(events)] == [
+                (1, "abandoned", False),
+                (2, "published", True),
+            ]
+            assert [event.round for event in events if isinstance(event, Trained)] == [1]
+            assert [event.round for event in events if isinstance(event, Mustered)] == [1, 2]
+        first, second = server.rounds()[:2]
+        assert first["adapter_before"] == second["adapter_before"]
+        assert_exact(server, 2, homes)
+
+    asyncio.run(go())
+
+
+def test_a_large_upload_over_a_line_that_keeps_breaking_sends_little_twice(serve: Serve, tmp_path: Path) -> None:
+    async def go() -> None:
+        server = serve(target=3, scale=4096)
+        links = server.invite("--count", 3)
+        line = Line(server.port, cut_after=17 * CHUNK_SIZE // 2)
+        homes = [tmp_path / str(number) for number in range(3)]
+        async with line.open() as port:
+            shaky = replace(links[0], address=f"https://127.0.0.1:{port}")
+            said = await asyncio.gather(
+                *(
+                    run_client(quick_client(link, home), 1)
+                    for link, home in zip([shaky, *links[1:]], homes, strict=True)
+                )
+            )
+        size = next(event.total for event in said[0] if isinstance(event, Uploading))
+        assert size > 30 * CHUNK_SIZE
+        assert line.opened > 3
+        assert line.bytes_up < 1.2 * size
+        assert_exact(server, 1, homes)
+
+    asyncio.run(go())
+
+
+def test_clients_wait_for_a_server_that_is_restarted_in_mid_round_and_say_so(serve: Serve, tmp_path: Path) -> None:
+    async def go() -> None:
+        server = serve(target=3)
+        homes = [tmp_path / str(number) for number in range(3)]
+        links = server.invite("--count", 3)
+        working = [asyncio.create_task(run_client(quick_client(links[i], homes[i]), 2)) for i in range(2)]
+        said: list[Event] = []
+        async with (client := quick_client(links[2], homes[2])):
+            async for event in client.run(2):
+                said.append(event)
+                if isinstance(event, Mustered | Contributed | Voted) and event.round == 1:
+                    await server.restart()
+        assert [end.counted for end in ends(said)] == [True, True]
+        others = await asyncio.gather(*working)
+        told = [event for events in (said, *others) for event in events]
+        assert any(isinstance(event, Retrying) for event in told)
+        assert any(isinstance(event, Reconnected) for event in told)
+        for number in (1, 2):
+            assert_exact(server, number, homes)
+
+    asyncio.run(go())
