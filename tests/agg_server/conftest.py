@@ -13,7 +13,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     servers: list[ServerProcess] = []
 
     def start(**options: object) -> ServerProcess:
-        server = ServerProcess(tmp_path / f"server{len(servers)}", **options)  # type: ignore[arg-type]
+        server = ServerProcess(tmp_path / f"server{len(servers)}", **options)
         servers.append(server)
         server.start()
         return server

@@ -103,9 +103,8 @@ class Peer:
         """Status, body and headers of one signed request; a server that is not there is waited for."""
         end = time.monotonic() + DEADLINE
         while True:
-            token = sign_request(
-                self.key, self.link.federation, method, path, body, time=int(time.time() + self.skew), nonce=os.urandom(16)
-            )
+            now, nonce = int(time.time() + self.skew), os.urandom(16)
+            token = sign_request(self.key, self.link.federation, method, path, body, time=now, nonce=nonce)
             sent = {"Authorization": token, PROTOCOL_HEADER: "1", "Content-Type": MEDIA_TYPE} | (headers or {})
             try:
                 async with self.http.request(
@@ -175,7 +174,7 @@ class Peer:
 
     async def poll(self, seat: Seat, after: str, wait: int = 5) -> ServerMessage:
         cohort = seat.roster.cohort if seat.roster else None
-        answer: ServerMessage = await self.send(Poll(round=seat.offer.round, cohort=cohort, after=after, wait=wait))  # type: ignore[arg-type]
+        answer: ServerMessage = await self.send(Poll(round=seat.offer.round, cohort=cohort, after=after, wait=wait))
         return answer
 
     async def wait_for(self, seat: Seat, after: str) -> Any:
@@ -237,7 +236,7 @@ class Peer:
         if not isinstance(offered, Survivors):
             return offered
         session, round_key = seat.member
-        signature = Member(session, self.key, round_key).vote(seat.prepare, offered.survivors)  # type: ignore[arg-type]
+        signature = Member(session, self.key, round_key).vote(seat.prepare, offered.survivors)
         digest = sha256(offered.survivors).digest()
         seat.sent[Vote] = Vote(cohort=session.roster.cohort, survivors_hash=digest, signature=signature)
         return await self.send(seat.sent[Vote])
@@ -248,7 +247,7 @@ class Peer:
             return certified
         session, round_key = seat.member
         answered = Member(session, self.key, round_key).answer(
-            seat.prepare,  # type: ignore[arg-type]
+            seat.prepare,
             certified.survivors,
             certified.certificate,
         )

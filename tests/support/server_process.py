@@ -9,11 +9,15 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
+from agg_server.cli import main
 from benchmarks.demo.server import set_values
 from fedit_shared.adapter import CONFIG_NAME, FILE_NAME, write_adapter
 from fedit_shared.identity import JoinLink
@@ -33,10 +37,35 @@ def make_adapter(folder: Path, *, scale: int = 1) -> Path:
     return folder
 
 
-def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`fedit-server` with these arguments, to its end."""
+class Said(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(*arguments: object) -> Said:
+    """`fedit-server` with these arguments, to its end: its own entry, in this process, which has imported it before."""
+    line = ["fedit-server", *(str(argument) for argument in arguments)]
+    mask = os.umask(0o077)
+    os.umask(mask)
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as error, patch.object(sys, "argv", line):
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            os.umask(mask)
+    return Said(status, out.getvalue(), error.getvalue())
+
+
+def process(*arguments: object) -> Said:
+    """As :func:`command`, in a process of its own."""
     line = [sys.executable, "-m", "agg_server", *(str(argument) for argument in arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 class ServerProcess:

@@ -181,9 +181,13 @@ def _refuse_contradictions(config: Config, text: str) -> None:
 def host_and_port(listen: str) -> tuple[str, int]:
     """``HOST:PORT`` or ``[IPV6]:PORT`` in two. Raises ValueError for anything else."""
     url = urlsplit(f"//{listen}")
-    if not url.hostname or url.port is None or url.path:
-        raise ValueError(listen)
-    return url.hostname, url.port
+    try:
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or url.path:
+        raise ValueError(f"{listen!r} is not HOST:PORT")
+    return host, port
 
 
 def _at(text: str, section: str, key: str | None, message: str) -> UserError:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from agg_server.ledger import Due, Ledger, Proposal
 from agg_server.metrics import Metrics
 from agg_server.publishing import read_version
-from agg_server.rounds.effects import Propose
+from agg_server.rounds.effects import ChooseSurvivors, FormCohorts, OpenSum, Propose
 from agg_server.rounds.events import CohortEnded, RoundEnded
 from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
@@ -29,6 +29,18 @@ T = TypeVar("T")
 HOUSEKEEPING_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
+
+
+def lane(due: Due) -> Due:
+    """Effects of one lane are done one after the other: a later attempt, with more reports or answers, of the same."""
+    match due.effect:
+        case FormCohorts():
+            return Due(due.round, FormCohorts(musters=0))
+        case ChooseSurvivors(cohort=cohort):
+            return Due(due.round, ChooseSurvivors(cohort=cohort, reports=0, last=False))
+        case OpenSum(cohort=cohort):
+            return Due(due.round, OpenSum(cohort=cohort, answers=0, last=False))
+    return due
 
 
 class Driver:
@@ -59,6 +71,7 @@ class Driver:
         self._writer = Writer(ledger, clock, self._after_turn)
         self._pool = ThreadPoolExecutor(threads, "work")
         self._started: set[Due] = set()
+        self._lanes: set[Due] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: asyncio.Task[None] | None = None
         self._stopping = False
@@ -111,8 +124,9 @@ class Driver:
         self.waiting.update(turn.stages)
         self._started &= set(turn.due)  # what is not due any more may become so again
         for due in turn.due:
-            if due not in self._started:
+            if due not in self._started and lane(due) not in self._lanes:
                 self._started.add(due)
+                self._lanes.add(lane(due))
                 self._spawn(self._perform(due))
         for number, _, event in turn.recorded:
             self._metrics.recorded(event)
@@ -130,12 +144,14 @@ class Driver:
             if event is not None:
                 await self.submit(Proposal(due.round, event))
         except ConflictError as error:
-            _log.info("not needed any more: %s: %s", type(due.effect).__name__, error)
+            _log.debug("round %d: not needed any more: %s", due.round, error)
         except Exception as error:
             self._log_failure(due, error)
             await asyncio.sleep(RETRY_SECONDS)
             self._started.discard(due)
-            self._writer.look()
+        finally:
+            self._lanes.discard(lane(due))
+            self._writer.look()  # something newer may have had to wait for this
 
     def _log_failure(self, due: Due, error: Exception) -> None:
         name = type(due.effect.event if isinstance(due.effect, Propose) else due.effect).__name__

@@ -12,16 +12,17 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from agg_server.errors import UnavailableError
 from fedit_shared.errors import FeditError, UserError
 
-_BUSY_SECONDS = 15
+BUSY_SECONDS = 5.0
 
 
 class Database:
     """Transactions. Each is durable when its ``with`` block ends, or nothing of it is."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, busy_seconds: float = BUSY_SECONDS) -> None:
+        """``busy_seconds``: how long SQLite waits for another program's transaction."""
         try:
             self._url = make_url(url)
-            self._engine = _engine(self._url)
+            self._engine = _engine(self._url, busy_seconds)
         except (ArgumentError, ModuleNotFoundError) as error:
             raise UserError(
                 f"The database {url!r} cannot be used: {error}.", advice="Set [server] database."
@@ -52,10 +53,10 @@ class Database:
         self._engine.dispose()
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, busy_seconds: float) -> Engine:
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(url, connect_args={"timeout": busy_seconds, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: ConnectionPoolEntry) -> None:

@@ -1,0 +1,163 @@
+"""An operator's commands: what each mistake is answered with. One line, exit status 2, nothing changed."""
+
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from server_process import Said, ServerProcess, command, make_adapter, process
+
+from fedit_shared.adapter import read_adapter
+from fedit_shared.identity import JoinLink
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ServerProcess:
+    """A federation that nobody serves."""
+    return ServerProcess(tmp_path_factory.mktemp("commands"))
+
+
+def refused(answer: Said, *words: str) -> None:
+    """A user's mistake: exit status 2, one clear line with these words, no traceback."""
+    assert answer.returncode == 2, answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+    for word in words:
+        assert word in answer.stderr
+
+
+def test_init_refuses_a_folder_that_is_a_federations_already_or_not_empty(made: ServerProcess, tmp_path: Path):
+    adapter = make_adapter(tmp_path / "adapter")
+    before = sorted(made.folder.rglob("*"))
+    refused(command("init", made.folder, "--adapter", adapter, "--model", "m"), "already", "serve")
+    assert sorted(made.folder.rglob("*")) == before
+    refused(command("init", tmp_path, "--adapter", adapter, "--model", "m"), "not an empty folder")
+
+
+@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
+def test_init_refuses_what_is_no_peft_adapter_and_leaves_nothing_behind(tmp_path: Path, missing: str):
+    adapter = make_adapter(tmp_path / "adapter")
+    (adapter / missing).unlink()
+    refused(command("init", tmp_path / "f", "--adapter", adapter, "--model", "m"), missing, "new-adapter")
+    (adapter / missing).write_bytes(b"nonsense")
+    refused(command("init", tmp_path / "f", "--adapter", adapter, "--model", "m"), "not a PEFT adapter")
+    refused(command("init", tmp_path / "f", "--adapter", tmp_path / "none", "--model", "m"), "not a PEFT adapter")
+    assert not (tmp_path / "f").exists()
+
+
+def test_init_takes_the_model_from_the_adapters_folder_else_asks_for_it(tmp_path: Path):
+    adapter = make_adapter(tmp_path / "adapter")
+    refused(command("init", tmp_path / "f", "--adapter", adapter), "--model")
+    (adapter / "fedit.json").write_text(json.dumps({"id": "org/tiny", "revision": "abc", "files": {}}))
+    assert command("init", tmp_path / "f", "--adapter", adapter).returncode == 0
+    assert 'id = "org/tiny"' in (tmp_path / "f" / "federation.toml").read_text()
+
+
+def test_init_refuses_wishes_that_contradict_each_other(tmp_path: Path):
+    base = ("init", tmp_path / "f", "--adapter", make_adapter(tmp_path / "adapter"), "--model", "m")
+    refused(command(*base, "--cohort-min", 2), "cohort_min")
+    refused(command(*base, "--cohort-min", 5, "--cohort-target", 4), "cohort_target")
+    refused(command(*base, "--address", "http://plain"), "https://HOST:PORT")
+    refused(command(*base, "--listen", "8443"), "HOST:PORT")
+    refused(command(*base, "--certificate", tmp_path / "c.pem"), "--key")
+    refused(command(*base, "--certificate", tmp_path / "c.pem", "--key", tmp_path / "k.pem"), "c.pem")
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_given_certificate_is_used_and_pinned_only_if_nobody_else_vouches_for_it(made: ServerProcess, tmp_path: Path):
+    tls = ("--certificate", made.folder / "tls/certificate.pem", "--key", made.folder / "tls/key.pem")
+    adapter = make_adapter(tmp_path / "adapter")
+    assert command("init", tmp_path / "f", "--adapter", adapter, "--model", "m", *tls).returncode == 0
+    [own], link = made.invite(), JoinLink.parse(command("invite", tmp_path / "f").stdout.strip())
+    assert link.pin == own.pin
+    toml = tmp_path / "f" / "federation.toml"
+    toml.write_text(toml.read_text().replace("pin = true", "pin = false"))
+    assert JoinLink.parse(command("invite", tmp_path / "f").stdout.strip()).pin is None
+
+
+@pytest.mark.parametrize("verb", ["serve", "invite", "status", "rounds", "devices", "export", "rollback", "block"])
+def test_a_folder_that_was_never_initialised_is_named_with_what_to_do(tmp_path: Path, verb: str):
+    rest = {"export": [tmp_path / "out"], "rollback": [0], "block": ["00000000"]}.get(verb, [])
+    refused(command(verb, tmp_path, *rest), "federation.toml is missing", "fedit-server init")
+
+
+def test_a_typo_in_the_settings_is_named_with_line_and_nearest_key(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    toml = server.folder / "federation.toml"
+    toml.write_text(toml.read_text().replace("cohort_min", "cohort_mim"))
+    refused(process("serve", server.folder), "line ", "'cohort_mim'", "'cohort_min'")
+
+
+def test_a_port_in_use_is_named(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", server.port))
+        other.listen()
+        refused_with_log = process("serve", server.folder)
+    assert refused_with_log.returncode == 2
+    last = refused_with_log.stderr.strip().splitlines()[-1]
+    assert "another program uses it" in last
+    assert "[server] listen" in last
+    assert "Traceback" not in refused_with_log.stderr
+
+
+def test_missing_keys_and_certificates_are_named(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    (server.folder / "tls" / "key.pem").rename(tmp_path / "key.pem")
+    refused(process("serve", server.folder), "key.pem is missing")
+    (tmp_path / "key.pem").rename(server.folder / "tls" / "key.pem")
+    (server.folder / "keys" / "federation.key").unlink()
+    refused(process("serve", server.folder), "federation.key is missing")
+
+
+def test_a_damaged_adapter_is_found_at_the_start(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.start()
+    server.stop()
+    [file] = (server.folder / "blobs" / "adapters").iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    started = process("serve", server.folder)
+    assert started.returncode == 1
+    assert "is damaged" in started.stderr.splitlines()[-1]
+    assert "Traceback" not in started.stderr
+
+
+def test_invitations_are_different_links_with_their_number(made: ServerProcess):
+    links = made.invite("--count", 3, "--uses", 2)
+    assert len({link.token for link in links}) == 3
+    assert all(link.address == f"https://127.0.0.1:{made.port}" for link in links)
+    refused(command("invite", made.folder, "--expires", "soon"), "--expires", "7d")
+
+
+def test_status_and_rounds_of_a_new_federation_are_empty(made: ServerProcess):
+    status = json.loads(command("status", made.folder, "--json").stdout)
+    assert (status["served"], status["version"], status["round"]) == (False, 0, None)
+    assert made.rounds() == []
+    assert command("status", made.folder).returncode == 0
+
+
+def test_the_first_version_is_exported_as_the_adapter_that_was_given(made: ServerProcess, tmp_path: Path):
+    assert command("export", made.folder, tmp_path / "out").returncode == 0
+    given = made.folder.parent / "adapter"
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "out" / name).exists()
+    old = read_adapter((given / "adapter_model.safetensors").read_bytes())
+    new = read_adapter((tmp_path / "out" / "adapter_model.safetensors").read_bytes())
+    assert old[0] == new[0]
+    assert np.array_equal(old[1], new[1])
+    refused(command("export", made.folder, tmp_path / "out"), "not empty")
+    refused(command("export", made.folder, tmp_path / "out2", "--version", 7), "no adapter version 7")
+    refused(command("rollback", made.folder, 7), "no adapter version 7")
+
+
+def test_unknown_devices_cannot_be_blocked(made: ServerProcess):
+    refused(command("block", made.folder, "0123456789"), "0 devices")
+
+
+def test_a_folder_is_served_once(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.start()
+    refused(process("serve", server.folder), "already being served")
+    assert json.loads(command("status", server.folder, "--json").stdout)["served"]
+    assert server.stop() == 0
