@@ -5,13 +5,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from peers import Peer, Seat, summed
+from peers import summed
 from safetensors.numpy import load_file
+from served import assert_exact, enrolled
 from server_process import ServerProcess, command
 
 from benchmarks.demo.plain import plain_slots
@@ -23,26 +23,6 @@ from fedit_shared.secagg.bodies import RosterBody
 from fedit_shared.secagg.member import check_certificate
 
 Serve = Callable[..., ServerProcess]
-
-
-def assert_exact(server: ServerProcess, number: int, seats: list[Seat]) -> dict[str, Any]:
-    """The round's opened sum is the integer sum over ``seats``, bit for bit."""
-    told = server.rounds()[number - 1]
-    assert told["outcome"] == "published", told
-    [cohort] = told["cohorts"]
-    opened = load_file(cohort["sum"])["slots"]
-    plain = [plain_slots(seat.session, seat.update, seat.randomness) for seat in seats if seat.session]
-    assert np.array_equal(opened, summed(plain))
-    assert len(cohort["survivors"]) == len(seats)
-    return told
-
-
-async def enrolled(stack: AsyncExitStack, server: ServerProcess, count: int) -> list[Peer]:
-    [link] = server.invite("--uses", count)
-    peers = [await stack.enter_async_context(Peer(link, i)) for i in range(count)]
-    for peer in peers:
-        await peer.enrol()
-    return peers
 
 
 def test_a_round_of_five_is_exact_and_its_adapter_is_the_old_one_plus_the_mean(serve: Serve):
