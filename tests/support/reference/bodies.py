@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -142,5 +143,9 @@ def seal(plaintext: bytes, key: bytes, info: bytes) -> bytes:
     return SUITE.encrypt(plaintext, public, info)
 
 
-def unseal(packet: bytes, key: hpke.MLKEM768X25519PrivateKey, info: bytes) -> bytes:
-    return SUITE.decrypt(packet, key, info)
+def unseal(packet: bytes, key: hpke.MLKEM768X25519PrivateKey, info: bytes) -> bytes | None:
+    """The plaintext, or None where the packet does not open."""
+    try:
+        return SUITE.decrypt(packet, key, info)
+    except InvalidTag:
+        return None

@@ -6,6 +6,7 @@ A ring element is a pair of lists, residues mod P[0] and mod P[1].
 
 import functools
 import hashlib
+import struct
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -28,7 +29,7 @@ def words4(values: list[int]) -> bytes:
 
 
 def split4(data: bytes) -> list[int]:
-    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+    return list(struct.unpack(f"<{len(data) // 4}I", data))
 
 
 # Streams
@@ -44,7 +45,7 @@ def stream(key: bytes, prime: int, row: int, size: int) -> bytes:
 
 
 def uniform(key: bytes, prime: int, row: int, count: int) -> list[int]:
-    spare = 1024  # one word in some ten thousand is rejected; running out raises IndexError
+    spare = 32  # one word in some ten thousand is rejected; running out raises StopIteration
     words = [word % 2**31 for word in split4(stream(key, prime, row, 4 * (count + spare)))]
     values, following = words[:count], iter(words[count:])
     for place, value in enumerate(values):

@@ -1,6 +1,6 @@
 """Sharing, packets' plaintexts, the Merkle tree and check values: written from docs/protocol.md alone."""
 
-from reference.ring import N, P, Element, prg, secret, sha, uniform, words4
+from reference.ring import Element, N, P, prg, secret, sha, uniform, words4
 
 CHECKS = 4
 
@@ -90,8 +90,11 @@ def check_values(plaintext: list[int], deal: bytes) -> list[int]:
         shares, own = plaintext[i * blocks :][:blocks], plaintext[2 * blocks + i * CHECKS :][:CHECKS]
         for c in range(1, CHECKS + 1):
             point = rho(deal, i, c)
-            total = sum(pow(point, b, P[i]) * share for b, share in enumerate(shares, 1))
-            values.append((own[c - 1] + total) % P[i])
+            total, power = own[c - 1], 1
+            for share in shares:
+                power = power * point % P[i]
+                total += power * share
+            values.append(total % P[i])
     return values
 
 

@@ -10,10 +10,10 @@ overlaid by ``in``. The result must equal ``out`` exactly: same names, same valu
 results, are the functions of :mod:`.arithmetic`, :mod:`.signed`, :mod:`.members` and :mod:`.sums`.
 
 **Values.** Bytes are written in hex, or as ``{"repeat": hex, "size": n}``: repeated up to n bytes; or as ``{"of": path,
-"put": [[offset, hex], …], "size": n}``: a given value, found by its names and list places joined with dots, with bytes
-overwritten and then cut off, or filled up with zeros, to n (``put`` and ``size`` may be absent). The numbers that JSON
-does not have are ``"nan"`` and ``"inf"``. A long array in a result is ``{"count", "bytes", "sha256", "first"}``: its
-length, the bytes of an element, the SHA-256 of the little-endian elements, the first four of them.
+"put": [[offset, hex], …], "size": n}``: a value of ``given``, or else of ``in``, found by names and list places joined
+with dots, with bytes overwritten and then cut off, or filled up with zeros, to n (``put`` and ``size`` may be absent).
+The numbers that JSON does not have are ``"nan"`` and ``"inf"``. A long array in a result is ``{"count", "bytes",
+"sha256", "first"}``: its length, the bytes of an element, the SHA-256 of the little-endian elements, the first four.
 """
 
 from .runner import KINDS, Outcome, check, run

@@ -45,7 +45,7 @@ def run(case: Mapping[str, Any], given: Mapping[str, Any]) -> Outcome:
     if ("out" in case) == ("error" in case):
         return Outcome(name, False, "neither out nor error, or both")
     try:
-        got = {"out": plain(kind(Inputs({**given, **case["in"]})))}
+        got = {"out": plain(kind(Inputs(given, case["in"])))}
     except FeditError as error:
         got = {"error": error.code}
     except Exception as crash:  # an implementation that crashes has failed the case, and the next is to be run

@@ -5,6 +5,7 @@
 
 import dataclasses
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -185,9 +186,10 @@ def read_round_key(given: Inputs) -> Result:
 
 
 def open_packet(given: Inputs) -> Result:
-    """in: secret, packet, sid, dealer, to. out: plaintext (null if it does not open)."""
+    """in: secret, packet, sid, dealer, to. out: plaintext_hash (null if it does not open)."""
     opener = RoundKey(given.raw("secret"))
-    return {"plaintext": opener.open(given.raw("packet"), given.raw("sid"), given.raw("dealer"), given.raw("to"))}
+    plaintext = opener.open(given.raw("packet"), given.raw("sid"), given.raw("dealer"), given.raw("to"))
+    return {"plaintext_hash": None if plaintext is None else sha256(plaintext).digest()}
 
 
 def _fields(entries: Iterable[Any]) -> list[Any]:

@@ -13,17 +13,17 @@ Result = dict[str, Any]
 class Inputs:
     """A case's inputs by name. A value that is absent or of another type raises ValueError."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
+    def __init__(self, given: Mapping[str, Any], case: Mapping[str, Any]) -> None:
+        self._given, self._case = given, case
 
     def __contains__(self, name: str) -> bool:
-        return name in self._values
+        return name in self._case or name in self._given
 
     def value(self, name: str) -> Any:
         """As it stands in the file."""
-        if name not in self._values:
+        if name not in self:
             raise ValueError(f"the case has no input {name}")
-        return self._values[name]
+        return self._case[name] if name in self._case else self._given[name]
 
     def raw(self, name: str) -> bytes:
         """Bytes."""
@@ -51,11 +51,11 @@ class Inputs:
 
     def part(self, name: str) -> "Inputs":
         """An object inside, as inputs of its own that may also refer to given values."""
-        return Inputs({**self._values, **self.value(name)})
+        return Inputs(self._given, {**self._case, **self.value(name)})
 
     def parts(self, name: str) -> list["Inputs"]:
         """A list of such objects."""
-        return [Inputs({**self._values, **value}) for value in self.value(name)]
+        return [Inputs(self._given, {**self._case, **value}) for value in self.value(name)]
 
     def _raw(self, value: Any) -> bytes:
         if isinstance(value, str):
@@ -63,7 +63,7 @@ class Inputs:
         if "repeat" in value:
             pattern, size = bytes.fromhex(value["repeat"]), _integer(value["size"])
             return (pattern * (size // len(pattern) + 1))[:size]
-        base: Any = self._values
+        base: Any = {**self._case, **self._given}
         for step in value["of"].split("."):
             base = base[int(step)] if isinstance(base, list) else base[step]
         changed = bytearray(self._raw(base))
