@@ -3,13 +3,18 @@
 from hashlib import sha256
 from itertools import combinations
 
+import numpy as np
 import pytest
 from attackers import Round, false_checks, false_edges, wrong_answer
 from cohorts import Device
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedit_shared.errors import SumError
-from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, CohortParameters
+from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, PRIMES, CohortParameters
+from fedit_shared.secagg.decoding import off_places
 from fedit_shared.secagg.selection import Edges, select
+from fedit_shared.secagg.sharing import evaluate
 
 
 def report(round_: Round, liars: dict[bytes, tuple[bytes, bytes]], absent: int = 0) -> None:
@@ -129,6 +134,25 @@ def test_the_table_of_the_threat_model_is_what_the_numbers_give():
         spare = size - numbers.threshold
         assert row == (numbers.corrupt, spare, (spare - 1) // 2 if spare > 1 else -1, spare // 2, size - numbers.floor)
     assert COHORT_MAX in table
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), prime=st.integers(0, 1), size=st.integers(7, 16))
+def test_whom_the_server_suspects_saves_it_work_and_changes_no_finding(data: st.DataObject, prime: int, size: int):
+    """Else a liar could bring others under suspicion for the dealers that come after."""
+    numbers = CohortParameters(size)
+    degree, count = numbers.threshold, size - 1
+    points, places = tuple(range(1, count + 1)), st.sets(st.integers(0, count - 1), max_size=count)
+    seed = data.draw(st.integers(0, 2**32))
+    secret = np.random.default_rng(seed).integers(0, PRIMES[prime], (degree, 4)).astype(np.uint32)
+    words = evaluate(tuple(-x for x in range(1, degree + 1)), secret, points, prime)
+    liars = data.draw(places)
+    for place in liars:
+        words[place, data.draw(st.integers(0, 3))] ^= 1
+    alone = off_places(points, words, degree, prime)
+    assert alone == (liars if 2 * len(liars) <= count - degree else alone)
+    assert off_places(points, words, degree, prime, data.draw(places)) == alone
+    assert off_places(points, words, degree, prime, liars) == alone
 
 
 # False answers.

@@ -1,5 +1,5 @@
-"""Every message of a cohort on its way to the server, forged, renamed, for another session or purpose, sent twice, changed;
-and what the server may claim of a round's end."""
+"""Every message of a cohort on its way to the server: forged, renamed, of another session or purpose, twice, changed.
+And what the server may claim of a round's end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -4,7 +4,7 @@ Gao's algorithm (2003): with m values, up to ⌊(m − r)/2⌋ wrong ones are fo
 somebody lied, on a handful of codewords.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,28 @@ from .sharing import evaluate
 Polynomial = list[int]
 
 
-def off_places(points: Sequence[int], words: NDArray[np.uint32], degree: int, prime: int) -> set[int] | None:
+def off_places(
+    points: Sequence[int], words: NDArray[np.uint32], degree: int, prime: int, suspects: Set[int] = frozenset()
+) -> set[int] | None:
     """Places (rows) of ``words``, uint32 (m, columns), where some column is off its polynomial of degree < ``degree``.
 
-    None if a column lies on no such polynomial, up to ⌊(m − degree)/2⌋ wrong values. m > ``degree``.
+    None if a column lies on no such polynomial, up to ⌊(m − degree)/2⌋ wrong values. m > ``degree``. ``suspects``:
+    places that are tried first as the wrong ones, which saves decoding; within the bound there is one solution only,
+    so the result is the same whoever is suspected.
     """
-    head, rest = tuple(points[:degree]), tuple(points[degree:])
-    if np.array_equal(evaluate(head, np.ascontiguousarray(words[:degree]), rest, prime), words[degree:]):
-        return set()
+    if 2 * len(suspects) <= len(points) - degree:
+        trusted = [place for place in range(len(points)) if place not in suspects]
+        head, rest = trusted[:degree], [*trusted[degree:], *suspects]
+        through = evaluate(tuple(points[i] for i in head), words[head], tuple(points[i] for i in rest), prime)
+        wrong = {place for place, same in zip(rest, (through == words[rest]).all(axis=1), strict=True) if not same}
+        if wrong <= suspects:
+            return wrong
     off: set[int] = set()
     for column in words.T:
-        wrong = wrong_values(points, [int(word) for word in column], degree, prime)
-        if wrong is None:
+        found = wrong_values(points, [int(word) for word in column], degree, prime)
+        if found is None:
             return None
-        off |= wrong
+        off |= found
     return off
 
 

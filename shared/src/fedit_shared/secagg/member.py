@@ -130,7 +130,6 @@ class Member:
 
     def _open(self, receipt: Receipt, entry: bytes) -> Words | None:
         """The packet's words, uint32 (packet_words,); None if it does not open or holds a word ≥ p."""
-        parameters = self._session.parameters
         packet, _ = self._split(entry)
         plain = self._round_key.open(packet, self._session.sid, receipt.identity, self._key.public)
         if plain is None:

@@ -1,7 +1,8 @@
 """Which survivors can be summed, seen from the reports: a graph with an edge (member, dealer) for every packet that the
 member could not use. Wanted: a set U of dealers and r members without an edge into U."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -33,13 +34,16 @@ def edges_of(
                 edges.add((member, finding.dealer))
             else:
                 by_dealer[finding.dealer][member] = finding.checks
+    liars: set[bytes] = set()
     for dealer, values in by_dealer.items():
         members = sorted(values)
-        off = _off_polynomial(parameters, [indices[m] for m in members], [values[m] for m in members])
+        suspects = {place for place, member in enumerate(members) if member in liars}
+        off = _off_polynomial(parameters, [indices[m] for m in members], [values[m] for m in members], suspects)
         if off is None:
             broken.add(dealer)
         else:
             edges |= {(members[place], dealer) for place in off}
+            liars |= {members[place] for place in off}
     return edges, broken
 
 
@@ -59,10 +63,10 @@ def select(
             return None
         if len(clean) >= threshold:
             return sorted(chosen)
-        by_member = {m: sum(edge[0] == m for edge in live) for m in sorted(willing)}
-        by_dealer = {d: sum(edge[1] == d for edge in live) for d in sorted(chosen)}
-        worst_member = max(by_member, key=by_member.__getitem__)
-        worst_dealer = max(by_dealer, key=by_dealer.__getitem__)
+        by_member = Counter(member for member, _ in live)
+        by_dealer = Counter(dealer for _, dealer in live)
+        worst_member = max(sorted(willing), key=by_member.__getitem__)
+        worst_dealer = max(sorted(chosen), key=by_dealer.__getitem__)
         if len(willing) > threshold and by_member[worst_member] >= by_dealer[worst_dealer]:
             willing.remove(worst_member)
         else:
@@ -70,7 +74,7 @@ def select(
 
 
 def _off_polynomial(
-    parameters: CohortParameters, points: Sequence[int], values: Sequence[tuple[int, ...]]
+    parameters: CohortParameters, points: Sequence[int], values: Sequence[tuple[int, ...]], suspects: Set[int]
 ) -> set[int] | None:
     """Places whose check values are off; empty where nothing can be told; None if there is no sharing to be found."""
     threshold = parameters.threshold
@@ -79,7 +83,7 @@ def _off_polynomial(
     off: set[int] = set()
     for prime in range(2):
         words = np.ascontiguousarray(np.array(values, np.uint32)[:, prime * CHECKS : (prime + 1) * CHECKS])
-        wrong = off_places(points, words, threshold, prime)
+        wrong = off_places(points, words, threshold, prime, suspects)
         if wrong is None:
             return None
         off |= wrong

@@ -50,21 +50,22 @@ def lagrange(points: tuple[int, ...], at: tuple[int, ...], prime: int) -> Words:
 
     Barycentric form; ``at`` and ``points`` have no member in common.
     """
-    p = PRIMES[prime]
-    weights = []
-    for x in points:
-        product = 1
-        for other in points:
-            product = product * (x - other) % p if other != x else product
-        weights.append(_inverse(product % p, p))
-    matrix = np.empty((len(at), len(points)), np.uint32)
-    for row, y in enumerate(at):
-        whole = 1
-        for x in points:
-            whole = whole * (y - x) % p
-        for column, x in enumerate(points):
-            matrix[row, column] = whole * weights[column] % p * _inverse((y - x) % p, p) % p
-    return matrix
+    p = np.int64(PRIMES[prime])
+    columns, rows = np.array(points, np.int64), np.array(at, np.int64)
+    whole, weights = np.ones_like(rows), np.ones_like(columns)
+    for place, x in enumerate(columns):
+        whole = whole * ((rows - x) % p) % p
+        apart = (columns - x) % p
+        apart[place] = 1
+        weights = weights * apart % p
+    gaps = (rows[:, None] - columns) % p
+    return (whole[:, None] * _inverses(weights, prime) % p * _inverses(gaps, prime) % p).astype(np.uint32)
+
+
+def _inverses(values: NDArray[np.int64], prime: int) -> NDArray[np.int64]:
+    different, places = np.unique(values, return_inverse=True)
+    inverses = np.array([_inverse(value, PRIMES[prime]) for value in different.tolist()], np.int64)
+    return inverses[places].reshape(values.shape)
 
 
 @cache

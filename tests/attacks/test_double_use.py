@@ -1,0 +1,363 @@
+"""Restarts, retries and a lying server ask for a second vote, a second vector under one secret, an update in two sums.
+The client's own seat and disk are the victim; the tests play everybody else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attackers import Round, certificate_of
+from cohorts import NOT_AFTER, SERVER, Device, prepare_for, seeded
+
+from edge_client.client.seat import Seat
+from edge_client.state import Attempt, CorruptStateError, Ended, FederationState, Mustered, SpentError, UpdateFolder
+from fedit_shared.errors import ConflictError, ForgedError, ProtocolError, UnsafeError
+from fedit_shared.messages import Certificate, Deal, Muster, Prepare, Result, Roster, Survivors, encode
+from fedit_shared.secagg import Contribution, Contributor, Member, Session, Update, split_packets
+from fedit_shared.secagg.bodies import OUTCOMES, Outcome, ResultBody, decode_survivors
+
+
+class Stopped(BaseException):
+    """Where a test kills the client."""
+
+
+@dataclass
+class Victim:
+    """A device whose machine the client's own code keeps, as one of ``round``'s cohort."""
+
+    round: Round
+    device: Device
+    folder: Path
+
+    @classmethod
+    def in_cohort(cls, folder: Path, number: int = 1) -> "Victim":
+        """Its identity lies in ``folder``; it is among the devices of a cohort of five."""
+        round_ = Round(5, round_=number)
+        return cls(round_, round_.devices[2], folder)
+
+    def state(self) -> FederationState:
+        """Opened anew, as after a restart."""
+        (self.folder / "identity").parent.mkdir(exist_ok=True)
+        (self.folder / "identity").write_bytes(self.device.key.seed())
+        return FederationState(self.folder)
+
+    def train(self, state: FederationState) -> UpdateFolder:
+        state.keep_task(self.round.cohort.task)
+        update = state.new_update(self.round.cohort.adapter, sha256(self.round.cohort.task).digest(), lambda n: n)
+        (update.work / "out").write_bytes(self.device.update.delta.tobytes())
+        update.finish(update.work / "out", examples=100, loss=1.0)
+        return update
+
+    def muster(self, state: FederationState, update: UpdateFolder) -> Attempt:
+        body = self.round.cohort.muster(self.device)
+        muster = Muster(
+            body=body.encode(),
+            round_key=self.device.round_key.public,
+            signature=self.device.key.sign("muster", body.encode()),
+        )
+        number = self.round.session.roster.round
+        secret = seeded("round key", 0, self._seed(), size=96)
+        mustered = Mustered(
+            round=number,
+            adapter=self.round.cohort.adapter,
+            task_hash=sha256(self.round.cohort.task).digest(),
+            update=update.name,
+            not_after=NOT_AFTER,
+            muster=encode(muster),
+        )
+        return state.new_attempt(mustered, secret)
+
+    def _seed(self) -> int:
+        return next(i for i in range(5) if seeded("identity", 0, i) == self.device.key.seed())
+
+    def roster(self) -> Roster:
+        body = self.round.cohort.roster().encode()
+        return Roster(
+            cohort=self.round.cohort.cohort,
+            body=body,
+            settings=self.round.cohort.settings,
+            signature=SERVER.sign("roster", body),
+            contribute_until=NOT_AFTER,
+        )
+
+    def seat(self, state: FederationState, attempt: Attempt) -> Seat:
+        return Seat(state, attempt, self.roster(), SERVER.public)
+
+    def take(self, deal: Deal) -> None:
+        """The victim's deal in place of the one that the harness had made for it."""
+        upload = self.round.uploads[self.device.identity]
+        upload.contribution = Contribution(deal.body, deal.signature, deal.packets, 0.0)
+        upload.prepared = split_packets(
+            self.round.session, self.device.identity, deal.body, deal.signature, deal.packets
+        )
+        self.round.deals_of(self.round.devices)
+
+    def contribute(
+        self, session: Session, update: Update, randomness: bytes, sink: Callable[[memoryview], object]
+    ) -> Contribution:
+        """What the client does."""
+        return Contributor(session, self.device.key).contribute(update, randomness, sink)
+
+    def prepare(self) -> Prepare:
+        return prepare_for(self.round.aggregator, self.round.uploads, self.device.identity)
+
+    def result(self, survivors: bytes, voters: list[Device], outcome: Outcome) -> Result:
+        votes = certificate_of(self.round.session, survivors, voters) if voters else b""
+        number = self.round.session.roster.round
+        body = ResultBody(
+            self.round.session.sid, number, OUTCOMES.index(outcome), sha256(survivors).digest(), bytes(32), 9
+        )
+        return Result(
+            cohort=self.round.cohort.cohort,
+            round=number,
+            outcome=outcome,
+            survivors=survivors,
+            certificate=votes,
+            adapter=bytes(32),
+            total_weight=9,
+            mean_loss=None,
+            signature=SERVER.sign("result", body.encode()),
+        )
+
+
+def contributed(folder: Path) -> tuple[Victim, Attempt]:
+    """A victim that has sent its vector and its deal, and was then shown everybody's packets."""
+    victim = Victim.in_cohort(folder)
+    with victim.state() as state:
+        attempt = victim.muster(state, victim.train(state))
+        seat = victim.seat(state, attempt)
+        seat.seal(victim.contribute)
+        seat.spend()
+        deal = attempt.deal()
+        assert deal is not None
+        victim.take(deal)
+        attempt.keep_prepare(victim.prepare())
+    return victim, attempt
+
+
+def test_after_a_restart_a_device_gives_the_same_vote_and_no_other(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    everybody, fewer = victim.round.listing(victim.round.devices), victim.round.listing(victim.round.devices[:4])
+    with victim.state() as state:
+        victim.seat(state, attempt).vote(Survivors(survivors=everybody))
+        cast = attempt.vote()
+    with victim.state() as state:
+        (again,) = state.attempts
+        seat = victim.seat(state, again)
+        for other in (fewer, b""):
+            with pytest.raises(ConflictError, match="second vote"):
+                seat.vote(Survivors(survivors=other))
+        seat.vote(Survivors(survivors=everybody))
+        assert again.vote() == cast
+
+
+def test_a_device_that_is_killed_before_its_vote_is_on_disk_has_sent_none(tmp_path: Path, monkeypatch):
+    victim, attempt = contributed(tmp_path)
+    everybody, fewer = victim.round.listing(victim.round.devices), victim.round.listing(victim.round.devices[:4])
+    with victim.state() as state:
+        seat = victim.seat(state, attempt)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", stop)
+            with pytest.raises(Stopped):
+                seat.vote(Survivors(survivors=everybody))
+    with victim.state() as state:
+        (again,) = state.attempts
+        assert again.vote() is None, "so nothing was there to send"
+        victim.seat(state, again).vote(Survivors(survivors=fewer))
+        with pytest.raises(ConflictError):
+            victim.seat(state, again).vote(Survivors(survivors=everybody))
+
+
+def stop(*arguments: object) -> None:
+    raise Stopped
+
+
+def test_a_device_answers_what_was_certified_whatever_it_voted_and_again_the_same(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    everybody, fewer = victim.round.listing(victim.round.devices), victim.round.listing(victim.round.devices[:4])
+    others = [device for device in victim.round.devices if device is not victim.device]
+    certified = Certificate(survivors=fewer, certificate=certificate_of(victim.round.session, fewer, others))
+    with victim.state() as state:
+        seat = victim.seat(state, attempt)
+        seat.vote(Survivors(survivors=everybody))
+        assert seat.answer(certified)
+        given = attempt.answer()
+    with victim.state() as state:
+        (again,) = state.attempts
+        assert victim.seat(state, again).answer(certified)
+        assert again.answer() == given
+        both = certificate_of(victim.round.session, everybody, victim.round.devices)
+        with pytest.raises(ConflictError, match="second answer"):
+            victim.seat(state, again).answer(Certificate(survivors=everybody, certificate=both))
+        assert again.answer() == given
+
+
+def test_one_secret_masks_one_vector_whenever_the_device_is_killed(tmp_path: Path):
+    """Killed while it writes the vector: another secret. Killed after the deal is kept: the same bytes, never masked
+    again."""
+    victim = Victim.in_cohort(tmp_path)
+    seen: list[bytes] = []
+
+    def killed(
+        session: Session, update: Update, randomness: bytes, sink: Callable[[memoryview], object]
+    ) -> Contribution:
+        seen.append(randomness)
+        victim.contribute(session, update, randomness, lambda view: None)
+        sink(memoryview(bytes(32768)))
+        raise Stopped
+
+    def watched(
+        session: Session, update: Update, randomness: bytes, sink: Callable[[memoryview], object]
+    ) -> Contribution:
+        seen.append(randomness)
+        return victim.contribute(session, update, randomness, sink)
+
+    with victim.state() as state:
+        attempt = victim.muster(state, victim.train(state))
+        with pytest.raises(Stopped):
+            victim.seat(state, attempt).seal(killed)
+        assert attempt.deal() is None
+    with victim.state() as state:
+        (attempt,) = state.attempts
+        assert not attempt.vector.exists(), "nothing of it is there to be sent"
+        victim.seat(state, attempt).seal(watched)
+        kept, deal = attempt.vector.read_bytes(), attempt.deal()
+    assert len(set(seen)) == 2
+    with victim.state() as state:
+        (attempt,) = state.attempts
+        with pytest.raises(ConflictError, match="one secret masks one vector"):
+            victim.seat(state, attempt).seal(watched)
+        assert (attempt.vector.read_bytes(), attempt.deal()) == (kept, deal)
+    assert deal is not None
+    assert sha256(kept).digest() == deal.body[64:96]
+
+
+def test_a_round_key_serves_one_cohort_and_packets_are_shown_once(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    with victim.state() as state:
+        other = victim.roster()
+        victim.round.cohort.cohort = bytes(16)
+        with pytest.raises(ConflictError, match="second roster"):
+            victim.seat(state, attempt)
+        victim.round.cohort.cohort = other.cohort
+        shown = victim.prepare()
+        fewer = Prepare(receipts=shown.receipts[:4], packets=shown.packets[:4])
+        with pytest.raises(ConflictError, match="other packets"):
+            attempt.keep_prepare(fewer)
+
+
+def test_a_sent_update_is_in_no_second_round_until_votes_show_that_it_is_in_no_sum(tmp_path: Path):
+    """Abort and retry: the server says that a cohort is abandoned, and waits for the same update in the next."""
+    victim, attempt = contributed(tmp_path)
+    everybody, others = victim.round.devices, [d for d in victim.round.devices if d is not victim.device]
+    without = victim.round.listing(others)
+    lies: list[tuple[Result, type[ProtocolError] | None]] = [
+        (victim.result(b"", [], "abandoned"), ForgedError),
+        (victim.result(b"", everybody[:3], "abandoned"), ForgedError),
+        (victim.result(without, others[:3], "failed"), ForgedError),
+        (victim.result(b"", [], "failed"), None),
+        (victim.result(without, [], "failed"), None),
+        (victim.result(victim.round.listing(everybody), everybody, "failed"), None),
+    ]
+    for lie, refused in lies:
+        with victim.state() as state:
+            seat = victim.seat(state, attempt)
+            if refused:
+                with pytest.raises(refused):
+                    seat.judge(lie)
+            else:
+                assert not seat.judge(lie).reusable
+            (update,) = state.updates
+            assert update.spent_by == attempt.name
+            with pytest.raises(SpentError):
+                update.delta()
+    with victim.state() as state:
+        assert victim.seat(state, attempt).judge(victim.result(b"", others, "abandoned")).reusable
+        (update,) = state.updates
+        assert update.delta() == victim.device.update.delta.tobytes()
+
+
+def test_an_update_that_votes_gave_back_is_masked_with_a_new_secret_in_the_next_round(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    with victim.state() as state:
+        first = attempt.deal()
+        vector = np.frombuffer(attempt.vector.read_bytes(), "<u4")
+        victim.seat(state, attempt).judge(victim.result(b"", victim.round.devices, "abandoned"))
+        attempt.end(ended())
+        (update,) = state.updates
+        later = Victim.in_cohort(tmp_path, number=2)
+        again = later.muster(state, update)
+        seat = later.seat(state, again)
+        seat.seal(victim.contribute)
+        seat.spend()
+        second = again.deal()
+        assert first is not None
+        assert second is not None
+        assert first.body[:32] != second.body[:32], "another session"
+        assert np.mean(vector == np.frombuffer(again.vector.read_bytes(), "<u4")) < 0.01
+        with pytest.raises(SpentError):
+            update.spend(attempt.name)
+
+
+def ended() -> Ended:
+    return Ended(round=1, outcome="abandoned", counted=False, survivors=0, members=5, bytes_up=0, time=0)
+
+
+def test_two_attempts_cannot_both_send_one_update(tmp_path: Path):
+    """The second one musters with it before the first one's receipt leaves."""
+    victim = Victim.in_cohort(tmp_path)
+    with victim.state() as state:
+        update = victim.train(state)
+        first = victim.muster(state, update)
+        later = Victim.in_cohort(tmp_path, number=2)
+        second = later.muster(state, update)
+        seats = victim.seat(state, first), later.seat(state, second)
+        for seat in seats:
+            seat.seal(victim.contribute)
+        seats[0].spend()
+        with pytest.raises(SpentError):
+            seats[1].spend()
+        assert update.spent_by == first.name
+
+
+def test_an_ended_attempt_has_no_key_to_open_or_answer_with(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    with victim.state():
+        attempt.end(ended())
+        with pytest.raises(CorruptStateError, match="missing"):
+            attempt.round_key()
+        assert not attempt.alive
+        assert not any(p.read_bytes() != b"" and p.name == "key" for p in attempt.folder.iterdir())
+
+
+def test_the_seat_repeats_every_check_of_a_list_that_the_server_certified_alone(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    devices = victim.round.devices
+    with victim.state() as state:
+        seat = victim.seat(state, attempt)
+        small = victim.round.listing(devices[:2])
+        with pytest.raises(UnsafeError):
+            seat.vote(Survivors(survivors=small))
+        with pytest.raises(UnsafeError):
+            seat.answer(Certificate(survivors=small, certificate=certificate_of(victim.round.session, small, devices)))
+        everybody = victim.round.listing(devices)
+        with pytest.raises(ForgedError):
+            seat.answer(
+                Certificate(
+                    survivors=everybody, certificate=certificate_of(victim.round.session, everybody, devices[:3])
+                )
+            )
+        assert attempt.vote() is None
+        assert attempt.answer() is None
+        assert len(decode_survivors(everybody)) == 5
+
+
+def test_the_members_pure_code_would_vote_twice_so_that_the_disk_must_not():
+    """What :class:`Member` promises ends where its caller's begins: each vote is a function of what it is given."""
+    round_ = Round(5)
+    device = round_.devices[2]
+    member: Member = round_.member(device)
+    votes = {member.vote(round_.prepare(device), u) for u in (round_.listing(round_.devices), b"")}
+    assert len(votes) == 2
