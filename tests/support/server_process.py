@@ -101,6 +101,11 @@ class ServerProcess:
             assert time.monotonic() < end, "the server did not open its port"
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""
         assert self._process is not None

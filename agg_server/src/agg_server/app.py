@@ -60,6 +60,8 @@ def _answering(metrics: Metrics) -> Middleware:
         try:
             response = await handler(request)
         except FeditError as error:
+            if error.http_status >= 500:
+                _log.error("%s %s: %s", request.method, request.path, error)
             response = _refuse(error)
         except web.HTTPException as error:
             kind = NotFoundError if error.status in (404, 405) else ProtocolError
