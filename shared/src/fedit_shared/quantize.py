@@ -14,10 +14,7 @@ from fedit_shared.errors import SumError, UserError
 
 from .compiled import constant
 from .parameters import DEGREE, EXTRA_SLOTS, LAYOUTS, LOSS_CEILING, RECORDS_PER_WEIGHT
-from .rounding import quantize_rows, split_rows, survey
-
-_PIECE = 1 << 16
-"""Values that are worked on at once in float64."""
+from .rounding import mean_values, quantize_rows, split_rows, survey
 
 
 @dataclass(frozen=True)
@@ -130,12 +127,12 @@ def read_totals(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], surviv
 def read_mean(quantizer: Quantizer, slots: NDArray[np.unsignedinteger], survivors: int) -> Mean:
     """Mean = c/L·(Σslot − L·Σw)/Σw, from slots as :func:`read_totals` takes them, with its errors."""
     totals = read_totals(quantizer, slots, survivors)
+    slots = constant(slots)
     offset = quantizer.levels * totals.total_weight
     delta = np.empty(quantizer.dimension, np.float32)
     start = 0
     for size, c in zip(quantizer.sizes, quantizer.clip, strict=True):
-        for first in range(start, start + size, _PIECE):
-            piece = slice(first, min(first + _PIECE, start + size))
-            delta[piece] = (slots[piece].astype(np.float64) - offset) * (c / offset)
-        start += size
+        end = start + size
+        mean_values(slots[start:end], float(offset), c / offset, delta[start:end])
+        start = end
     return Mean(totals.total_weight, totals.loss, totals.clipped, totals.survivors, delta)

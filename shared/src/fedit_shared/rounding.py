@@ -11,8 +11,9 @@ def survey(delta, bounds, clip):
     """Whether all of ``delta`` is finite, and how many values lie outside their tensor's clip range."""
     finite, outside = 0, 0
     for tensor in range(clip.size):
-        for i in range(bounds[tensor], bounds[tensor + 1]):
-            size = abs(np.float64(delta[i]))
+        values = delta[bounds[tensor] : bounds[tensor + 1]]
+        for i in range(values.size):
+            size = abs(np.float64(values[i]))
             finite += int(size < np.inf)  # false for NaN too
             outside += int(size > clip[tensor])
     return finite == delta.size, outside
@@ -36,12 +37,17 @@ def quantize_rows(delta, first, bounds, scale, limit, extras, bits, per, words, 
             while at < end:
                 stop = min(end, bounds[tensor + 1])
                 factor = scale[tensor]
-                base = at - start
-                for i in range(stop - at):
-                    value = min(max(np.float64(delta[at + i]) * factor, -bound), bound)
-                    whole = np.floor(value + np.float64(noise[base + i]) * 2.0**-32)
+                # Sliced, so that no index can be negative: only then does the compiler vectorize.
+                values, units, places = (
+                    delta[at:stop],
+                    noise[at - start : stop - start],
+                    target[at - start : stop - start],
+                )
+                for i in range(values.size):
+                    value = min(max(np.float64(values[i]) * factor, -bound), bound)
+                    whole = np.floor(value + np.float64(units[i]) * 2.0**-32)
                     slot = np.int64(min(whole, bound)) + limit
-                    target[base + i] |= np.uint64(slot) << shift
+                    places[i] |= np.uint64(slot) << shift
                 at = stop
                 tensor += 1
             for extra in range(extras.size):
@@ -60,10 +66,16 @@ def split_rows(messages, first, bits, per, out):
         for place in range(per):
             start = ((first + row) * per + place) * DEGREE
             shift = np.uint64(place * bits)
-            source = messages[row]
-            end = min(max(out.size - start, 0), DEGREE)
-            for i in range(end):
-                out[start + i] = (source[i] >> shift) & mask
-            for i in range(end, DEGREE):
+            source, places = messages[row], out[start : start + DEGREE]
+            for i in range(places.size):
+                places[i] = (source[i] >> shift) & mask
+            for i in range(places.size, DEGREE):
                 clean = clean and ((source[i] >> shift) & mask) == 0
     return clean
+
+
+@kernel
+def mean_values(slots, offset, step, out):
+    """out = (slots − offset)·step in float64, rounded to float32."""
+    for i in range(slots.size):
+        out[i] = np.float32((np.float64(slots[i]) - offset) * step)

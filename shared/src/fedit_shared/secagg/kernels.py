@@ -161,6 +161,17 @@ def _excess(word):
 
 
 @kernel
+def keep_31_bits(words):
+    """Take uint32 (count,) mod 2³¹, in place; returns the largest."""
+    largest = np.uint32(0)
+    for i in range(words.size):
+        word = words[i] & np.uint32(_LOW31)
+        words[i] = word
+        largest = max(largest, word)
+    return largest
+
+
+@kernel
 def mask_rows(messages, errors, publics, keys, keys_shoup, tables0, tables1, out):
     """y = a·s + t·e + M, row by row.
 

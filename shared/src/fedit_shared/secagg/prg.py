@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from fedit_shared.parameters import DEGREE, PRIMES
 
+from .kernels import keep_31_bits
+
 Use = Literal["s", "e", "share", "rounding"]
 _TAIL = 64
 _BLOCK_WORDS = 4
@@ -56,8 +58,7 @@ class Stream:
         ``count`` ones: rejected places in rising order.
         """
         self.fill(out.view(np.uint8), prime, row)
-        out &= _LOW31
-        if int(out.max()) >= PRIMES[prime]:
+        if keep_31_bits(out) >= PRIMES[prime]:
             self._replace(out, prime, row, _TAIL)
 
     def uniform_rows(self, out: NDArray[np.uint32], prime: int) -> None:

@@ -1,9 +1,10 @@
 """Every kernel compiled, or loaded from the cache on disk, before it is needed."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fedit_shared.parameters import DEGREE, LAYOUTS, PRIMES
-from fedit_shared.quantize import Quantizer, read_slots
+from fedit_shared.parameters import DEGREE, EXTRA_SLOTS, LAYOUTS, PRIMES
+from fedit_shared.quantize import Quantizer, read_mean, read_slots
 
 from .kernels import add_rows, add_words, below_primes, combine, open_rows, tables
 from .masking import PublicRows, RingKey, masked_rows
@@ -37,7 +38,11 @@ def _vector(bits: int) -> None:
     public = PublicRows(_NOTHING).batch(0, 1)
     square = total.reshape(1, 2, 64, 64)
     open_rows(square, public, ring_key.words, ring_key.shoup, *map(tables, PRIMES), messages)
-    read_slots(quantizer, 0, messages, np.empty(quantizer.dimension, np.uint16 if bits <= 16 else np.uint32))
+    kind: type[np.unsignedinteger] = np.uint16 if bits <= 16 else np.uint32
+    slots: NDArray[np.unsignedinteger] = np.empty(quantizer.dimension + EXTRA_SLOTS, kind)
+    read_slots(quantizer, 0, messages, slots)
+    slots.fill(1)
+    read_mean(quantizer, slots, 1)
 
 
 def _words() -> None:
