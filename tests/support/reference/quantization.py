@@ -59,4 +59,4 @@ def mean(sums: list[int], clips: list[float], level: int, survivors: int, heavie
         raise ValueError("weight")
     if max(sums[:d] + sums[d + 1 : d + 3]) > 2 * level * total or any(sums[d + 3 :]):
         raise ValueError("bounds")
-    return [c / level * (slot - level * total) / total for slot, c in zip(sums[:d], clips, strict=True)]
+    return [(slot - level * total) * (c / (level * total)) for slot, c in zip(sums[:d], clips, strict=True)]
