@@ -1,6 +1,7 @@
 """The web application: routes, limits, and errors as Refused messages."""
 
 import logging
+import re
 import time
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from .join_page import join_page
 from .metrics import Metrics
 from .reading import Reader
 
+_VERSIONED = re.compile(r"/v\d+/")
 _log = logging.getLogger(__name__)
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -70,6 +72,7 @@ def _answering(metrics: Metrics) -> Middleware:
             _log.exception("%s %s failed", request.method, request.match_info.route.resource)
             response = _refuse(FeditError("The server failed.", advice="Nothing is lost. Try again later."))
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL_VERSION)
+        response.headers["Server"] = "fedit-server"
         resource = request.match_info.route.resource
         metrics.request(resource.canonical if resource else "none", response.status, request.get("received", 0))
         return response
@@ -79,7 +82,7 @@ def _answering(metrics: Metrics) -> Middleware:
 
 @web.middleware
 async def _versioned(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path.startswith("/v1/"):
+    if _VERSIONED.match(request.path):
         spoken = request.headers.get(PROTOCOL_HEADER, "none")
         if spoken != str(PROTOCOL_VERSION):
             newer = spoken.isdigit() and int(spoken) > PROTOCOL_VERSION

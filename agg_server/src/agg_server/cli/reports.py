@@ -1,5 +1,6 @@
 """``fedit-server status`` and ``rounds``."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ def status_command(folder: Path, as_json: bool) -> None:
     click.echo(f"  {round.offered} devices got the task, {round.mustered} have mustered")
     for cohort in round.cohorts:
         counts = f"{len(cohort.roster)} members, {len(cohort.dealt)} uploads, {len(cohort.answered)} answers"
+        if cohort.until is not None:
+            counts += f"; at most until {time.strftime('%a %H:%M:%S', time.localtime(cohort.until))}"
         click.echo(f"  cohort {cohort.cohort[:8]}: {cohort.outcome or cohort.phase}; {counts}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .events import AnyEvent, CohortEnded, ContributeClosed, Outcome, RoundEnded, Withdrawn
-from .state import ROUND_NEEDS_NO_MORE, Cohort, Phase, Round, muster_of
+from .state import ROUND_NEEDS_NO_MORE, Cohort, Phase, Round
 
 EXPIRED = "the muster took longer than it had promised to be there"
 
@@ -75,9 +75,11 @@ def next_time(round: Round, now: float) -> float | None:
 
 
 def _in_muster(round: Round, now: float) -> Iterator[Effect]:
-    for identity, event in round.musters.items():
-        if muster_of(event).not_after < round.must_last_until(now):
-            yield Propose(event=Withdrawn(identity=identity, reason=EXPIRED))
+    needed = round.must_last_until(now)
+    if min(round.promised.values(), default=needed) < needed:
+        for identity, not_after in round.promised.items():
+            if not_after < needed:
+                yield Propose(event=Withdrawn(identity=identity, reason=EXPIRED))
     rules, count = round.opened.rules, len(round.musters)
     over = round.first_muster_at is not None and now >= round.first_muster_at + rules.muster_window
     if (rules.cohort_target and count >= rules.cohort_target) or (over and count >= rules.cohort_min):
@@ -150,9 +152,9 @@ def _muster_times(round: Round) -> Iterator[float]:
     rules = round.opened.rules
     if round.first_muster_at is not None:
         yield round.first_muster_at + rules.muster_window
-    for event in round.musters.values():
+    if round.promised:
         # one second later: not_after is still good at its own moment
-        yield muster_of(event).not_after - rules.contribute_window - rules.answer_window + 1
+        yield min(round.promised.values()) - rules.contribute_window - rules.answer_window + 1
 
 
 def _cohort_times(cohort: Cohort) -> list[float]:

@@ -7,7 +7,7 @@ import msgspec
 from fedit_shared.parameters import upload_size
 
 from .events import Outcome
-from .state import Cohort, Round
+from .state import Cohort, Phase, Round
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +26,8 @@ class CohortReport(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     outcome: Outcome | None
     reason: str
+    until: float | None
+    """When its phase ends at the latest."""
     roster: list[str]
     dealt: list[str]
     survivors: list[str]
@@ -89,6 +91,7 @@ def _cohort(round: Round, cohort: Cohort) -> CohortReport:
         phase=cohort.phase.value,
         outcome=outcome,
         reason=ended.reason if ended else cohort.given_up,
+        until=_until(cohort),
         roster=_hex(cohort.session.identities),
         dealt=_hex(aggregator.receipts),
         survivors=_hex(cohort.survivors),
@@ -122,6 +125,17 @@ def _cohort_drops(cohort: Cohort) -> list[tuple[bytes, str, str]]:
         silent = survivors - cohort.aggregator.reports.keys()
         drops += [(d, "answer", "not heard of since its upload, which counts") for d in silent]
     return drops
+
+
+def _until(cohort: Cohort) -> float | None:
+    match cohort.phase:
+        case Phase.CONTRIBUTE:
+            return cohort.contribute_until
+        case Phase.PREPARE:
+            return cohort.prepare_until
+        case Phase.VOTE | Phase.ANSWER | Phase.GIVEN_UP:
+            return cohort.not_after
+    return None
 
 
 def _hex(identities: Iterable[bytes]) -> list[str]:

@@ -101,6 +101,8 @@ class Round:
     phase: Phase = Phase.MUSTER
     offered: set[bytes] = field(default_factory=set)
     musters: dict[bytes, Mustered] = field(default_factory=dict)
+    promised: dict[bytes, int] = field(default_factory=dict)
+    """identity → until when it promised, in its muster, to be there."""
     first_muster_at: float | None = None
     withdrawn: dict[bytes, str] = field(default_factory=dict)
     left_out: dict[bytes, str] = field(default_factory=dict)

@@ -117,6 +117,7 @@ def _muster(round: Round, event: Mustered, now: float) -> None:
     if event.identity not in round.offered:
         raise ConflictError(f"Round {round.number} was not offered to this device.", advice=STALE)
     round.musters[event.identity] = event
+    round.promised[event.identity] = muster.not_after
     round.withdrawn.pop(event.identity, None)
     if round.first_muster_at is None:
         round.first_muster_at = now
@@ -124,6 +125,7 @@ def _muster(round: Round, event: Mustered, now: float) -> None:
 
 def _withdraw(round: Round, event: Withdrawn, now: float) -> None:
     round.musters.pop(event.identity, None)
+    round.promised.pop(event.identity, None)
     round.withdrawn[event.identity] = event.reason
     if not round.musters:
         round.first_muster_at = None
