@@ -1,6 +1,7 @@
 """The server is known by its public key; nothing is sent to any other."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def transport(
     port: int, pin: bytes | None, told: asyncio.Queue[Trouble | Recovered] | None = None, host: str = "127.0.0.1"
 ) -> Transport:
     server = Server(f"https://{host}:{port}", pin, FEDERATION)
-    return Transport(server, KEY, (told or asyncio.Queue()).put_nowait, base=0.01)
+    return Transport(server, KEY, (told or asyncio.Queue()).put_nowait, clock=time.time, base=0.01)
 
 
 def test_the_pinned_key_is_accepted_whatever_its_certificate_says(tmp_path: Path) -> None:

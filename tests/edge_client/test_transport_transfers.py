@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -27,13 +28,15 @@ TLS = Tls()
 async def linked(handler: Handler, folder: Path, line: Line | None = None) -> AsyncIterator[Transport]:
     async with serving(handler, folder, TLS) as port:
         if line is None:
-            async with Transport(Server(f"https://127.0.0.1:{port}", TLS.pin, bytes(32)), KEY, print, base=0.001) as it:
+            async with Transport(
+                Server(f"https://127.0.0.1:{port}", TLS.pin, bytes(32)), KEY, print, clock=time.time, base=0.001
+            ) as it:
                 yield it
         else:
             line.port = port
             async with line.open() as near:
                 server = Server(f"https://127.0.0.1:{near}", TLS.pin, bytes(32))
-                async with Transport(server, KEY, print, base=0.001) as it:
+                async with Transport(server, KEY, print, clock=time.time, base=0.001) as it:
                     yield it
 
 

@@ -12,7 +12,10 @@ from .options import parse_size, work_options
 @click.argument("link")
 @click.option("--data", type=click.Path(path_type=Path), help="Your instruction records, JSON lines. They stay here.")
 @click.option(
-    "--memory", callback=parse_size, metavar="SIZE", help="What training may use, like 6GiB (default: what is free)."
+    "--memory",
+    callback=parse_size,
+    metavar="SIZE",
+    help="What training may use, like 6GiB (default: nine tenths of what is free).",
 )
 @click.option(
     "--model-path",

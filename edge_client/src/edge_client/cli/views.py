@@ -99,10 +99,10 @@ class LiveView:
         from rich.live import Live
 
         self._console = Console(highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
         self._bar: tuple[str, float, float] | None = None
         self._rounds: dict[int, str] = {}
         self._idle = "Connecting …"
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -114,7 +114,7 @@ class LiveView:
         self._live.__exit__(kind, error, trace)
 
     def say(self, line: str) -> None:
-        self._console.print(line)
+        self._console.print(line, markup=False)
 
     def show(self, event: c.Event) -> None:
         match event:

@@ -186,7 +186,8 @@ class Client:
         return merged
 
     def _transport(self) -> Transport:
-        return Transport(self._enrolment.server, self.state.identity, self._told, base=self.pause_scale)
+        server, key = self._enrolment.server, self.state.identity
+        return Transport(server, key, self._told, clock=time.time, base=self.pause_scale)
 
     def _told(self, news: Trouble | Recovered) -> None:
         match news:

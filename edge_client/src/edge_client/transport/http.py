@@ -1,6 +1,5 @@
 """Signed requests to one server, tried until they are answered."""
 
-import time
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
@@ -64,7 +63,8 @@ class Transport:
     """One server's connections. Use as an async context manager.
 
     What time may heal (no network, no answer, 5xx, 429) is tried again for ever, and told to ``tell`` in plain words;
-    cancelling ends it. ``sent_bytes`` counts bodies sent, repetitions included. ``base`` scales the pauses.
+    cancelling ends it. ``sent_bytes`` counts bodies sent, repetitions included. ``clock``: Unix seconds. ``base``
+    scales the pauses.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Transport:
         key: SigningKey,
         tell: News,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
         base: float = 1.0,
     ) -> None:
         self.server = server

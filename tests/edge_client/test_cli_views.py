@@ -1,0 +1,126 @@
+"""Every event is one plain line, one JSON object, and no more lines than a reader wants."""
+
+import json
+from typing import get_args
+
+import pytest
+
+from edge_client import client as c
+from edge_client import training as t
+from edge_client.cli.views import JsonView, LiveView, PlainView
+from edge_client.cli.words import describe, size, span
+from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
+
+TASK = TaskSpec(
+    name="n",
+    model=ModelRef(id="some/model"),
+    adapter_config="{}",
+    tensors=(TensorSpec(name="a", shape=(2, 3)),),
+    training=TrainingSettings(),
+)
+PROGRESS = t.Progress(
+    step=2, steps=4, loss=2.5, tokens_per_second=100.0, memory_bytes=2**30, budget_bytes=2**31, seconds_left=9.0
+)
+TRAINING = [
+    t.Notice(message="Something."),
+    t.Loading(part="model"),
+    t.Planned(
+        device="cpu",
+        quantization="int8",
+        kernel="weight-only",
+        compute_dtype="float32",
+        micro_batch=2,
+        batch_size=8,
+        max_length=256,
+        checkpointing=True,
+        steps=4,
+        first_step=0,
+        records=10,
+        threads=2,
+        budget_bytes=None,
+    ),
+    PROGRESS,
+    t.BackedOff(micro_batch=1, reason="reason"),
+    t.Checkpointed(step=2),
+    t.Finished(delta_path="/d", examples=3, tokens=9, loss=2.0, steps=4, seconds=200.0, peak_bytes=2**30),
+    t.Failed(code="memory", message="Too little.", advice="Get more."),
+]
+EVENTS: list[c.Event] = [
+    c.Joined("name", "https://a:1", bytes(32), True),
+    c.Retrying("the server does not answer", 8.0),
+    c.Reconnected(),
+    c.Waiting("Soon.", 3, 2, 5, 1_700_000_000),
+    c.Offered(3, bytes(32), 100, 1_700_000_000, 1_700_000_000, TASK),
+    c.Downloading(3, 50, 100),
+    *(c.Training(3, event) for event in TRAINING),
+    c.Declined(3, "Too slow."),
+    c.Trained(3, 40, 1.5),
+    c.Mustered(3, 4, 1_700_000_000),
+    c.RosterAccepted(3, bytes(16), 5, 4, 3),
+    c.Sealed(3, 0.25),
+    c.Uploading(3, 2**20, 2**21),
+    c.Contributed(3, 2**21),
+    c.Reported(3),
+    c.Voted(3, 5),
+    c.Voted(3, 0),
+    c.Answered(3),
+    *(
+        c.RoundFinished(3, outcome, False, 4, 5, 100, 1.5, bytes(32), "Because.")
+        for outcome in ("published", "abandoned", "failed", "closed", "expired", "refused", "superseded")
+    ),
+    c.RoundFinished(3, "published", True, 4, 5, 100, 1.5, bytes(32)),
+    c.Notice("Look here."),
+]
+
+
+def test_these_are_all_events_there_are() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(c.Event))
+    assert {type(event) for event in TRAINING} == set(get_args(t.TrainEvent))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_is_told_in_one_plain_line(event: c.Event) -> None:
+    line = describe(event)
+    assert line.strip()
+    assert "\n" not in line
+    assert not any(sign in line for sign in ("None", "b'", "(event", "<"))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_is_one_json_object_with_its_name(event: c.Event, capsys: pytest.CaptureFixture[str]) -> None:
+    JsonView().show(event)
+    told = json.loads(capsys.readouterr().out)
+    assert told["event"] == type(event).__name__
+    assert told["time"] > 0
+    if isinstance(event, c.Training):
+        assert told["training"]["event"] == type(event.event).__name__
+
+
+def test_plain_lines_tell_of_progress_now_and_then_and_of_everything_else_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    view = PlainView(lambda: now)
+    for _ in range(5):
+        view.show(c.Training(1, PROGRESS))
+        view.show(c.Uploading(1, 1, 2))
+        view.show(c.Notice("every time"))
+    view.show(c.Uploading(1, 2, 2))
+    now = 11.0
+    view.show(c.Training(1, PROGRESS))
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("tokens/s" in line for line in lines) == 2
+    assert sum("uploaded" in line for line in lines) == 2
+    assert sum("every time" in line for line in lines) == 5
+
+
+def test_the_live_view_shows_every_event_without_failing(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveView() as view:
+        for event in EVENTS:
+            view.show(event)
+    assert "Look here." in capsys.readouterr().out
+
+
+def test_sizes_and_spans_are_read_at_a_glance() -> None:
+    assert [size(n) for n in (12, 2048, 50 * 2**20, 3 * 2**31)] == ["12 bytes", "2.0 KiB", "50.0 MiB", "6.0 GiB"]
+    assert [span(s) for s in (8, 600, 10_000)] == ["8 s", "10 min", "2.8 h"]
