@@ -2,6 +2,7 @@
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -151,8 +152,9 @@ def test_the_sdk_and_every_command_load_without_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_server_that_is_away_is_waited_for_until_ctrl_c_which_says_what_comes_next(
-    tmp_path: Path, records: Path
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_server_that_is_away_is_waited_for_until_a_stop_which_says_what_comes_next(
+    sign: signal.Signals, status: int, tmp_path: Path, records: Path
 ) -> None:
     process = subprocess.Popen(
         [
@@ -167,9 +169,9 @@ def test_a_server_that_is_away_is_waited_for_until_ctrl_c_which_says_what_comes_
     said = [next(process.stdout)]
     while "next try in" not in said[-1]:
         said.append(next(process.stdout))
-    process.send_signal(2)
+    process.send_signal(sign)
     rest, error = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "Nothing is lost" in rest
     assert error == ""
     assert any("Stays here" in line for line in said)

@@ -71,13 +71,24 @@ def process(*arguments: object) -> Said:
 class ServerProcess:
     """One federation's folder and, between ``start`` and ``stop`` or ``kill``, the process that serves it."""
 
-    def __init__(self, root: Path, *, scale: int = 1, rounds: int = 0, target: int = 0, **rules: object) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        scale: int = 1,
+        rounds: int = 0,
+        target: int = 0,
+        adapter: Path | None = None,
+        model: str = "tiny",
+        **rules: object,
+    ) -> None:
         self.folder = root / "federation"
         self.port = _free_port()
         self.log = root / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         made = command(
-            *("init", self.folder, "--adapter", make_adapter(root / "adapter", scale=scale), "--model", "tiny"),
+            *("init", self.folder, "--adapter", adapter or make_adapter(root / "adapter", scale=scale)),
+            *("--model", model),
             *("--address", f"https://127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.port}"),
             *("--cohort-target", target, "--rounds", rounds),
         )

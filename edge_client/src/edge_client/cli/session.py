@@ -47,7 +47,7 @@ def outlook(state: FederationState) -> str:
     """What is done and what is still open, and what to do about it."""
     attempts = state.attempts
     ended = [past for past in (attempt.ended() for attempt in attempts) if past is not None]
-    lines = [f"{len(ended)} rounds are over, {sum(past.counted for past in ended)} of them with this device's update."]
+    lines = [f"Rounds over: {len(ended)}, with this device's update: {sum(past.counted for past in ended)}."]
     for attempt in attempts:
         if attempt.alive:
             past, mustered = attempt.past, attempt.mustered

@@ -1,0 +1,165 @@
+"""The client's commands against a real server: what joining refuses, and what status and leaving say."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from participants import RECORD, quick_client, run_client
+from server_process import ServerProcess, command
+
+from edge_client.cli import main
+from edge_client.client import Client
+from edge_client.state import FederationState
+from fedit_shared.identity import JoinLink
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = ServerProcess(tmp_path_factory.mktemp("cli"), target=3)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """``fedit-client`` with these arguments, in a folder of this test: status, stdout, stderr."""
+    (tmp_path / "records.jsonl").write_text(json.dumps(RECORD) + "\n")
+
+    def run(verb: str, *arguments: object) -> tuple[int, str, str]:
+        state = ["--state", str(tmp_path / "state")]
+        data = ["--data", str(tmp_path / "records.jsonl")] if verb == "join" else []
+        with pytest.raises(SystemExit) as end:
+            main([verb, *(str(argument) for argument in arguments), *state, *data])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return int(end.value.code or 0), said.out, said.err
+
+    return run
+
+
+def enrol(link: JoinLink, home: Path) -> None:
+    """Join, and go away again."""
+
+    async def go() -> None:
+        async with quick_client(link, home) as client:
+            async for _ in client.run():
+                return
+
+    asyncio.run(go())
+
+
+def test_a_link_that_is_used_up_is_refused_in_the_operators_words(
+    server: ServerProcess, shell: Shell, tmp_path: Path
+) -> None:
+    [link] = server.invite()
+    enrol(link, tmp_path / "first")
+    status, _, error = shell("join", link)
+    assert status == 4
+    assert "used up" in error
+    assert "new join link" in error
+
+
+def test_a_link_that_has_expired_is_refused(server: ServerProcess, shell: Shell) -> None:
+    [link] = server.invite("--expires", "1s")
+    time.sleep(1.1)
+    status, _, error = shell("join", link)
+    assert status == 4
+    assert "expired" in error
+
+
+def test_a_link_with_another_token_is_refused(server: ServerProcess, shell: Shell) -> None:
+    [link] = server.invite()
+    status, _, error = shell("join", replace(link, token=bytes(16)))
+    assert status == 4
+    assert "not known" in error
+
+
+def test_another_machine_at_the_links_address_is_sent_nothing(server: ServerProcess, shell: Shell) -> None:
+    [link] = server.invite()
+    status, _, error = shell("join", replace(link, pin=bytes(32)))
+    assert status == 4
+    assert "its key differs" in error
+    assert "Nothing was sent" in error
+
+
+def test_a_link_that_names_another_federation_is_refused(server: ServerProcess, shell: Shell) -> None:
+    [link] = server.invite()
+    status, _, error = shell("join", replace(link, federation=bytes(32)))
+    assert status == 4
+    assert "federation" in error
+
+
+def test_a_clock_that_is_off_is_named(server: ServerProcess, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    [link] = server.invite()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 7 * 3600)
+    status, _, error = shell("join", link)
+    assert status == 2
+    assert "7 hours ahead of" in error
+
+
+def test_a_model_that_is_not_there_is_named_and_the_device_stays_joined(
+    server: ServerProcess, shell: Shell, tmp_path: Path
+) -> None:
+    [link] = server.invite()
+    (tmp_path / "model").mkdir()
+    status, said, error = shell("join", link, "--model-path", tmp_path / "model", "--json")
+    events = [json.loads(line) for line in said.splitlines()]
+    assert [event["event"] for event in events][:2] == ["Joined", "Offered"]
+    assert events[-1]["event"] == "Error"
+    assert status == 2
+    assert str(tmp_path / "model") in error
+    assert shell("status")[0] == 0
+
+
+def test_status_tells_of_rounds_and_after_leaving_nothing_more_is_offered(
+    server: ServerProcess, shell: Shell, tmp_path: Path
+) -> None:
+    links = server.invite("--count", 3)
+    mine = quick_client(links[0], tmp_path)  # its folder is the shell's
+
+    async def go() -> None:
+        others = [run_client(quick_client(link, tmp_path / str(n)), 1) for n, link in enumerate(links[1:])]
+        await asyncio.gather(run_client(mine, 1), *others)
+
+    asyncio.run(go())
+    status, said, _ = shell("status")
+    assert status == 0
+    assert "published, counted, 3 survivors of 3" in said
+    assert "Rounds over: 1, with this device's update: 1." in said
+    status, said, _ = shell("leave", "--plain")
+    assert status == 0
+    assert "may be deleted" in said
+    assert "has left" in shell("status")[1]
+    assert shell("run", "--plain")[0] == 0  # nothing left to answer, nothing new
+    membership = FederationState(tmp_path / "state").membership
+    assert membership is not None
+    assert membership.left
+    told = json.loads(command("devices", server.folder, "--json").stdout)
+    devices = {device["device"]: device["status"] for device in told}
+    assert devices[mine.state.identity.public.hex()] == "left"
+
+
+def test_the_environment_names_the_folder_and_a_new_link_brings_a_device_back(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDIT_STATE", str(tmp_path / "state"))
+    first, second = server.invite("--count", 2)
+    enrol(first, tmp_path)
+
+    async def leave_and_return() -> list[str]:
+        async with Client.open() as client:
+            await client.leave()
+        async with quick_client(second, tmp_path) as client:
+            async for event in client.run():
+                return [type(event).__name__, str(getattr(event, "new", None))]
+        return []
+
+    assert asyncio.run(leave_and_return()) == ["Joined", "True"]
