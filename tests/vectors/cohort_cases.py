@@ -1,5 +1,6 @@
 """The cases of a cohort that is written out in full: what is said and computed, and what is refused."""
 
+import dataclasses
 from typing import Any
 
 import cheats
@@ -27,6 +28,15 @@ def sessions(c: Cohort) -> list[Case]:
         given = {"roster": change("roster", offset, data, size), "roster_signature": c.sign_roster(resized)} | more
         cases.append(refused(f"a roster {name}", "session", error, **given))
 
+    task = c.task.replace(b"vectors", b"another")
+    cases.append(refused("a roster with another task than its own", "session", "forged", task=task))
+    if n == 3:
+        elsewhere = dataclasses.replace(
+            c.round, federation=bodies.federation(bodies.identity(seeded("another server")))
+        )
+        roster = elsewhere.roster([c.entry(device, elsewhere) for device in c.devices])
+        given = {"roster": roster, "roster_signature": c.sign_roster(roster)}
+        cases.append(refused("a roster whose members mustered for another federation", "session", "forged", **given))
     first, second = (c.roster[HEAD + i * ENTRY : HEAD + (i + 1) * ENTRY] for i in (0, 1))
     for name, signature in (
         ("of another server", bodies.sign(seeded("another server"), "roster", c.roster)),
@@ -105,15 +115,21 @@ def contributions(c: Cohort) -> list[Case]:
         cases.append(accepted(f"deal {k}", "deal", out, **given))
     own, other = c.receipts[1], c.receipts[2]
     foreign = seeded("another sid") + own["deal"][32:]
+    borrowed = own["deal"][:32] + c.identities[1] + own["deal"][64:]
+
+    def signed(deal: bytes) -> dict[str, bytes]:
+        return {"deal": deal, "signature": bodies.sign(c.devices[0].seed, "deal", deal)}
+
     given = {"dealer": 1, "deal": own["deal"], "signature": own["signature"]}
     cases.append(accepted("a deal, taken", "take deal", **given))
     for name, error, changed in (
         ("of another device", "forged", {"deal": other["deal"], "signature": other["signature"]}),
         ("whose signature is another's", "forged", {"signature": other["signature"]}),
+        ("of another session", "forged", signed(foreign)),
         (
-            "of another session",
+            "that names another",
             "forged",
-            {"deal": foreign, "signature": bodies.sign(c.devices[0].seed, "deal", foreign)},
+            {"deal": borrowed, "signature": bodies.sign(c.devices[0].seed, "deal", borrowed)},
         ),
         ("with a byte too many", "malformed", {"deal": own["deal"] + b"\0"}),
     ):

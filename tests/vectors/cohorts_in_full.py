@@ -93,8 +93,8 @@ class Cohort:
         secret = seeded("round", n, i, size=96)
         return Device(secrets[0], secret, secrets[1], values, 100 * i + 1, 1.25 + i / 4, 3)
 
-    def entry(self, device: Device) -> bodies.Entry:
-        muster = self.round.muster(device.round_key, device.floor, NOT_AFTER)
+    def entry(self, device: Device, elsewhere: bodies.Round | None = None) -> bodies.Entry:
+        muster = (elsewhere or self.round).muster(device.round_key, device.floor, NOT_AFTER)
         signature = bodies.sign(device.seed, "muster", muster)
         return bodies.Entry(device.identity, device.round_key, device.floor, NOT_AFTER, signature)
 

@@ -1,5 +1,6 @@
 """The cases of what a server takes, refuses and computes."""
 
+import math
 from typing import Any
 
 from cohorts_in_full import Cohort
@@ -212,7 +213,15 @@ def unmaskings(c: Cohort) -> list[Case]:
         row, coefficient, factor = c.place(slot)
         return [[1, row, coefficient, amount * factor]]
 
+    tail = math.isqrt(12**2 * 4**2 * n)
+    room = tail - sum(ring.errors(device.randomness, c.sid, 0)[0] for device in c.devices)
+    largest, beyond = ([[1, 0, 0, (room + more) * ring.T48]] for more in (0, 1))
+    out = next(case["out"] for case in cases if case["name"] == "the mean of all")
+    given = {"dealers": everybody, "keys": everybody}
+    cases.append(accepted("a sum whose error is as large as it may be", "unmask", out, **given, poison=largest))
     for name, given in (
+        ("whose error is too large", {"poison": beyond}),
+        ("whose error is too small", {"poison": [[1, 0, 0, -2 * tail * ring.T48]]}),
         ("with a key too few", {"keys": everybody[1:]}),
         ("with a key twice", {"keys": [1, *everybody]}),
         ("with an upload twice", {"dealers": [1, *everybody]}),
