@@ -102,7 +102,7 @@ def test_a_signature_holds_for_its_own_key_purpose_and_body_alone() -> None:
         (DEVICE.public, "vote", b"body", b""),
     ]:
         with pytest.raises(ForgedError):
-            verify(key, purpose, body, wrong)  # type: ignore[arg-type]
+            verify(key, purpose, body, wrong)
 
 
 def test_a_purpose_cannot_be_stretched_into_a_body() -> None:
@@ -127,13 +127,13 @@ def test_a_key_comes_back_from_its_seed() -> None:
 def header(**change: object) -> str:
     given = {"method": POST[0], "path": POST[1], "body": POST[2], "time": NOW, "nonce": NONCE, "key": DEVICE} | change
     return sign_request(
-        given["key"],  # type: ignore[arg-type]
+        given["key"],
         FEDERATION,
-        given["method"],  # type: ignore[arg-type]
-        given["path"],  # type: ignore[arg-type]
-        given["body"],  # type: ignore[arg-type]
-        time=given["time"],  # type: ignore[arg-type]
-        nonce=given["nonce"],  # type: ignore[arg-type]
+        given["method"],
+        given["path"],
+        given["body"],
+        time=given["time"],
+        nonce=given["nonce"],
     )
 
 
