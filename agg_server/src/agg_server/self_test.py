@@ -1,5 +1,4 @@
-"""A cohort in memory, once at every start: nothing is served by a machine whose sums are wrong, and all numerical code
-is compiled before the first device waits for it."""
+"""A cohort in memory, once at every start: nothing is served by a machine whose sums are wrong."""
 
 import os
 from collections.abc import Callable

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from fedit_shared.errors import UserError
 from fedit_shared.identity import federation_id
+from fedit_shared.secagg import warm
 
 from . import tls
 from .app import make_app, make_metrics_app
@@ -62,6 +63,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     try:
         await runner.setup()
         await metrics_runner.setup()
+        await driver.on_pool(warm)
         await driver.on_pool(self_test)
         await driver.start()
         await _listen(runner, config.server.listen, context)
