@@ -1,7 +1,7 @@
 """What happens to a round, and to an update, when clients vanish, lines break and the server goes away."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from edge_client.client import (
     Trained,
     Uploading,
     Voted,
+    worker,
 )
+from edge_client.training import TrainEvent, TrainJob
+from fedit_shared.identity import JoinLink
 from fedit_shared.messages import CHUNK_SIZE
 
 Serve = Callable[..., ServerProcess]
@@ -146,6 +149,84 @@ def test_an_abandoned_cohorts_updates_are_mustered_again_and_not_trained_again(s
         first, second = server.rounds()[:2]
         assert first["adapter_before"] == second["adapter_before"]
         assert_exact(server, 2, homes)
+
+    asyncio.run(go())
+
+
+class GatedClient(QuickClient):
+    """Its second training waits until ``gate`` opens."""
+
+    trainings = 0
+    gate: asyncio.Event
+
+    async def train(self, job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
+        self.trainings += 1
+        if self.trainings == 2:
+            await self.gate.wait()
+        async for event in super().train(job):
+            yield event
+
+
+def gated(link: JoinLink, home: Path, gate: asyncio.Event) -> GatedClient:
+    client = quick_client(link, home, kind=GatedClient)
+    assert isinstance(client, GatedClient)
+    client.gate = gate
+    return client
+
+
+def test_an_earlier_cohort_is_answered_while_the_next_round_trains(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SETTLING_SECONDS", 0.5)
+
+    async def go() -> None:
+        server = serve(target=3, contribute_window="2s")
+        links, homes = server.invite("--count", 3), [tmp_path / str(number) for number in range(3)]
+        gate = asyncio.Event()
+        said: list[list[Event]] = [[], []]
+
+        async def work(number: int) -> None:
+            async with (client := gated(links[number], homes[number], gate)):
+                async for event in client.run(2):
+                    said[number].append(event)
+                    if all(any(ends(heard)) for heard in said):
+                        gate.set()  # training goes on only once round 1 is over for both
+
+        working = asyncio.gather(work(0), work(1))
+        await until(quick_client(links[2], homes[2]), lambda event: isinstance(event, RosterAccepted))
+        await round_opens(server, 2)
+        await asyncio.gather(working, run_client(quick_client(links[2], homes[2]), 1))
+        for heard in said:
+            assert [(end.round, end.outcome, end.counted) for end in ends(heard)] == [
+                (1, "abandoned", False),
+                (2, "published", True),
+            ]
+        assert_exact(server, 2, homes)
+
+    asyncio.run(go())
+
+
+def test_contributing_anew_from_the_same_adapter_ends_the_earlier_cohort_for_this_device_with_another_delta(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SETTLING_SECONDS", 0.5)
+
+    async def go() -> None:
+        server = serve(target=3, contribute_window="2s")
+        links, homes = server.invite("--count", 4), [tmp_path / str(number) for number in range(4)]
+        working = [asyncio.create_task(run_client(quick_client(links[n], homes[n]), 2)) for n in range(2)]
+        await until(quick_client(links[2], homes[2]), lambda event: isinstance(event, RosterAccepted))
+        await round_opens(server, 2)
+        await run_client(quick_client(links[3], homes[3]), 1)  # in its place; the one that was lost stays away
+        for number, said in enumerate(await asyncio.gather(*working)):
+            assert [(end.round, end.outcome) for end in ends(said)] == [(1, "superseded"), (2, "published")]
+            assert [event.round for event in said if isinstance(event, Trained)] == [1, 2]
+            first, second = (round["cohorts"][0]["cohort"] for round in server.rounds()[:2])
+            before, after = plain_of(homes[number], first), plain_of(homes[number], second)
+            assert before is not None
+            assert not np.array_equal(before, after)
+            assert [path.name for path in (homes[number] / "state" / "rounds" / "000001-1").iterdir()] == ["ended"]
+        assert_exact(server, 2, [homes[0], homes[1], homes[3]])
 
     asyncio.run(go())
 

@@ -87,13 +87,15 @@ class QuickClient(Client):
         return super().contribute(session, update, randomness, sink)
 
 
-def quick_client(link: JoinLink, home: Path, disk: Disk | None = None, **wishes: Any) -> QuickClient:
+def quick_client(
+    link: JoinLink, home: Path, disk: Disk | None = None, *, kind: type[QuickClient] = QuickClient, **wishes: Any
+) -> QuickClient:
     """A client that keeps everything under ``home``."""
     (home / "plain").mkdir(parents=True, exist_ok=True)
     data = home / "data.jsonl"
     data.write_text(json.dumps(RECORD) + "\n")
     wishes = {"data": DataSource(path=str(data))} | wishes
-    client = QuickClient(FederationState(home / "state", disk), link, wishes=wishes)
+    client = kind(FederationState(home / "state", disk), link, wishes=wishes)
     client.plain = home / "plain"
     return client
 

@@ -1,5 +1,6 @@
 """``fedit-client leave``."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,26 +14,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--now", is_flag=True, help="Do not wait for rounds that still need this device's answers.")
+@click.option("--now", is_flag=True, help="Do not first give the answers that open rounds still need of this device.")
 @view_options
 @state_option
 def command(state: Path | None, view: str | None, now: bool) -> None:
-    """Tell the server that this device takes no further rounds.
+    """Take no further rounds, and tell the server so.
 
-    Rounds that already have this device's update may still need its short answers: they are given first, unless --now.
+    Rounds that already have this device's update may need its short answers, perhaps for hours: they are given first,
+    unless --now. Stopped by Ctrl-C meanwhile, the device has not left.
     """
-    import asyncio
-
     from edge_client.client import Client
 
     from .session import take_part
 
+    if not now and (status := take_part(Client.open(state), 0, view)):
+        sys.exit(status)
     client = Client.open(state)
     asyncio.run(_leave(client))
-    status = 0 if now else take_part(Client.open(state), None, view)
     if view != "json":
         click.echo(f"This device has left. {client.state.folder} holds its keys and may be deleted.")
-    sys.exit(status)
 
 
 async def _leave(client: "Client") -> None:

@@ -23,7 +23,8 @@ def command(state: Path | None) -> None:
     if membership is None:
         raise UserError(f"{folder} has joined no federation.", advice="Join one with `fedit-client join LINK`.")
     click.echo(f"Federation: {membership.name or '(unnamed)'} at {membership.address}")
-    click.echo(f"Device: {kept.identity.public.hex()[:DEVICE_LETTERS]}{', has left' if membership.left else ''}")
+    if membership.server_key is not None:
+        click.echo(f"Device: {kept.identity.public.hex()[:DEVICE_LETTERS]}{', has left' if membership.left else ''}")
     if preferences is not None:
         click.echo(f"Data: {preferences.data.path}; floor: {preferences.min_survivors} devices")
     for attempt in kept.attempts:

@@ -127,10 +127,12 @@ class Client:
 
     async def run(self, rounds: int | None = None) -> AsyncIterator[Event]:
         """Work, and say so. Ends once ``rounds`` updates have gone up and their rounds are over, or when the
-        federation ends; with None, only then. Raises FeditError for what its owner has to see to.
+        federation ends; with None, only then; with 0, as soon as the rounds are over that this device is in already.
+        Raises FeditError for what its owner has to see to.
 
         Leaving the loop stops the work cleanly; whatever was begun goes on at the next start.
         """
+        self._queue = asyncio.Queue()
         self._work = asyncio.create_task(self._run(rounds))
         self._work.add_done_callback(lambda _: self._queue.put_nowait(None))
         try:
@@ -141,7 +143,7 @@ class Client:
             await self._stop()
 
     async def leave(self) -> None:
-        """Take no further rounds. :meth:`run` then only answers for those that this device is still in."""
+        """Take no further rounds. The server then listens to this device no more: rounds that it is in lose it."""
         async with self._transport() as transport:
             await self._enrolment.leave(transport)
 
@@ -159,8 +161,8 @@ class Client:
     async def _run(self, rounds: int | None) -> None:
         enrolment, preferences = self._enrolment, self._preferences
         if enrolment.left:
-            rounds = 0
-        else:
+            raise UserError("This device has left the federation.", advice="Join again with a new link.")
+        if rounds != 0:
             await in_thread(load_records, preferences.data)
         async with self._transport() as transport:
             context = Context(

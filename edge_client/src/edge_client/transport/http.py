@@ -37,6 +37,8 @@ CONNECT_SECONDS = 20.0
 ANSWER_SECONDS = 60.0
 SLOWEST_BYTES_PER_SECOND = 8192
 """A line slower than this counts as broken."""
+CONNECTIONS = 64
+"""Every round that still needs answers holds one open."""
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509})
 
 
@@ -86,7 +88,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         self._proxy, self._proxy_auth = proxy_for(self.server.address)
-        connector = aiohttp.TCPConnector(ssl=tls_context(self.server.pin), limit=8, keepalive_timeout=30)
+        connector = aiohttp.TCPConnector(ssl=tls_context(self.server.pin), limit=CONNECTIONS, keepalive_timeout=30)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
