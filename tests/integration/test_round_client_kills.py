@@ -13,60 +13,83 @@ from participants import Victim, plain_of, quick_client, run_client
 from safetensors.numpy import load_file
 from server_process import ServerProcess
 
-STEADY = 4
+from fedit_shared.identity import JoinLink
+
+STEADY = 3
+VICTIMS = 2
 
 
 @asynccontextmanager
-async def federation(root: Path) -> AsyncIterator[tuple[ServerProcess, list[Path]]]:
-    """A server that waits for five devices each round, and four that are always there."""
-    server = ServerProcess(root, target=STEADY + 1, scale=256, muster_window="10min")
+async def federation(root: Path, size: int) -> AsyncIterator[tuple[ServerProcess, list[Path]]]:
+    """A server that waits for ``size`` devices each round, and three that are always there."""
+    server = ServerProcess(root, target=size, scale=256, muster_window="10min")
     server.start()
     try:
         links = server.invite("--count", STEADY)
         homes = [root / f"steady{number}" for number in range(STEADY)]
-        clients = [quick_client(link, home) for link, home in zip(links, homes, strict=True)]
-        working = [asyncio.create_task(run_client(client)) for client in clients]
-        yield server, homes
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        async with taking_part(links, homes):
+            yield server, homes
     finally:
         server.stop()
 
 
-def assert_all_exact(server: ServerProcess, homes: list[Path]) -> int:
-    """How many rounds have ended: each was published, from five of the homes, as the exact integer sum."""
+@asynccontextmanager
+async def taking_part(links: list[JoinLink], homes: list[Path]) -> AsyncIterator[None]:
+    """Meanwhile, clients work in these homes."""
+    working = [
+        asyncio.create_task(run_client(quick_client(link, home))) for link, home in zip(links, homes, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+def assert_all_exact(server: ServerProcess, homes: list[Path], size: int) -> int:
+    """How many rounds have ended: each was published, from ``size`` of the homes, as the exact integer sum."""
     ended = [round for round in server.rounds() if round["ended"]]
     for round in ended:
         assert round["outcome"] == "published", round
         [cohort] = round["cohorts"]
         plain = [slots for home in homes if (slots := plain_of(home, cohort["cohort"])) is not None]
-        assert len(plain) == len(cohort["survivors"]) == STEADY + 1, round
+        assert len(plain) == len(cohort["survivors"]) == size, round
         assert np.array_equal(load_file(cohort["sum"])["slots"], sum(plain)), round
     return len(ended)
 
 
 def test_a_client_killed_at_any_write_goes_on_and_its_update_is_in_the_exact_sum(tmp_path: Path) -> None:
     async def go() -> None:
-        async with federation(tmp_path) as (server, homes):
-            [link] = server.invite()
-            victim = Victim(link, tmp_path / "victim")
-            assert await victim.run() == 0
-            assert await victim.run() == 0  # the second round writes nothing that is written once only
-            points = victim.points()
+        async with federation(tmp_path, STEADY + VICTIMS) as (server, homes):
+            links = server.invite("--count", VICTIMS)
+            victims = [Victim(link, tmp_path / f"victim{number}") for number, link in enumerate(links)]
+            for _ in range(2):  # the second round writes nothing that is written once only
+                assert await asyncio.gather(*(victim.run() for victim in victims)) == [0] * VICTIMS
+            points = victims[0].points()
             for name in ("key", "mustered", "roster", "vector", "deal", "prepare", "vote", "answer", "ended"):
                 assert {f"within rounds/{name}#1", f"after rounds/{name}#1"} <= set(points)
-            for point in points:
-                assert await victim.run(kill_at=point) == -9, point
-                assert await victim.run() == 0, point
-            assert assert_all_exact(server, [*homes, victim.home]) >= len(points) + 2
+            over = asyncio.Barrier(VICTIMS)
+
+            async def tour(victim: Victim, points: list[str]) -> None:
+                for point in points:
+                    assert await victim.run(kill_at=point) == -9, point
+                    assert await victim.run() == 0, point
+                async with taking_part([victim.link], [victim.home]):  # until the others are through as well
+                    await over.wait()
+
+            async with asyncio.TaskGroup() as tours:
+                for number, victim in enumerate(victims):
+                    tours.create_task(tour(victim, points[number::VICTIMS]))
+            everyone = [*homes, *(victim.home for victim in victims)]
+            assert assert_all_exact(server, everyone, STEADY + VICTIMS) >= len(points) / VICTIMS
 
     asyncio.run(go())
 
 
 def test_a_client_killed_while_it_joins_joins_with_the_same_single_use_link_and_takes_part(tmp_path: Path) -> None:
     async def go() -> None:
-        async with federation(tmp_path) as (server, homes):
+        async with federation(tmp_path, STEADY + 1) as (server, homes):
             first = Victim(server.invite()[0], tmp_path / "first")
             assert await first.run() == 0
             once = [point for point in first.points() if "/" not in point and "updates" not in point]
@@ -77,6 +100,7 @@ def test_a_client_killed_while_it_joins_joins_with_the_same_single_use_link_and_
                 victims.append(victim)
                 assert await victim.run(kill_at=point) == -9, point
                 assert await victim.run() == 0, point
-            assert assert_all_exact(server, [*homes, *(victim.home for victim in victims)]) >= len(victims)
+            everyone = [*homes, *(victim.home for victim in victims)]
+            assert assert_all_exact(server, everyone, STEADY + 1) >= len(victims)
 
     asyncio.run(go())
