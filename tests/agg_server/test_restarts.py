@@ -82,7 +82,7 @@ def test_a_server_killed_at_every_turn_goes_on_in_the_same_round_to_the_exact_su
 
 
 def test_a_deadline_that_passes_while_the_server_is_down_counts_when_it_is_back(serve: Serve):
-    server = serve(target=5, contribute_window="3s")
+    server = serve(target=5, contribute_window="8s")
 
     async def run() -> None:
         async with AsyncExitStack() as stack:

@@ -93,7 +93,7 @@ class ServerProcess:
             *("--cohort-target", target, "--rounds", rounds),
         )
         assert made.returncode == 0, made.stderr
-        quick = {"answer_grace": "1s", "muster_window": "1s"}
+        quick = {"answer_grace": "1s", "muster_window": "10min" if target else "1s"}
         set_values(self.folder / "federation.toml", quick | rules, section="round")
         set_values(self.folder / "federation.toml", {"steps": 3}, section="training")
 
