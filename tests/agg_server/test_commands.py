@@ -2,6 +2,8 @@
 
 import json
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +163,22 @@ def test_a_folder_is_served_once(tmp_path: Path):
     refused(process("serve", server.folder), "already being served")
     assert json.loads(command("status", server.folder, "--json").stdout)["served"]
     assert server.stop() == 0
+
+
+def test_a_missing_broken_or_newer_database_is_named_and_left_alone(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    file = server.folder / "server.sqlite3"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    refused(process("serve", server.folder), "does not fit", "upgrade")
+    file.write_bytes(b"no database" * 1000)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{file}{suffix}").unlink(missing_ok=True)
+    broken = command("status", server.folder)
+    assert broken.returncode == 1
+    assert "not a database" in broken.stderr
+    assert "Traceback" not in broken.stderr
+    file.unlink()
+    for verb in ("serve", "invite", "status"):
+        refused(command(verb, server.folder), "server.sqlite3 is missing", "backup")
+    assert not file.exists()

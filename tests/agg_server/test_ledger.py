@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from simulated import Simulated
 
+from agg_server.driver.work import job
 from agg_server.errors import UnavailableError
 from agg_server.ledger import Proposal
+from agg_server.rounds import Phase
 from agg_server.rounds.events import Offered
 from agg_server.rounds.report import report
 from agg_server.store import Database, Invitation, People, Versions
@@ -150,3 +152,24 @@ class TestPeople:
         with pytest.raises(UnauthorizedError, match="used up"):
             self.enrol(sim, 1, token)
         assert self.enrol(sim, 1, self.invite(sim, uses=3))
+
+
+def test_what_did_not_reach_the_disk_is_never_shown(sim: Simulated, tmp_path: Path):
+    """The database goes away in the middle of a commit and stays away: nothing is read until it is back."""
+    sim.muster(*sim.devices, settle=False)
+    sim.database = Database(f"sqlite:///{tmp_path / 'test.sqlite3'}", busy_seconds=0.1)
+    sim.restart_without_settling()
+    [due] = sim.ledger.due(sim.now)
+    formed = job(sim.tools, sim.round, due.effect, sim.now)()
+    assert formed is not None
+    other = sqlite3.connect(tmp_path / "test.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnavailableError):
+        sim.ledger.record([Proposal(1, formed)], sim.now)
+    for read in (lambda: sim.ledger.current, lambda: sim.ledger.live(1), lambda: sim.ledger.cohort(bytes(16))):
+        with pytest.raises(UnavailableError):
+            read()
+    other.execute("ROLLBACK")
+    assert sim.round.phase is Phase.MUSTER
+    assert sim.ledger.record([Proposal(1, formed)], sim.now).outcomes == [None]
+    assert sim.round.phase is Phase.COHORTS

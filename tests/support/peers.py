@@ -81,7 +81,7 @@ class Peer:
     def __init__(self, link: JoinLink, seed: object = 0, *, skew: float = 0.0) -> None:
         self.link = link
         self.key = SigningKey(sha256(repr(("peer", seed)).encode()).digest())
-        self.random = np.random.default_rng(abs(hash(repr(seed))) % 2**32)
+        self.random = np.random.default_rng(list(self.key.public))
         self.skew = skew
         self.server_key = b""
         self.headers: dict[str, str] = {}

@@ -56,7 +56,7 @@ class Ledger:
         self._versions = Versions()
         self._rounds: dict[int, Round] = {}
         self._current: Round | None = None
-        self._behind = True
+        self._ahead = True
 
     def load(self) -> None:
         """Fold the open rounds from the journal."""
@@ -73,46 +73,46 @@ class Ledger:
                 rounds.apply(folded[number], event, time)
         self._current = folded.get(last)
         self._rounds = {number: round for number, round in folded.items() if not round.final}
-        self._behind = False
+        self._ahead = False
 
     @property
     def current(self) -> Round | None:
         """The newest round, over or not; None before the first."""
+        self._catch_up()
         return self._current
 
     @property
     def newest_version(self) -> int:
         """The highest adapter version there is."""
-        current = self._current
+        current = self.current
         if current is None:
             return 0
         published = current.ended is not None and current.ended.outcome == "published"
         return current.opened.next_version if published else current.opened.next_version - 1
 
-    def healthy(self) -> bool:
-        """Whether memory is what the database holds. Raises UnavailableError if it does not answer."""
+    def require_working(self) -> None:
+        """Raise UnavailableError if the database does not answer."""
+        self._catch_up()
         with self._database.begin() as connection:
             self._journal.last_round(connection)
-        return not self._behind
 
     def live(self, number: int) -> Round | None:
         """The round of this number, if something can still happen in it."""
+        self._catch_up()
         return self._rounds.get(number)
 
     def cohort(self, cohort: bytes) -> tuple[Round, Cohort]:
         """A live cohort and its round. Raises NotFoundError."""
-        for round in self._rounds.values():
-            if cohort in round.cohorts:
-                return round, round.cohorts[cohort]
-        raise NotFoundError("There is no such cohort, or no more.", advice=STALE)
+        self._catch_up()
+        return self._find(cohort)
 
     def record(self, proposals: Sequence[Proposal], now: float) -> Batch:
         """Apply and store what of ``proposals`` is legal, in order.
 
         What is accepted is on disk when this returns. If the disk refuses, everything is refused.
         """
-        if self._behind:
-            self.load()
+        self._catch_up()
+        self._ahead = True  # until the end: whatever goes wrong, the next to look reads the disk
         recorded: list[Recorded] = []
         outcomes: list[FeditError | None] = []
         for proposed, event in proposals:
@@ -124,15 +124,14 @@ class Ledger:
             except FeditError as error:
                 outcomes.append(error)
         if recorded:
-            self._behind = True
             try:
                 with self._database.begin() as connection:
                     self._store(connection, recorded)
             except UnavailableError as error:
                 self.load()
                 return Batch([outcome or error for outcome in outcomes], [])
-            self._behind = False
             self._rounds = {number: round for number, round in self._rounds.items() if not round.final}
+        self._ahead = False
         return Batch(outcomes, recorded)
 
     def due(self, now: float) -> list[Due]:
@@ -157,6 +156,7 @@ class Ledger:
 
     def busy_cohorts(self) -> set[bytes]:
         """The cohorts whose uploads may still be needed."""
+        self._catch_up()
         live = (cohort for round in self._rounds.values() for cohort in round.cohorts.values())
         return {cohort.id for cohort in live if cohort.phase not in FINAL}
 
@@ -164,6 +164,17 @@ class Ledger:
         """The kept result of this device's cohort in this round."""
         with self._database.begin() as connection:
             return self._journal.result_for(connection, number, identity)
+
+    def _find(self, cohort: bytes) -> tuple[Round, Cohort]:
+        for round in self._rounds.values():
+            if cohort in round.cohorts:
+                return round, round.cohorts[cohort]
+        raise NotFoundError("There is no such cohort, or no more.", advice=STALE)
+
+    def _catch_up(self) -> None:
+        """Nothing is read from a state that did not reach the disk."""
+        if self._ahead:
+            self.load()
 
     def _apply(self, number: int | None, event: AnyEvent, now: float) -> int | None:
         """The round that the event was applied to; None if it need not be recorded."""
@@ -187,7 +198,7 @@ class Ledger:
     def _round_of(self, event: CohortEvent) -> Round | None:
         """The live round of the event's cohort; None if the cohort is final and the event thus of no use any more."""
         try:
-            return self.cohort(event.cohort)[0]
+            return self._find(event.cohort)[0]
         except NotFoundError:
             if isinstance(event, Reported | Voted | Answered):
                 with self._database.begin() as connection:

@@ -21,4 +21,6 @@ def open_folder(folder: Path) -> "tuple[Layout, Config, Database]":
 
     layout = Layout(folder)
     config = layout.load()
-    return layout, config, Database(layout.database_url(config))
+    database = Database(layout.database_url(config))
+    database.require_existing()
+    return layout, config, database

@@ -198,6 +198,7 @@ class Driver:
                 await self.on_ledger(partial(self._write_seen, self._take_seen()))
                 await self._refresh_people()
                 await self._advance()
+                self._writer.look()  # the clock may have been set
             except FeditError as error:
                 _log.error("housekeeping failed, trying again: %s", error)
 

@@ -168,11 +168,12 @@ class Service:
         return path
 
     async def ready(self) -> bool:
-        """Whether the database answers and a round is open or the last one done."""
+        """Whether the database answers."""
         try:
-            return await self._driver.on_ledger(self._driver.ledger.healthy)
+            await self._driver.on_ledger(self._driver.ledger.require_working)
         except FeditError:
             return False
+        return True
 
     async def _offer(self, identity: bytes) -> Offer | Wait:
         driver = self._driver

@@ -28,16 +28,28 @@ class Database:
                 f"The database {url!r} cannot be used: {error}.", advice="Set [server] database."
             ) from error
 
+    def require_existing(self) -> None:
+        """Raise UserError if the database is a file that is not there: opening it would make an empty one."""
+        if self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").is_file():
+            raise UserError(f"The database {self._url.database} is missing.", advice="Put it back from a backup.")
+
     def migrate(self) -> None:
         """Bring the schema up to this version's."""
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        try:
+            with self.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as error:
+            raise UserError(
+                f"The database does not fit this version of the server: {error}.",
+                advice="A newer server made it: `pip install --upgrade agg-server`.",
+            ) from error
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
