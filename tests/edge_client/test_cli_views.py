@@ -8,7 +8,7 @@ import pytest
 from edge_client import client as c
 from edge_client import training as t
 from edge_client.cli.views import JsonView, LiveView, PlainView
-from edge_client.cli.words import describe, size, span
+from edge_client.client.words import describe, size, span
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 
 TASK = TaskSpec(

@@ -1,6 +1,8 @@
 """What happens to a round, and to an update, when clients vanish, lines break and the server goes away."""
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from participants import QuickClient, plain_of, quick_client, run_client
+from participants import KillingDisk, QuickClient, plain_of, quick_client, run_client
 from safetensors.numpy import load_file
 from server_process import ServerProcess
 from tls_server import Line
@@ -26,6 +28,7 @@ from edge_client.client import (
     Voted,
     worker,
 )
+from edge_client.state import DiskError
 from edge_client.training import TrainEvent, TrainJob
 from fedit_shared.identity import JoinLink
 from fedit_shared.messages import CHUNK_SIZE
@@ -227,6 +230,38 @@ def test_contributing_anew_from_the_same_adapter_ends_the_earlier_cohort_for_thi
             assert not np.array_equal(before, after)
             assert [path.name for path in (homes[number] / "state" / "rounds" / "000001-1").iterdir()] == ["ended"]
         assert_exact(server, 2, [homes[0], homes[1], homes[3]])
+
+    asyncio.run(go())
+
+
+class FullDisk(KillingDisk):
+    """A disk that is full when it reaches ``point``."""
+
+    def _reach(self, when: str, path: Path) -> None:
+        if self.count(when, path) == self.point:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_stops_a_client_with_one_clear_error_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
+    async def go() -> None:
+        server = serve(target=3)
+        links, homes = server.invite("--count", 3), [tmp_path / str(number) for number in range(3)]
+        others = [asyncio.create_task(run_client(quick_client(links[n], homes[n]))) for n in range(2)]
+        written = [
+            "updates/delta",
+            *(f"rounds/{name}" for name in ("key", "roster", "vector", "deal", "vote", "ended")),
+        ]
+        for name in written:
+            disk = FullDisk(homes[2] / "state", f"within {name}#1")
+            with pytest.raises(DiskError, match="Free some space"):
+                await run_client(quick_client(links[2], homes[2], disk))
+            said = await run_client(quick_client(links[2], homes[2]), 1)
+            assert ends(said)[0].counted
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for number in range(1, len(written) + 1):
+            assert_exact(server, number, homes)
 
     asyncio.run(go())
 

@@ -42,11 +42,15 @@ class KillingDisk(Disk):
         self.seen: list[str] = []
         self._times: Counter[str] = Counter()
 
-    def _reach(self, when: str, path: Path) -> None:
+    def count(self, when: str, path: Path) -> str:
+        """The name of this point."""
         parts = path.relative_to(self.root).parts
         name = f"{when} {parts[0]}" + (f"/{parts[-1]}" if len(parts) > 2 else "")
         self._times[name] += 1
-        point = f"{name}#{self._times[name]}"
+        return f"{name}#{self._times[name]}"
+
+    def _reach(self, when: str, path: Path) -> None:
+        point = self.count(when, path)
         self.seen.append(point)
         if point == self.point:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,8 +1,7 @@
 """What was found, in lines."""
 
+from edge_client.client.words import size
 from edge_client.hardware import Hardware
-
-from .words import size
 
 
 def hardware_lines(hardware: Hardware) -> list[str]:

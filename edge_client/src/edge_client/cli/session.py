@@ -8,13 +8,13 @@ import click
 import msgspec
 
 from edge_client.client import Client
+from edge_client.client.words import clock
 from edge_client.hardware import find_hardware
 from edge_client.state import FederationState
 from fedit_shared.errors import FeditError
 
 from .hardware import hardware_lines
 from .views import View, choose
-from .words import clock
 
 LEAVES = """\
 Leaves this machine, each round: the change of your adapter, the number of its records in steps of 32 and their mean

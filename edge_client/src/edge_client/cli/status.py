@@ -11,11 +11,11 @@ from .options import state_option
 @state_option
 def command(state: Path | None) -> None:
     """What this machine takes part in, and how its rounds went. Also while a client runs."""
+    from edge_client.client.words import DEVICE_LETTERS, clock, size
     from edge_client.state import FederationState, state_folder
     from fedit_shared.errors import UserError
 
     from .session import outlook
-    from .words import DEVICE_LETTERS, clock, size
 
     folder = state_folder(None, state)
     kept = FederationState(folder)

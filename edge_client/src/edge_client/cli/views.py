@@ -12,8 +12,7 @@ import msgspec
 from edge_client import client as c
 from edge_client import training as t
 from edge_client.client import to_json
-
-from .words import clock, describe, size, span
+from edge_client.client.words import clock, describe, size, span
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -24,6 +24,7 @@ from .events import (
     Waiting,
     to_json,
 )
+from .words import describe
 
 __all__ = [
     "Answered",
@@ -47,5 +48,6 @@ __all__ = [
     "Uploading",
     "Voted",
     "Waiting",
+    "describe",
     "to_json",
 ]

@@ -7,7 +7,7 @@ async with Client.join(link, data="records.jsonl") as client:
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -125,7 +125,7 @@ class Client:
         """Where the federation is reached."""
         return self._enrolment.server
 
-    async def run(self, rounds: int | None = None) -> AsyncIterator[Event]:
+    async def run(self, rounds: int | None = None) -> AsyncGenerator[Event, None]:
         """Work, and say so. Ends once ``rounds`` updates have gone up and their rounds are over, or when the
         federation ends; with None, only then; with 0, as soon as the rounds are over that this device is in already.
         Raises FeditError for what its owner has to see to.

@@ -2,8 +2,9 @@
 
 import time
 
-from edge_client import client as c
 from edge_client import training as t
+
+from . import events as c
 
 DEVICE_LETTERS = 12
 
