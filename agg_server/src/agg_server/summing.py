@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedit_shared.errors import SumError
-from fedit_shared.quantize import read_mean
+from fedit_shared.quantize import read_totals
 from fedit_shared.secagg import Aggregator, VectorSum
 from fedit_shared.secagg.bodies import decode_survivors
 
@@ -32,21 +32,21 @@ def open_slots(aggregator: Aggregator, upload: Callable[[bytes], NDArray[np.uint
     for survivor in survivors:
         total.add(upload(survivor.identity))
     slots = total.slots(key, len(survivors))
-    read_mean(aggregator.session.quantizer, slots, len(survivors))  # published is only what this accepts
+    read_totals(aggregator.session.quantizer, slots, len(survivors))  # published is only what this accepts
     return slots
 
 
 def describe(aggregator: Aggregator, cohort: bytes, slots: Slots) -> SumOpened:
     """What is recorded of an opened sum."""
     session = aggregator.session
-    mean = read_mean(session.quantizer, slots, len(decode_survivors(aggregator.survivors or b"")))
+    totals = read_totals(session.quantizer, slots, len(decode_survivors(aggregator.survivors or b"")))
     ranges = np.repeat(session.quantizer.clip, session.quantizer.sizes)
     return SumOpened(
         cohort=cohort,
-        total_weight=mean.total_weight,
-        loss=mean.loss,
-        clipped=mean.clipped,
-        quantization_error=rounding_error(ranges, mean.survivors, session.quantizer.levels, mean.total_weight),
+        total_weight=totals.total_weight,
+        loss=totals.loss,
+        clipped=totals.clipped,
+        quantization_error=rounding_error(ranges, totals.survivors, session.quantizer.levels, totals.total_weight),
         suspects=aggregator.suspects(),
     )
 

@@ -1,0 +1,123 @@
+"""Clip ranges, the server's step, the error estimate, durations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cohorts import Cohort
+
+from agg_server.blobs import Blobs
+from agg_server.clipping import first_ranges, next_ranges, rounding_error
+from agg_server.durations import Seconds, in_words
+from agg_server.optimizer import OPTIMIZERS
+from agg_server.publishing import CorruptError, adapter_key, combine, publish, read_version
+from agg_server.summing import decode_slots, encode_slots
+from benchmarks.demo.plain import plain_slots
+from fedit_shared import adapter
+from fedit_shared.errors import ProtocolError, SumError
+from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
+from fedit_shared.quantize import Mean, read_mean
+
+TENSORS = (TensorSpec(name="a", shape=(2, 3)), TensorSpec(name="b", shape=(4,)))
+
+
+def task(**training: object) -> TaskSpec:
+    settings = TrainingSettings(**{"learning_rate": 1e-3, "epochs": None} | training)
+    return TaskSpec(name="t", model=ModelRef(id="m"), adapter_config="{}", tensors=TENSORS, training=settings)
+
+
+def mean(delta: list[float], weight: int) -> Mean:
+    return Mean(total_weight=weight, loss=1.0, clipped=0.0, survivors=3, delta=np.array(delta, np.float32))
+
+
+def test_the_first_clip_range_is_learning_rate_times_local_steps():
+    assert first_ranges(task(steps=20)) == (pytest.approx(0.02),) * 2
+    assert first_ranges(task(epochs=2.0, batch_size=16)) == (pytest.approx(0.064),) * 2
+    assert first_ranges(task(minutes=5.0)) == (pytest.approx(0.064),) * 2
+
+
+def test_later_ranges_follow_each_tensors_mean_but_not_by_leaps():
+    moved = np.array([0.4, 0, 0, 0, 0, -0.1, 0.0, 0.0, 0.001, 0.0])
+    assert next_ranges(task(steps=1), (1.0, 1.0), moved, clipped=0.0) == (pytest.approx(0.8), 0.25)
+    assert next_ranges(task(steps=1), (0.1, 1.0), moved, clipped=0.0)[0] == pytest.approx(0.2)
+
+
+def test_ranges_double_when_too_many_values_were_clipped():
+    assert next_ranges(task(steps=1), (1.0, 0.5), np.zeros(10), clipped=0.02) == (2.0, 1.0)
+
+
+def test_cohorts_count_by_their_weight():
+    assert combine([mean([1.0, 0.0], 1), mean([0.0, 4.0], 3)]).tolist() == [0.25, 3.0]
+
+
+def test_fedavg_adds_the_mean_update_times_its_learning_rate():
+    following, state = OPTIMIZERS["fedavg"].step(np.ones(2, np.float32), np.array([1.0, -2.0]), {}, 0.5)
+    assert following.tolist() == [1.5, 0.0]
+    assert following.dtype == np.float32
+    assert not state
+
+
+def test_a_step_is_published_under_its_hash_and_leaves_the_old_version(tmp_path: Path):
+    blobs, old = Blobs(tmp_path), adapter.write_adapter(TENSORS, np.arange(10, dtype=np.float32))
+    blobs.write(adapter_key(adapter.version(old)), old)
+    made = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), "fedavg", 1.0)
+    _, vector = adapter.read_adapter(read_version(blobs, made.adapter))
+    assert np.array_equal(vector, np.arange(10) + 0.5)
+    assert made.update_norm == pytest.approx(0.5 * 10**0.5)
+    assert read_version(blobs, adapter.version(old)) == old
+    again = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), "fedavg", 1.0)
+    assert again == made
+
+
+def test_a_damaged_or_missing_version_is_named(tmp_path: Path):
+    blobs, data = Blobs(tmp_path), adapter.write_adapter(TENSORS, np.zeros(10, np.float32))
+    version = adapter.version(data)
+    with pytest.raises(CorruptError, match="missing"):
+        read_version(blobs, version)
+    blobs.write(adapter_key(version), data[:-1] + b"x")
+    with pytest.raises(CorruptError, match="damaged"):
+        read_version(blobs, version)
+
+
+def test_an_adapter_of_other_tensors_is_not_stepped_on(tmp_path: Path):
+    blobs, data = Blobs(tmp_path), adapter.write_adapter(TENSORS[:1], np.zeros(6, np.float32))
+    blobs.write(adapter_key(adapter.version(data)), data)
+    with pytest.raises(ProtocolError, match="no tensor b"):
+        publish(blobs, task(steps=1), adapter.version(data), np.zeros(10), "fedavg", 1.0)
+
+
+def test_the_estimated_rounding_error_is_that_of_a_real_cohort_within_a_tenth():
+    cohort = Cohort(5, dimension=20_000)
+    session, devices = cohort.session(), cohort.devices
+    slots = sum(plain_slots(session, device.update, device.randomness) for device in devices)
+    opened = read_mean(session.quantizer, slots.astype(np.uint16), 5)
+    weights = [session.quantizer.weight(device.update.examples) for device in devices]
+    ranges = np.repeat(session.quantizer.clip, session.quantizer.sizes)
+    clipped = [np.clip(device.update.delta, -ranges, ranges) for device in devices]
+    true = np.average(clipped, axis=0, weights=weights)
+    error = float(np.linalg.norm(opened.delta - true))
+    estimate = rounding_error(ranges, 5, session.quantizer.levels, opened.total_weight)
+    assert abs(error / estimate - 1) < 0.1
+
+
+def test_an_opened_sum_is_kept_and_read_back_and_a_damaged_file_is_refused():
+    slots = np.arange(100, dtype=np.uint16)
+    kept = encode_slots(slots)
+    assert np.array_equal(decode_slots(kept), slots)
+    with pytest.raises(SumError):
+        decode_slots(kept[:-1])
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("30min", 1800), ("12h", 43200), ("1.5d", 129600)])
+def test_durations_are_read(text: str, seconds: float):
+    assert Seconds.parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "20", "20 minutes", "-1s", "0s", "1e3s", 20, None])
+def test_what_is_no_duration_is_refused_with_examples(text: object):
+    with pytest.raises(ValueError, match="30min"):
+        Seconds.parse(text)
+
+
+def test_durations_are_said_as_people_do():
+    assert [in_words(s) for s in (40, 720, 12600, 172800)] == ["40 s", "12 min", "3.5 h", "2 days"]

@@ -1,0 +1,107 @@
+"""Requests before they reach any handler: remembered numbers, slow senders."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+
+from agg_server import reading
+from agg_server.auth import Gate, Nonces
+from agg_server.driver.waiting import Waiting
+from agg_server.reading import Reader
+from fedit_shared.errors import FeditError, ProtocolError, UnauthorizedError
+from fedit_shared.identity.requests import LIFETIME
+
+
+def test_a_number_is_remembered_as_long_as_its_token_is_good_and_forgotten_later():
+    clock = [0.0]
+    nonces = Nonces(lambda: clock[0])
+    nonces.use(b"first")
+    for time in (LIFETIME, 2.0 * LIFETIME):
+        clock[0] = time
+        with pytest.raises(UnauthorizedError):
+            nonces.use(b"first")
+    for step in range(1, 10):
+        clock[0] = 2.0 * LIFETIME + step * 2.1 * LIFETIME
+        nonces.use(b"other%d" % step)
+    nonces.use(b"first")
+    assert len(nonces._new) + len(nonces._old) <= 4
+
+
+def test_a_sender_that_stalls_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.05)
+
+    async def offload(work: Callable[[], object]) -> object:
+        return work()
+
+    async def run() -> None:
+        said: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        reader = Reader(Gate(bytes(32), lambda: (), lambda: 0.0), offload)
+
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                await reader.body(request, 500)
+            except FeditError as error:
+                said.set_result(error)
+                raise web.HTTPBadRequest from error
+            return web.Response()
+
+        app = web.Application()
+        app.add_routes([web.post("/", handle)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        lines, sender = await asyncio.open_connection(host, port)
+        sender.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc")
+        error = await said
+        assert isinstance(error, ProtocolError)
+        assert "slowly" in error.message
+        assert b" 400 " in await lines.readline()
+        sender.close()
+        await runner.cleanup()
+
+    asyncio.run(run())
+
+
+def test_a_long_poll_is_woken_by_a_change_of_its_own_topic_only():
+    async def run() -> None:
+        waiting, answers = Waiting(), {b"a": 0, b"b": 0}
+        looked: list[bytes] = []
+        both = asyncio.Event()
+        waiting.update({b"a": 0, b"b": 0})
+
+        def poll(topic: bytes) -> "asyncio.Task[int | str]":
+            async def look() -> int | str:
+                looked.append(topic)
+                if len(looked) == 2:
+                    both.set()
+                return "changed" if answers[topic] else 0
+
+            return asyncio.create_task(waiting.until(topic, 60, look, int))
+
+        held = {topic: poll(topic) for topic in answers}
+        await both.wait()
+        answers[b"a"] = 1
+        waiting.update({b"a": 1, b"b": 0})
+        assert await held[b"a"] == "changed"
+        assert looked.count(b"b") == 1
+        waiting.close()
+        assert await held[b"b"] == 0
+
+    asyncio.run(run())
+
+
+def test_a_topic_that_nobody_knows_is_not_waited_for_nor_remembered():
+    async def run() -> None:
+        waiting = Waiting()
+
+        async def look() -> int:
+            return 0
+
+        assert await waiting.until(b"unknown", 60, look, int) == 0
+        assert not waiting._changed
+
+    asyncio.run(run())
