@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the first target that needs it makes. Wanted: Python 3.11 or newer, make, PyPI.
 PYTHON ?= python3
 TORCH := 2.13.0
+FLWR := 1.41.0
 BIN := .venv/bin
 MEMBERS := shared edge_client agg_server
 
@@ -14,7 +15,7 @@ DEV = $(PYTHON) -c "import tomllib; print(*(r for r in tomllib.load(open('pyproj
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint constraints clean
+.PHONY: help demo test lint bench-secagg constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -30,6 +31,9 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench-secagg: $(STAMP) build/flower/flwr-$(FLWR)  ## secure aggregation timed beside its peers, 15 minutes; figures in build/secagg.json
+	@$(BIN)/python -m benchmarks.secagg $(ARGS)
 
 constraints:  ## renew constraints.txt: the newest versions that fit together, torch as set above
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
@@ -51,4 +55,11 @@ $(STAMP): $(INPUTS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	@test -t 1 || quiet=--quiet; \
 	  $(BIN)/pip install $$quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) -r .venv/dev.txt
+	@touch $@
+
+# The peer that is measured has an environment of its own: its pins differ from ours.
+build/flower/flwr-$(FLWR): constraints.txt
+	@echo "Setting up build/flower with flwr $(FLWR) from PyPI, once: 100 MB."
+	@rm -rf build/flower && $(PYTHON) -m venv build/flower
+	@build/flower/bin/pip install --quiet --disable-pip-version-check flwr==$(FLWR) $$(grep -E '^(numpy|cryptography)==' constraints.txt)
 	@touch $@

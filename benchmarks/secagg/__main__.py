@@ -1,0 +1,103 @@
+"""``python -m benchmarks.secagg``: measure, keep the figures in a file, print one line of JSON last."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from . import baseline, ours
+from .measure import Figure, load, pin
+from .scenario import FULL, QUICK, Scenario
+from .summary import summary
+
+ROOT = Path(__file__).parents[2]
+FLOWER = ROOT / "build" / "flower" / "bin" / "python"
+PEAKS = {
+    "ours": {"client": ours.peak_client, "server": ours.peak_server},
+    "pairwise": {"client": baseline.peak_client, "server": baseline.peak_server},
+}
+
+
+def measure(scenario: Scenario, name: str) -> Iterator[Figure]:
+    """All figures of all systems; Flower's only where it is installed."""
+    yield from ours.figures(scenario)
+    yield from baseline.figures(scenario)
+    if FLOWER.exists():
+        yield from load(_python(FLOWER, "benchmarks.secagg.flower", name))
+    d = scenario.dimensions[-1]
+    for role in ("client", "server"):
+        for system in PEAKS:
+            command = ("benchmarks.secagg", "--peak", system, role, str(d))
+            yield Figure(f"peak memory, {role}", system, int(_python(Path(sys.executable), *command)), "bytes", d=d)
+        if FLOWER.exists():
+            value = int(_python(FLOWER, "benchmarks.secagg.flower", "peak", role, str(d)))
+            yield Figure(f"peak memory, {role}", "flower", value, "bytes", d=d)
+
+
+def machine(cores: list[int]) -> dict[str, Any]:
+    """Where and on what this was measured."""
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    versions = {name: version(name) for name in ("numpy", "numba", "cryptography")}
+    if FLOWER.exists():
+        versions["flwr"] = _python(FLOWER, "benchmarks.secagg.flower", "version").strip()
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": len(cores),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+" if _git("status", "--porcelain", "shared") else ""),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def _python(python: Path, module: str, *arguments: str) -> str:
+    command = [str(python), "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _lines(path: str) -> list[str]:
+    file = Path(path)
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.secagg", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "secagg.json", help="where the figures go")
+    parser.add_argument("--peak", nargs=3, metavar=("SYSTEM", "ROLE", "D"), help="print peak memory, nothing else")
+    options = parser.parse_args()
+    if options.peak:
+        system, role, d = options.peak
+        print(PEAKS[system][role](int(d)))
+        return
+    scenario, name = (QUICK, "QUICK") if options.quick else (FULL, "FULL")
+    before = os.getloadavg()[0]
+    where = machine(pin())
+    figures = []
+    for figure in measure(scenario, name):
+        figures.append(figure)
+        print(f"{figure.system:9} {figure.what:24} {figure.value:12.4g} {figure.unit}", file=sys.stderr, flush=True)
+    where["load"] = {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)}
+    result = {"machine": where, "scenario": asdict(scenario), "figures": [asdict(figure) for figure in figures]}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(json.dumps(summary(scenario, figures)))
+
+
+if __name__ == "__main__":
+    main()
