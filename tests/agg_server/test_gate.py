@@ -49,7 +49,7 @@ def test_a_sender_that_stalls_is_let_go(monkeypatch: pytest.MonkeyPatch):
 
         app = web.Application()
         app.add_routes([web.post("/", handle)])
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, lingering_time=0.0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -18,8 +18,9 @@ from agg_server.ledger import Due, Ledger, Proposal
 from agg_server.publishing import adapter_key
 from agg_server.rooms import Rooms
 from agg_server.rounds.events import Answered, AnyEvent, Dealt, Mustered, Offered, Reported, Voted
+from agg_server.rounds.report import RoundReport
 from agg_server.rounds.state import Cohort, Round
-from agg_server.store import AdapterVersion, Database, Versions
+from agg_server.store import AdapterVersion, Database, Journal, Versions
 from fedit_shared import adapter
 from fedit_shared.identity import SigningKey, federation_id
 from fedit_shared.messages import CHUNK_SIZE, ModelRef, Prepare, TaskSpec, TensorSpec, decode_task
@@ -101,6 +102,12 @@ class Simulated:
     def cohort(self) -> Cohort:
         [cohort] = self.round.cohorts.values()
         return cohort
+
+    def finished(self, number: int) -> RoundReport:
+        """What is kept of a round."""
+        with self.database.begin() as connection:
+            [told] = [told for told in Journal().reports(connection) if told.round == number]
+        return told
 
     def record(self, event: AnyEvent, number: int | None = None) -> None:
         """Propose one event; raises why it was refused."""

@@ -1,4 +1,4 @@
-"""The round engine, driven by hand: who is waited for, for how long, and what becomes of the round."""
+"""Cohorts, driven by hand: who is waited for, for how long, and what becomes of the round."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from simulated import Sim, Simulated
+from simulated import Simulated
 
 from agg_server.rounds import Phase
 from agg_server.rounds.events import (
@@ -20,9 +20,8 @@ from agg_server.rounds.events import (
     SurvivorsOffered,
     Voted,
 )
-from agg_server.rounds.report import RoundReport, report
-from agg_server.store import Journal
-from fedit_shared.errors import ConflictError, FeditError, ForgedError, NotFoundError, ProtocolError
+from agg_server.rounds.report import report
+from fedit_shared.errors import ConflictError, FeditError, ForgedError, NotFoundError
 from fedit_shared.parameters import PRIMES
 from fedit_shared.secagg.bodies import AnswerBody, decode_survivors
 
@@ -36,84 +35,6 @@ def sim(tmp_path: Path) -> Simulated:
 
 def phases(sim: Simulated) -> list[Phase]:
     return [cohort.phase for cohort in sim.round.cohorts.values()]
-
-
-def test_the_muster_closes_as_soon_as_the_target_is_there(sim: Simulated):
-    sim.muster(*sim.devices[:4])
-    assert sim.round.phase is Phase.MUSTER
-    sim.muster(sim.devices[4])
-    assert sim.round.phase is Phase.COHORTS
-    assert set(sim.cohort.session.identities) == {device.identity for device in sim.devices}
-
-
-def test_the_muster_closes_when_its_window_is_over_with_those_who_are_there(sim: Simulated):
-    sim.muster(*sim.devices[:3])
-    sim.wait(30 * MINUTE - 1)
-    assert sim.round.phase is Phase.MUSTER
-    sim.wait(1)
-    assert len(sim.cohort.session.identities) == 3
-
-
-def test_a_muster_of_too_few_waits_for_more_and_closes_with_the_one_that_makes_them_enough(sim: Simulated):
-    sim.muster(*sim.devices[:2])
-    sim.wait(5 * HOUR)
-    assert sim.round.phase is Phase.MUSTER
-    sim.muster(sim.devices[2])
-    assert len(sim.cohort.session.identities) == 3
-
-
-def test_a_muster_that_has_waited_longer_than_it_promised_is_withdrawn_and_may_come_again(sim: Simulated):
-    sim.muster(sim.devices[0])
-    sim.wait(30 * HOUR)
-    assert not sim.round.musters
-    sim.muster(*sim.devices[:3])
-    sim.wait(30 * MINUTE)
-    assert len(sim.cohort.session.identities) == 3
-
-
-@pytest.mark.parametrize("changes", [{"round": 2}, {"adapter": b"\1" * 32}, {"task_hash": b"\1" * 32}])
-def test_a_muster_for_another_round_adapter_or_task_is_refused_as_stale(sim: Simulated, changes: dict[str, object]):
-    sim.record(Offered(identity=sim.devices[0].identity))
-    with pytest.raises(ConflictError, match="another round"):
-        sim.record(sim.make_muster(sim.devices[0], **changes))
-    assert not sim.round.musters
-
-
-def test_a_muster_of_another_federation_or_of_another_round_key_is_refused(sim: Simulated):
-    sim.record(Offered(identity=sim.devices[0].identity))
-    for changes in ({"federation": bytes(32)}, {"round_key_hash": bytes(32)}):
-        with pytest.raises(ProtocolError):
-            sim.record(sim.make_muster(sim.devices[0], **changes))
-    assert not sim.round.musters
-
-
-def test_a_muster_that_ends_before_answers_may_be_needed_is_refused(sim: Simulated):
-    sim.record(Offered(identity=sim.devices[0].identity))
-    with pytest.raises(ConflictError, match="too early"):
-        sim.record(sim.make_muster(sim.devices[0], not_after=int(sim.now + 12 * HOUR)))
-
-
-def test_a_muster_without_an_offer_is_refused(sim: Simulated):
-    with pytest.raises(ConflictError, match="not offered"):
-        sim.record(sim.make_muster(sim.devices[0]))
-
-
-def test_a_repeated_muster_is_accepted_once_and_another_one_refused(sim: Simulated):
-    device = sim.devices[0]
-    sim.record(Offered(identity=device.identity))
-    muster = sim.make_muster(device)
-    sim.record(muster)
-    sim.record(muster)
-    assert len(sim.round.musters) == 1
-    with pytest.raises(ConflictError, match="another muster"):
-        sim.record(sim.make_muster(device, floor=4))
-
-
-def test_who_musters_too_late_is_told_that_the_round_goes_on_without_it(sim: Simulated):
-    sim.muster(*sim.devices)
-    late = Sim(9, sim.devices[0].key)
-    with pytest.raises(ConflictError):
-        sim.record(sim.make_muster(late))
 
 
 def test_uploads_close_when_everybody_has_dealt_else_at_their_deadline(sim: Simulated):
@@ -167,7 +88,7 @@ def test_a_member_that_did_not_deal_may_report_vote_and_answer(sim: Simulated):
     sim.wait(20)
     sim.vote(*helpers)
     sim.answer(*helpers)
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert told.outcome == "published"
     assert len(told.cohorts[0].survivors) == 4
     gone = {(drop.device, drop.phase) for drop in told.dropped}
@@ -177,7 +98,7 @@ def test_a_member_that_did_not_deal_may_report_vote_and_answer(sim: Simulated):
 def test_a_whole_round_publishes_the_mean_and_opens_the_next_on_it(sim: Simulated):
     before = sim.round.opened.adapter
     sim.whole_round()
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert told.outcome == "published"
     assert told.dropped == []
     assert sim.round.number == 2
@@ -189,11 +110,11 @@ def test_too_few_uploads_end_the_round_at_once_and_members_can_still_vote_their_
     sim.muster(*sim.devices)
     sim.contribute(*sim.devices[:2])
     sim.wait(30 * MINUTE)
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert (told.outcome, sim.round.number, sim.round.opened.version) == ("abandoned", 2, 0)
     assert "2 of 5 uploads" in told.reason
     sim.vote(*sim.devices[:4])
-    [cohort] = finished(sim, 1).cohorts
+    [cohort] = sim.finished(1).cohorts
     assert cohort.outcome == "abandoned"
     assert sim.ledger.live(1) is None
     result = sim.ledger.result_for(1, sim.devices[0].identity)
@@ -220,7 +141,7 @@ def test_without_enough_reports_the_cohort_is_given_up_while_there_is_time_left_
     sim.contribute(*sim.devices)
     sim.report(*sim.devices[:3])
     sim.wait(7 * HOUR)
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert told.outcome == "abandoned"
     assert "3 of 4 reports" in told.reason
     assert sim.now < sim.cohort_of(sim.devices[0]).not_after
@@ -239,7 +160,7 @@ def test_too_few_votes_or_answers_fail_the_round_when_nobody_may_answer_any_more
     sim.wait(11 * HOUR)
     assert sim.round.number == 1
     sim.wait(2 * HOUR)
-    assert finished(sim, 1).outcome == "failed"
+    assert sim.finished(1).outcome == "failed"
     assert sim.round.opened.version == 0
 
 
@@ -251,7 +172,7 @@ def test_an_answer_on_the_last_day_still_opens_the_sum(sim: Simulated):
     sim.answer(*sim.devices[:3])
     sim.wait(12 * HOUR)
     sim.answer(sim.devices[3])
-    assert finished(sim, 1).outcome == "published"
+    assert sim.finished(1).outcome == "published"
 
 
 def test_a_false_answer_is_outvoted_by_later_ones(tmp_path: Path):
@@ -279,7 +200,7 @@ def test_a_false_answer_is_outvoted_by_later_ones(tmp_path: Path):
     sim.answer(sim.devices[5])
     assert sim.round.number == 1  # six show that somebody lies
     sim.answer(sim.devices[6])
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert told.outcome == "published"
     assert told.cohorts[0].suspects == [sim.devices[0].identity.hex()]
 
@@ -290,7 +211,7 @@ def test_several_cohorts_make_one_step_weighted_by_what_they_sum(tmp_path: Path)
     assert sorted(len(c.session.identities) for c in sim.round.cohorts.values()) == [4, 5]
     for step in (sim.contribute, sim.report, sim.vote, sim.answer):
         step(*sim.devices)
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert told.outcome == "published"
     assert [cohort.outcome for cohort in told.cohorts] == ["published", "published"]
 
@@ -305,7 +226,7 @@ def test_a_failed_cohort_does_not_take_the_others_with_it(tmp_path: Path):
     sim.wait(30 * MINUTE)
     for step in (sim.report, sim.vote, sim.answer):
         step(*there)
-    told = finished(sim, 1)
+    told = sim.finished(1)
     assert told.outcome == "published"
     assert {c.outcome for c in told.cohorts} == {"published", None}
     assert {drop.phase for drop in told.dropped} == {"contribute"}
@@ -402,11 +323,4 @@ def test_the_state_folded_from_the_journal_is_the_state_that_was_left_at_every_p
         left = report(sim.round, sim.now), sim.ledger.due(sim.now), sim.ledger.next_time(sim.now)
         sim.restart_without_settling()
         assert left == (report(sim.round, sim.now), sim.ledger.due(sim.now), sim.ledger.next_time(sim.now))
-    assert finished(sim, 1).outcome == "published"
-
-
-def finished(sim: Simulated, number: int) -> RoundReport:
-    """The kept report of a round."""
-    with sim.database.begin() as connection:
-        [told] = [told for told in Journal().reports(connection) if told.round == number]
-    return told
+    assert sim.finished(1).outcome == "published"
