@@ -7,7 +7,7 @@ import pytest
 from cohorts import Cohort
 
 from agg_server.blobs import Blobs
-from agg_server.clipping import first_ranges, next_ranges, rounding_error
+from agg_server.clipping import LARGEST_RANGE, SMALLEST_RANGE, first_ranges, next_ranges, rounding_error
 from agg_server.durations import Seconds, in_words
 from agg_server.optimizer import OPTIMIZERS
 from agg_server.publishing import CorruptError, adapter_key, combine, publish, read_version
@@ -44,6 +44,15 @@ def test_later_ranges_follow_each_tensors_mean_but_not_by_leaps():
 
 def test_ranges_double_when_too_many_values_were_clipped():
     assert next_ranges(task(steps=1), (1.0, 0.5), np.zeros(10), clipped=0.02) == (2.0, 1.0)
+
+
+def test_ranges_stay_numbers_that_everybody_can_read_however_many_rounds_go_by():
+    still, wild = (1.0, 1.0), (1.0, 1.0)
+    for _ in range(1000):
+        still = next_ranges(task(steps=1), still, np.zeros(10), clipped=0.0)
+        wild = next_ranges(task(steps=1), wild, np.zeros(10), clipped=1.0)
+    assert still == (SMALLEST_RANGE,) * 2
+    assert wild == (LARGEST_RANGE,) * 2
 
 
 def test_cohorts_count_by_their_weight():

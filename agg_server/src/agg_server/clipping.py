@@ -19,6 +19,9 @@ HEADROOM = 2.0
 SHRINK = 4.0
 """A range falls by no more than this factor from round to round."""
 
+SMALLEST_RANGE, LARGEST_RANGE = 1e-12, 1e12
+"""A tensor that is never changed, or one that always is, stops here: ranges stay numbers that everybody can read."""
+
 
 def first_ranges(task: TaskSpec) -> tuple[float, ...]:
     """Learning rate × local steps for every tensor: about as far as Adam can go."""
@@ -31,12 +34,13 @@ def next_ranges(
     """The ranges after a round that was quantized in ``ranges`` and published ``mean`` (d,), of whose values the
     fraction ``clipped`` had been clipped."""
     if clipped > CLIPPED_TOO_OFTEN:
-        return tuple(2 * c for c in ranges)
+        return tuple(min(2 * c, LARGEST_RANGE) for c in ranges)
     following, start = [], 0
     for tensor, c in zip(task.tensors, ranges, strict=True):
         size = tensor_size(tensor.shape)
         largest = float(np.abs(mean[start : start + size]).max())
-        following.append(min(2 * c, max(HEADROOM * largest, c / SHRINK)))
+        followed = min(2 * c, max(HEADROOM * largest, c / SHRINK))
+        following.append(min(max(followed, SMALLEST_RANGE), LARGEST_RANGE))
         start += size
     return tuple(following)
 

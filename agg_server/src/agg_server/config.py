@@ -13,11 +13,13 @@ from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
 
+from .clipping import LARGEST_RANGE, SMALLEST_RANGE
 from .durations import Seconds
 from .optimizer import OPTIMIZERS
 
 FILE = "federation.toml"
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_ServerRate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+_Clip = Annotated[float, msgspec.Meta(ge=SMALLEST_RANGE, le=LARGEST_RANGE)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 
 
@@ -66,14 +68,14 @@ class RoundRules(_Section, frozen=True, kw_only=True):
     answer_grace: Seconds = Seconds(20)
     slot_bits: Literal[12, 16, 24] = 16
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
-    clip: _Positive | Literal["auto"] = "auto"
+    clip: _Clip | Literal["auto"] = "auto"
 
 
 class ServerStep(_Section, frozen=True, kw_only=True):
     """What is done with a round's mean update."""
 
     optimizer: str = "fedavg"
-    learning_rate: _Positive = 1.0
+    learning_rate: _ServerRate = 1.0
 
 
 class Config(_Section, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import re
 
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_LONGEST = 366 * 86400
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
 
 
@@ -13,9 +14,10 @@ class Seconds(float):
     def parse(cls, text: object) -> "Seconds":
         """The duration that ``text`` names. Raises ValueError, in words for a person, for anything else."""
         match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
-        if not match or float(match[1]) <= 0:
-            raise ValueError('Expected a duration such as "20s", "30min", "12h" or "7d"')
-        return cls(float(match[1]) * _UNITS[match[2]])
+        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        if not 0 < seconds <= _LONGEST:
+            raise ValueError('Expected a duration such as "20s", "30min", "12h" or "7d", at most "366d"')
+        return cls(seconds)
 
 
 def in_words(seconds: float) -> str:

@@ -6,7 +6,11 @@ import msgspec
 
 from .fields import Hash, Text, UnixTime
 
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+# Bounds keep infinity and what no machine could do out of a task, where it is read and where it is made.
+LearningRate = Annotated[float, msgspec.Meta(gt=0, le=10)]
+Epochs = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
+Minutes = Annotated[float, msgspec.Meta(gt=0, le=7 * 24 * 60)]
+Steps = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 ClipRange = Annotated[float, msgspec.Meta(ge=1e-300, le=1e30)]
 """Beyond it w·L/c is no float64, or the mean no float32."""
 Quantization = Literal["int8", "nf4", "none"]
@@ -35,19 +39,19 @@ class TensorSpec(_Part, frozen=True, kw_only=True):
 class TrainingSettings(_Part, frozen=True, kw_only=True):
     """Local work. Exactly one of ``steps``, ``epochs`` and ``minutes`` is set."""
 
-    learning_rate: PositiveFloat = 3e-4
+    learning_rate: LearningRate = 3e-4
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 16
     """Records a step, whatever micro-batch a machine can hold."""
-    steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    epochs: PositiveFloat | None = 1.0
-    minutes: PositiveFloat | None = None
+    steps: Steps | None = None
+    epochs: Epochs | None = 1.0
+    minutes: Minutes | None = None
     max_length: Annotated[int, msgspec.Meta(ge=8, le=2**20)] = 512
     """Tokens of a record; what is longer is cut at its end."""
     train_on_inputs: bool = False
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    max_grad_norm: PositiveFloat = 1.0
-    warmup_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
-    quantization: Annotated[tuple[Quantization, ...], msgspec.Meta(min_length=1)] = ("int8",)
+    weight_decay: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
+    max_grad_norm: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+    warmup_steps: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
+    quantization: Annotated[tuple[Quantization, ...], msgspec.Meta(min_length=1, max_length=3)] = ("int8",)
     """What a client may load the base in, preferred first."""
 
 
