@@ -1,7 +1,8 @@
 """What must survive ``kill -9``: this device's identity, its round keys, its votes, and what it is about to send."""
 
+from edge_client.disk import Disk, DiskError
+
 from .attempt import Attempt, Past
-from .disk import Disk, DiskError
 from .federation import BusyError, FederationState, state_folder
 from .records import CorruptStateError, Ended, Membership, Mustered, Outcome, Preferences, Trained, pack
 from .update import Begun, SpentError, UpdateFolder

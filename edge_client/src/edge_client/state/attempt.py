@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 import msgspec
 
+from edge_client.disk import Disk
 from edge_client.rounds import Held
 from fedit_shared.errors import ConflictError
 from fedit_shared.messages import Answer, Deal, Muster, Prepare, Roster, Vote, decode, encode
 from fedit_shared.messages.client import Step
 from fedit_shared.secagg import RoundKey
 
-from .disk import Disk
 from .records import CorruptStateError, Ended, Mustered, R, pack, unpack
 
 _NEITHER = "This device keeps to the first."

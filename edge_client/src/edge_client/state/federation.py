@@ -17,11 +17,11 @@ from typing import Self
 from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 
+from edge_client.disk import TEMPORARY, Disk, disk_error
 from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
 from .attempt import Attempt
-from .disk import TEMPORARY, Disk, disk_error
 from .records import CorruptStateError, Membership, Mustered, Preferences, R, pack, unpack
 from .update import Begun, UpdateFolder
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from edge_client.disk import Disk
 from fedit_shared.errors import FeditError
 
-from .disk import Disk
 from .records import CorruptStateError, Trained, pack, unpack
 
 

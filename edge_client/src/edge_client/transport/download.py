@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import aiohttp
 
-from edge_client.state.disk import disk_errors
+from edge_client.disk import disk_errors
 from fedit_shared.errors import ForgedError, ProtocolError
 from fedit_shared.messages import adapter_path
 
