@@ -131,7 +131,7 @@ def _refuse_other_encodings(start: bytes, path: str) -> None:
         raise UserError(f"{path} is UTF-16 text.", advice="Save it as UTF-8.")
     if b"\0" in start:
         raise UserError(f"{path} is a binary file.", advice="Name a file of JSON lines, one record a line.")
-    if start.strip() == b"[":
+    if start.lstrip().startswith(b"["):
         raise UserError(f"{path} is one JSON array.", advice="Write one record a line instead (JSON lines).")
 
 

@@ -4,7 +4,8 @@ import msgspec
 
 from edge_client.training.channel import Channel
 from edge_client.training.child import failure, with_failures
-from edge_client.training.events import Loading
+from edge_client.training.events import Loading, Notice
+from edge_client.training.model_files import checked_model
 from fedit_shared.errors import UserError
 
 from .protocol import Evaluate, Generate, Open
@@ -20,10 +21,13 @@ def _serve(channel: Channel) -> None:
     body = channel.receive()
     if body is None:
         return
+    opening = msgspec.msgpack.decode(body, type=Open)
+    channel.emit(Loading(part="files"))
+    folder = checked_model(opening.model, opening.model_folder, lambda text: channel.emit(Notice(message=text)))
     channel.emit(Loading(part="libraries"))
     from .server import Server
 
-    server = Server(msgspec.msgpack.decode(body, type=Open), channel)
+    server = Server(opening, folder, channel)
     channel.emit(server.ready())
     while (body := channel.receive()) is not None:
         request = msgspec.msgpack.decode(body, type=Evaluate | Generate)

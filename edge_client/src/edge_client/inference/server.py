@@ -16,7 +16,6 @@ from edge_client.training.language_model import LanguageModel
 from edge_client.training.loading import Base, choose_device, load_base
 from edge_client.training.lora import Adapter
 from edge_client.training.memory import Budget, gib, is_out_of_memory
-from edge_client.training.model_files import check_files, find_model
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
 
@@ -29,18 +28,12 @@ _TOKENS = {"cpu": 1024, "cuda": 16384}
 class Server:
     """A loaded model. Methods raise UserError; after one the server is as before."""
 
-    def __init__(self, request: Open, channel: Channel) -> None:
-        """Load the model; emits Loading and Notice."""
+    def __init__(self, request: Open, folder: Path, channel: Channel) -> None:
+        """Load the model in ``folder``, already checked; emits Loading and Notice."""
 
         def notify(message: str) -> None:
             channel.emit(Notice(message=message))
 
-        channel.emit(Loading(part="files"))
-        folder = find_model(request.model, request.model_folder)
-        if request.model.files:
-            check_files(folder, request.model)
-        else:
-            notify("No file hashes are given: whether this is the federation's model was not checked.")
         if request.threads is not None:
             torch.set_num_threads(request.threads)
         device = choose_device(request.device)

@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from edge_client.state.disk import disk_errors
+from edge_client.disk import disk_errors
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from fedit_shared.messages.task import Quantization
@@ -15,7 +16,7 @@ from .int8_linear import use_int8_linear
 from .memory import is_out_of_memory
 
 Notify = Callable[[str], None]
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for files that are no model, or for one that this version does not know."""
 
 

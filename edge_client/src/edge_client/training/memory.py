@@ -10,6 +10,7 @@ import torch
 
 from .failures import NoRoomError
 
+_LINUX = sys.platform.startswith("linux")
 _FREE_SHARE = 0.9
 """Of what is free now, without a budget from the owner."""
 _MESSAGES = (
@@ -17,6 +18,7 @@ _MESSAGES = (
     "out of memory",
     "bad_alloc",
     "could not create a memory",
+    "could not create a primitive",  # oneDNN's way of saying it
     "cannot allocate memory",
 )
 
@@ -31,7 +33,10 @@ class Budget:
     def __init__(self, device: torch.device, limit: int | None) -> None:
         self.device = device
         self.limit = limit if limit is not None else self._free()
-        self.enforced = device.type == "cuda" or sys.platform.startswith("linux")
+        self.enforced = device.type == "cuda" or _LINUX
+        if device.type == "cpu" and _LINUX:
+            torch.zeros(2**22).add_(1)  # starts the threads, so that their stacks are among what is untouched
+            self._untouched = _status("VmData") - _status("RssAnon")
 
     def apply(self, *, mapped_files: int = 0) -> None:
         """Set the cap. ``mapped_files``: bytes of files that are about to be mapped; the kernel counts a private
@@ -41,14 +46,13 @@ class Budget:
             total = torch.cuda.get_device_properties(self.device).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, self.limit / total), self.device)
             return
-        room = self.room()
-        if room <= 0:
+        if self.room() <= 0:
             raise NoRoomError(
                 f"The budget of {gib(self.limit)} is used up: {gib(self.used())} are in use before training starts.",
                 advice="Give it more memory.",
             )
         if self.enforced:
-            _limit_data(room + mapped_files)
+            _limit_data(self.limit - _status("RssFile") + self._untouched + mapped_files)
 
     def used(self) -> int:
         """Bytes in use now: resident on a CPU, reserved by the allocator on CUDA."""
@@ -64,19 +68,20 @@ class Budget:
         """The most that was in use at one time."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_reserved(self.device)
+        if _LINUX:  # ru_maxrss would count the parent's memory, from before the exec
+            return _status("VmHWM")
         if sys.platform == "win32":
             return int(psutil.Process().memory_info().peak_wset)
         import resource
 
-        scale = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def release(self) -> None:
         """Hand back what is no longer used, after something large was dropped."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        elif sys.platform.startswith("linux"):
+        elif _LINUX:
             trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
             if trim is not None:
                 trim(0)
@@ -99,11 +104,14 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def _limit_data(room: int) -> None:
+def _limit_data(wanted: int) -> None:
     import resource
 
-    status = Path("/proc/self/status").read_text()
-    data = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:")) * 1024
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = data + room
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _status(field: str) -> int:
+    """A size in Linux's own account of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024

@@ -1,6 +1,7 @@
 """Finds the base model's files, fetches them where they are on the hub, and checks that they are the federation's."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from fedit_shared.messages import ModelRef
@@ -29,6 +30,16 @@ def find_model(ref: ModelRef, folder: str | None) -> Path:
             f"{path} has no weights in safetensors format.",
             advice="Other formats can carry code and are never opened; convert the model first.",
         )
+    return path
+
+
+def checked_model(ref: ModelRef, folder: str | None, notify: Callable[[str], None]) -> Path:
+    """:func:`find_model` and :func:`check_files` in one; ``notify`` is told if there is nothing to check against."""
+    path = find_model(ref, folder)
+    if ref.files:
+        check_files(path, ref)
+    else:
+        notify("The federation names no file hashes: whether this is its model was not checked.")
     return path
 
 

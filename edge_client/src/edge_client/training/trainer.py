@@ -241,9 +241,9 @@ class Trainer:
 def keep_activations(language_model: LanguageModel, *, keep: bool) -> None:
     """Whether the backward pass finds activations kept, or computes each layer's again from its input."""
     if keep:
-        language_model.model.gradient_checkpointing_disable()
+        language_model.model.activation_checkpointing_disable()
     else:
-        language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
+        language_model.model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _flatten_in_place(parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -1,7 +1,7 @@
 """What a job leaves on disk: its checkpoint and its result. Methods raise DiskError."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from edge_client.state.disk import Disk, disk_errors
+from edge_client.disk import Disk, disk_errors
+from fedit_shared.errors import UserError
 
 from .events import Finished
 
@@ -67,9 +68,18 @@ class WorkFolder:
         with disk_errors(self._path):
             self._disk.make(self._path)
 
-    def lock(self) -> AbstractContextManager[object]:
-        """One child at a time: holds off a second one until the first, which may be stopping, is gone."""
-        return filelock.FileLock(self._path / _LOCK, timeout=_WAIT)
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One child at a time: a second one waits for the first, which may be stopping. Raises UserError if it is not
+        gone after _WAIT seconds."""
+        try:
+            lock = filelock.FileLock(self._path / _LOCK, timeout=_WAIT).acquire()
+        except filelock.Timeout as error:
+            raise UserError(
+                f"Another process is training in {self._path}.", advice="Wait for its end, or stop it."
+            ) from error
+        with lock:
+            yield
 
     def result(self) -> Finished | None:
         """The job's result, if it is finished."""
@@ -79,7 +89,8 @@ class WorkFolder:
         return msgspec.structs.replace(held.finished, delta_path=str(self._path / _DELTA))
 
     def finish(self, delta: NDArray[np.float32], finished: Finished) -> Finished:
-        """Write the result and drop the checkpoint."""
+        """Write the result and drop the checkpoint. At no time does a result stand beside another's delta."""
+        self._disk.remove(self._path / _RESULT)
         self._disk.write(self._path / _DELTA, delta.astype("<f4", copy=False).tobytes())
         finished = msgspec.structs.replace(finished, delta_path=str(self._path / _DELTA))
         self._disk.write(self._path / _RESULT, msgspec.msgpack.encode(_Result(self._key, finished)))

@@ -19,7 +19,7 @@ from .channel import Channel
 from .events import Failed, Finished, Loading, Notice, Planned, TrainEvent
 from .failures import AdapterError
 from .job import TrainJob
-from .model_files import check_files, find_model
+from .model_files import checked_model
 from .work_folder import WorkFolder
 
 Emit = Callable[[TrainEvent], None]
@@ -46,7 +46,7 @@ def _train(
         channel.emit(Notice(message=message))
 
     channel.emit(Loading(part="files"))
-    model_folder = _model(job, notify)
+    model_folder = checked_model(job.task.model, job.model_folder, notify)
     channel.emit(Loading(part="libraries"))
     import torch
 
@@ -152,16 +152,6 @@ def _adapter(job: TrainJob) -> tuple[bytes, NDArray[np.float32]]:
     except ProtocolError as error:
         raise AdapterError(f"{job.adapter} is not the task's adapter: {error.message}", advice=error.advice) from error
     return hashlib.sha256(data).digest(), vector
-
-
-def _model(job: TrainJob, notify: Callable[[str], None]) -> Path:
-    """The folder of the base model, its files checked."""
-    folder = find_model(job.task.model, job.model_folder)
-    if job.task.model.files:
-        check_files(folder, job.task.model)
-    else:
-        notify("The federation names no file hashes: whether this is its model was not checked.")
-    return folder
 
 
 def _examples(records: Records, tokenizer: Tokenizer, task: TaskSpec, notify: Callable[[str], None]) -> list[Example]:

@@ -1,0 +1,104 @@
+"""The inference child scores and answers with the base or any adapter, as often as it is asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import Workshop, make_records, make_tokenizer, write_records
+from transformers import AutoModelForCausalLM
+
+from edge_client.data import DataSource, Record, Template
+from edge_client.inference import InferenceProcess, Open, Scored
+from edge_client.training import Loading
+from edge_client.training.language_model import LanguageModel
+from fedit_shared import adapter as wire
+from fedit_shared.errors import UserError
+
+RECORDS = tuple(Record(**record) for record in make_records(9))
+
+
+def opened(workshop: Workshop, **changes: Any) -> Open:
+    task = workshop.task()
+    return Open(
+        model=task.model,
+        model_folder=str(workshop.model),
+        adapter_config=task.adapter_config,
+        device="cpu",
+        threads=1,
+        **changes,
+    )
+
+
+def ask(
+    settings: Open, question: Callable[[InferenceProcess], Awaitable[Any]], said: list[object] | None = None
+) -> Any:
+    async def main() -> Any:
+        async with InferenceProcess(settings, None if said is None else said.append) as model:
+            return await question(model)
+
+    return asyncio.run(main())
+
+
+def drawn_adapter(workshop: Workshop, folder: Path) -> Path:
+    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
+    vector = np.random.default_rng(1).normal(scale=0.3, size=wire.size(manifest)).astype(np.float32)
+    path = folder / "drawn.safetensors"
+    path.write_bytes(wire.write_adapter(manifest, vector))
+    return path
+
+
+def test_losses_adapters_answers_and_refusals_in_one_session(workshop: Workshop, tmp_path: Path) -> None:
+    drawn = drawn_adapter(workshop, tmp_path)
+    data = write_records(tmp_path / "data.jsonl", make_records(9))
+    said: list[object] = []
+
+    async def session(model: InferenceProcess) -> None:
+        base = await model.evaluate(None, RECORDS)
+        assert len(base.records) == 9
+        assert base.by_category().keys() == {"even", "odd"}
+        assert base.loss == pytest.approx(reference_loss(workshop.model), abs=0.02)  # 8 bits and bfloat16 against 32
+        assert [event for event in said if isinstance(event, Scored)][-1] == Scored(done=9, records=9)
+
+        assert await model.evaluate(workshop.adapter, RECORDS) == base  # B is zero
+        changed = await model.evaluate(drawn, RECORDS)
+        assert changed.loss != base.loss
+        with pytest.raises(UserError, match="cannot be used"):
+            await model.evaluate(data, RECORDS)  # no adapter: refused, and the process goes on
+        with pytest.raises(UserError, match="No such file"):
+            await model.evaluate(tmp_path / "absent", RECORDS)
+        assert await model.evaluate(drawn, DataSource(path=str(data))) == changed
+        assert await model.evaluate(None, RECORDS) == base
+
+        cut = await model.evaluate(None, RECORDS, max_length=30)
+        assert [record.tokens for record in cut.records].count(0) > 0
+        assert not np.isnan(cut.loss)
+
+        answers = [await model.generate(adapter, "Say 1", max_new_tokens=8) for adapter in (None, drawn, drawn)]
+        assert all(1 <= answer.tokens <= 8 for answer in answers)
+        assert answers[1].text == answers[2].text
+
+    ask(opened(workshop), session, said)
+    assert said[:3] == [Loading(part="files"), Loading(part="libraries"), Loading(part="model")]
+
+
+def reference_loss(folder: Path) -> float:
+    model = LanguageModel(AutoModelForCausalLM.from_pretrained(folder).eval(), torch.float32, lambda _: None)
+    template = Template(make_tokenizer())
+    examples = [e for place, record in enumerate(RECORDS) if (e := template.example(record, place, 512))]
+    return sum(model.record_losses(examples)) / sum(len(e.tokens) - e.learned for e in examples)
+
+
+def test_a_model_that_is_not_there_is_told_before_the_libraries_load(workshop: Workshop, tmp_path: Path) -> None:
+    async def never(_: InferenceProcess) -> None:
+        raise AssertionError
+
+    said: list[object] = []
+    settings = opened(workshop)
+    gone = Open(model=settings.model, model_folder=str(tmp_path / "absent"))
+    with pytest.raises(UserError, match="no folder"):
+        ask(gone, never, said)
+    assert said == [Loading(part="files")]

@@ -1,0 +1,84 @@
+"""Decoder and head are the whole model, whatever the architecture, and padding changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import save_model
+from transformers import AutoModelForCausalLM
+
+from edge_client.data.template import Example
+from edge_client.training.language_model import LanguageModel
+
+ARCHITECTURES: dict[str, dict[str, object]] = {
+    "Llama": {},
+    "GPT2": {},
+    "Gemma2": {"final_logit_softcapping": 3.0, "head_dim": 16},
+    "Granite": {"logits_scaling": 4.0},
+    "Cohere": {"logit_scale": 0.3},
+    "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16},
+}
+
+
+def load(folder: Path) -> LanguageModel:
+    said: list[str] = []
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    language_model = LanguageModel(model, torch.float32, said.append)
+    assert said == []
+    return language_model
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_two_parts_give_the_models_own_logits(kind: str, tmp_path: Path) -> None:
+    language_model = load(save_model(tmp_path / kind, kind, **ARCHITECTURES[kind]))
+    tokens = torch.randint(0, 256, (2, 20), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        whole = language_model.model(input_ids=tokens).logits
+        parts = language_model.head(language_model.hidden(tokens)[1, 3:9])
+    torch.testing.assert_close(parts, whole[1, 3:9], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Gemma2"])
+def test_a_records_loss_does_not_depend_on_what_it_is_padded_to(kind: str, tmp_path: Path) -> None:
+    language_model = load(save_model(tmp_path / kind, kind, **ARCHITECTURES[kind]))
+    short = Example(tuple(range(60, 72)), 5, 0)
+    long = Example(tuple(range(20, 80)), 9, 1)
+    together = language_model.record_losses([long, short])
+    apart = [language_model.record_losses([long])[0], language_model.record_losses([short])[0]]
+    assert together == pytest.approx(apart, rel=1e-5)
+
+
+def test_a_records_loss_is_that_of_transformers(model_folder: Path) -> None:
+    language_model = load(model_folder)
+    example = Example(tuple(range(30, 60)), 12, 0)
+    tokens = torch.tensor([example.tokens])
+    labels = tokens.clone()
+    labels[0, :12] = -100
+    with torch.no_grad():
+        mean = language_model.model(input_ids=tokens, labels=labels).loss.item()
+    assert language_model.record_losses([example]) == pytest.approx([mean * 18], rel=1e-5)
+
+
+class OddOutput(torch.nn.Module):
+    """A decoder whose hidden states are not what its model goes on with."""
+
+    def __init__(self, decoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, **arguments: object) -> object:
+        output = self.decoder(**arguments)
+        output.last_hidden_state = output.last_hidden_state + 1
+        return output
+
+
+def test_a_model_that_cannot_be_split_is_trained_whole_and_says_so(model_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+    reference = LanguageModel(model, torch.float32, lambda _: None)
+    odd = OddOutput(model.model)
+    model.get_decoder = lambda: odd
+    said: list[str] = []
+    whole = LanguageModel(model, torch.float32, said.append)
+    examples = [Example(tuple(range(30, 60)), 12, 0)]
+    assert len(said) == 1
+    assert whole.record_losses(examples) == pytest.approx(reference.record_losses(examples), rel=1e-5)

@@ -1,0 +1,54 @@
+"""The cap holds: what would go past it fails in a way that is recognised, what stays below it does not."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from edge_client.training.memory import Budget, gib, is_out_of_memory
+
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU's cap is Linux's RLIMIT_DATA")
+
+PROGRAM = """
+import torch
+from edge_client.training.memory import Budget, is_out_of_memory
+torch.set_num_threads(1)
+cpu = torch.device("cpu")
+budget = Budget(cpu, Budget(cpu, None).used() + 200 * 2**20)
+budget.apply()
+kept = torch.ones(100 * 2**20 // 4)
+try:
+    torch.ones(150 * 2**20 // 4)
+except Exception as error:
+    print("refused", is_out_of_memory(error))
+del kept
+budget.release()
+print("fits", torch.ones(150 * 2**20 // 4).numel() > 0, budget.peak() < budget.limit)
+"""
+
+
+@linux_only
+def test_past_the_cap_an_allocation_fails_and_the_process_lives() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["refused True", "fits True True"], done.stderr
+
+
+def test_less_than_is_in_use_already_is_refused_with_advice() -> None:
+    from edge_client.training.failures import NoRoomError
+
+    with pytest.raises(NoRoomError, match="in use before training starts") as caught:
+        Budget(torch.device("cpu"), 2**20).apply()
+    assert caught.value.advice
+
+
+def test_other_errors_are_not_taken_for_memory_that_ran_out() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_sizes_are_written_for_people() -> None:
+    assert (gib(3 * 2**29), gib(300 * 2**20)) == ("1.50 GiB", "300 MiB")

@@ -1,0 +1,123 @@
+"""Only the federation's model is trained on: its files are hashed, formats that can carry code are never opened."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from edge_client.training.failures import ModelError
+from edge_client.training.loading import load_base
+from edge_client.training.model_files import check_files, describe_files, find_model
+from fedit_shared.messages import ModelRef
+
+
+@pytest.fixture
+def copy(model_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def test_all_that_decides_what_the_model_computes_is_pinned(model_folder: Path) -> None:
+    ref = describe_files(model_folder, "tiny", "abc")
+    assert (ref.id, ref.revision) == ("tiny", "abc")
+    assert set(ref.files) == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    }
+    check_files(model_folder, ref)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "chat_template.jinja"])
+def test_one_changed_byte_is_found(copy: Path, name: str) -> None:
+    ref = describe_files(copy, "tiny", "")
+    data = bytearray((copy / name).read_bytes())
+    data[-2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(ModelError, match="is not the file") as caught:
+        check_files(copy, ref)
+    assert name in caught.value.message
+    assert "tiny" in caught.value.advice
+    (copy / name).unlink()
+    with pytest.raises(ModelError, match=f"lacks {name}"):
+        check_files(copy, ref)
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"x")
+    ref = ModelRef(id="tiny", files={f"../{tmp_path.name}/outside": bytes(32)})
+    with pytest.raises(ModelError, match="lacks"):
+        check_files(model_folder, ref)
+
+
+def test_what_is_no_model_is_told_in_one_line(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no folder"):
+        find_model(ModelRef(id="x"), str(tmp_path / "absent"))
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        find_model(ModelRef(id="x"), str(tmp_path))
+    torch.save({}, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights in safetensors format"):
+        find_model(ModelRef(id="x"), str(copy))
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "not a hub id!", "../up", "a/b/c"])
+def test_a_hub_id_that_cannot_be_had_is_told_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError) as caught:
+        find_model(ModelRef(id=name), None)
+    assert name in caught.value.message
+    assert "\n" not in str(caught.value)
+    assert caught.value.advice
+
+
+def said_nothing(message: str) -> None:
+    raise AssertionError(message)
+
+
+def test_eight_bit_weights_are_loaded_and_frozen(model_folder: Path) -> None:
+    base = load_base(model_folder, ("int8",), torch.device("cpu"), said_nothing)
+    assert (base.quantization, base.kernel) == ("int8", "weight-only")
+    layer = base.model.model.layers[0].mlp.up_proj
+    assert layer.weight.dtype == torch.int8
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+
+
+def test_a_way_that_fails_gives_way_to_the_next_one_allowed_and_says_so(copy: Path) -> None:
+    said: list[str] = []
+    config = msgspec.json.decode((copy / "config.json").read_bytes())
+    # Neither 8 nor 4 bits can be made of a model that says it was quantized in another way already.
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (copy / "config.json").write_bytes(msgspec.json.encode(config))
+    with pytest.raises(ModelError, match="in 8 bits") as caught:
+        load_base(copy, ("int8",), torch.device("cpu"), said.append)
+    assert "allows no other way" in caught.value.advice
+    assert said == []
+    with pytest.raises(ModelError):
+        load_base(copy, ("int8", "nf4"), torch.device("cpu"), said.append)
+    assert len(said) == 1
+    assert "It is loaded in 4 bits (nf4) instead, as the federation allows." in said[0]
+
+
+def test_missing_weights_are_an_error_not_random_numbers(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"weights are missing.*up_proj"):
+        load_base(copy, ("int8",), torch.device("cpu"), said_nothing)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", b"{"), ("model.safetensors", b"\1\2\3"), ("config.json", b'{"model_type": "unheard-of"}')],
+)
+def test_broken_files_are_told_in_one_line(copy: Path, name: str, content: bytes) -> None:
+    (copy / name).write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        load_base(copy, ("int8",), torch.device("cpu"), said_nothing)
+    assert "\n" not in caught.value.message

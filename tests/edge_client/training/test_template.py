@@ -1,0 +1,71 @@
+"""What the model is shown: its own chat template or Alpaca's; what is learned is the answer, cut at its end."""
+
+import pytest
+from tiny_model import make_tokenizer
+
+from edge_client.data import Record, Template, Turn
+
+RECORD = Record(instruction="Add", context="1 1", response="2")
+
+
+def shown(template: Template, record: Record, **options: bool) -> tuple[str, str]:
+    """The text before what is learned, and the text learned."""
+    example = template.example(record, 0, 10_000, **options)
+    assert example is not None
+    decode = make_tokenizer().decode
+    return decode(example.tokens[: example.learned]), decode(example.tokens[example.learned :])
+
+
+def test_the_models_own_template_is_used_and_the_answer_with_its_end_is_learned() -> None:
+    assert shown(Template(make_tokenizer()), RECORD) == ("<user>Add\n\n1 1<end>\n<assistant>", "2<end>")
+
+
+def test_earlier_turns_are_shown_but_not_learned() -> None:
+    record = Record(instruction="Why?", response="So.", earlier=(Turn("user", "Hi"), Turn("assistant", "Yes")))
+    before, learned = shown(Template(make_tokenizer()), record)
+    assert before == "<user>Hi<end>\n<assistant>Yes<end>\n<user>Why?<end>\n<assistant>"
+    assert learned == "So.<end>"
+
+
+def test_a_template_that_shows_past_answers_otherwise_still_ends_with_the_answer() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m['content'] }}]{% endfor %}{% if add_generation_prompt %}<think>{% endif %}"
+    )
+    assert shown(Template(tokenizer), RECORD) == ("[Add\n\n1 1]<think>", "2<end>")
+
+
+def test_without_a_template_alpacas_is_used() -> None:
+    template = Template(make_tokenizer(chat=False))
+    before, learned = shown(template, RECORD)
+    assert before.startswith("Below is an instruction that describes a task, paired with an input")
+    assert before.endswith("### Instruction:\nAdd\n\n### Input:\n1 1\n\n### Response:\n")
+    assert learned == "2<end>"
+    before, _ = shown(template, Record(instruction="Add", response="2"))
+    assert before.endswith("appropriately completes the request.\n\n### Instruction:\nAdd\n\n### Response:\n")
+
+
+def test_the_prompt_has_the_same_tokens_as_when_an_answer_is_generated() -> None:
+    template = Template(make_tokenizer())
+    example = template.example(RECORD, 0, 1000)
+    assert example is not None
+    assert list(example.tokens[: example.learned]) == template.prompt(RECORD)
+
+
+def test_inputs_are_learned_by_option_all_but_the_first_token() -> None:
+    before, learned = shown(Template(make_tokenizer()), RECORD, train_on_inputs=True)
+    assert (before, learned) == ("<", "user>Add\n\n1 1<end>\n<assistant>2<end>")
+
+
+@pytest.mark.parametrize("train_on_inputs", [False, True])
+def test_what_is_too_long_is_cut_at_its_end_and_dropped_if_no_answer_is_left(train_on_inputs: bool) -> None:
+    template = Template(make_tokenizer())
+    whole = template.example(RECORD, 0, 1000)
+    assert whole is not None
+    for length in range(8, len(whole.tokens) + 2):
+        cut = template.example(RECORD, 0, length, train_on_inputs=train_on_inputs)
+        if length <= whole.learned:
+            assert cut is None
+        else:
+            assert cut is not None
+            assert cut.tokens == whole.tokens[:length]
