@@ -1,0 +1,89 @@
+"""Simulates random schedules of faults against the real client and server.
+
+``python -m simulation --schedules 300 --seed 1`` runs the schedules of seeds 1 … 300. The first that breaks a rule is
+shortened and shown, and the exit status is 1. ``--schedule JSON`` runs one again, with its whole trace.
+"""
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import msgspec
+
+from . import pool as workers
+from .pool import Result, Worker
+from .schedule import Schedule
+
+_CHUNK = 4
+
+
+def _show(schedule: Schedule, rule: str, how: str, trace: list[str]) -> None:
+    print(f"\nSeed {schedule.seed} breaks the rule {rule!r}: {how}\n\nThe shortest schedule that does:\n{schedule}\n")
+    print("\n".join(trace))
+    print(f"\nAgain: python -m simulation --schedule '{msgspec.json.encode(schedule).decode()}'")
+
+
+def _run_all(first: int, count: int, jobs: int) -> int:
+    begun = time.monotonic()
+    results: list[Result] = []
+    with ProcessPoolExecutor(jobs, get_context("spawn"), workers.start) as pool:
+        end = first + count
+        chunks = [range(seed, min(seed + _CHUNK, end)) for seed in range(first, end, _CHUNK)]
+        for some in pool.map(workers.run, chunks):
+            results += some
+            if len(results) % 500 < _CHUNK and len(results) < count:
+                print(f"{len(results)} of {count} schedules, {time.monotonic() - begun:.0f} s", flush=True)
+            broken = next((result for result in some if result.rule), None)
+            if broken is not None and broken.rule is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+        else:
+            broken = None
+    if broken is not None and broken.rule is not None:
+        with ProcessPoolExecutor(1, get_context("spawn"), workers.start) as pool:
+            shortest, how, trace = pool.submit(workers.shorten, broken.seed, broken.rule).result()
+        _show(shortest, broken.rule, how, trace)
+        return 1
+    published, effects = sum(r.published for r in results), sum(r.effects for r in results)
+    print(
+        f"{count} schedules from seed {first}: no rule is broken. {sum(r.operations for r in results)} faults, "
+        f"{published} versions published, {effects} effects, "
+        f"{sum(r.seconds for r in results) / 3600:.0f} virtual hours, {time.monotonic() - begun:.0f} s."
+    )
+    return 0
+
+
+def _run_one(text: str) -> int:
+    workers.start()
+    schedule = msgspec.json.decode(text, type=Schedule)
+    found = Worker.runner.run(schedule, keep=10**6)
+    print("\n".join(found.trace))
+    print(schedule)
+    Worker.stack.close()
+    if found.failure is None:
+        print(f"No rule is broken; {found.published} versions published.")
+        return 0
+    print(f"The rule {found.failure.rule!r} is broken: {found.failure.how}")
+    return 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Simulates random schedules of faults.")
+    parser.add_argument("--schedules", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--schedule", metavar="JSON")
+    options = parser.parse_args()
+    if os.environ.get("PYTHONHASHSEED") != "0":  # sets of bytes must have the same order in every run
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]])
+    if options.schedule:
+        return _run_one(options.schedule)
+    return _run_all(options.seed, options.schedules, options.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
