@@ -15,7 +15,7 @@ DEV = $(PYTHON) -c "import tomllib; print(*(r for r in tomllib.load(open('pyproj
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-secagg constraints clean
+.PHONY: help demo test lint bench-secagg mutate constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -32,8 +32,11 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench-secagg: $(STAMP) build/flower/flwr-$(FLWR)  ## secure aggregation timed beside its peers, 15 minutes; figures in build/secagg.json
+bench-secagg: $(STAMP) build/flower/flwr-$(FLWR)  ## secure aggregation timed beside its peers, 10 minutes; figures in build/secagg.json
 	@$(BIN)/python -m benchmarks.secagg $(ARGS)
+
+mutate: $(STAMP)  ## take out every check of the protocol, one at a time: a test must notice; minutes
+	@$(BIN)/python tests/attacks/mutate.py $(ARGS)
 
 constraints:  ## renew constraints.txt: the newest versions that fit together, torch as set above
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -60,6 +60,14 @@ def machine(cores: list[int]) -> dict[str, Any]:
     }
 
 
+def encode(where: dict[str, Any], scenario: Scenario, figures: Sequence[Figure]) -> str:
+    """The result file: JSON, a figure to a line."""
+    parts = {"machine": where, "scenario": asdict(scenario)}
+    head = [f"{json.dumps(name)}: {json.dumps(part)}" for name, part in parts.items()]
+    lines = [json.dumps(asdict(figure), ensure_ascii=False) for figure in figures]
+    return "{" + ",\n".join([*head, '"figures": [\n' + ",\n".join(lines)]) + "\n]}\n"
+
+
 def _python(python: Path, module: str, *arguments: str) -> str:
     command = [str(python), "-m", module, *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -85,6 +93,8 @@ def main() -> None:
         system, role, d = options.peak
         print(PEAKS[system][role](int(d)))
         return
+    if not hasattr(os, "sched_setaffinity"):
+        sys.exit("Only Linux lets this benchmark pin its cores and read its memory.")
     scenario, name = (QUICK, "QUICK") if options.quick else (FULL, "FULL")
     before = os.getloadavg()[0]
     where = machine(pin())
@@ -93,9 +103,8 @@ def main() -> None:
         figures.append(figure)
         print(f"{figure.system:9} {figure.what:24} {figure.value:12.4g} {figure.unit}", file=sys.stderr, flush=True)
     where["load"] = {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)}
-    result = {"machine": where, "scenario": asdict(scenario), "figures": [asdict(figure) for figure in figures]}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    options.out.write_text(encode(where, scenario, figures))
     print(json.dumps(summary(scenario, figures)))
 
 
