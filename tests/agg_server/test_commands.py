@@ -25,6 +25,7 @@ def refused(answer: Said, *words: str) -> None:
     assert answer.returncode == 2, answer.stderr
     assert "Traceback" not in answer.stderr
     assert len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+    assert not any(end in answer.stderr for end in ("?.", "..")), answer.stderr
     for word in words:
         assert word in answer.stderr
 
@@ -58,7 +59,8 @@ def test_init_takes_the_model_from_the_adapters_folder_else_asks_for_it(tmp_path
 
 def test_init_refuses_wishes_that_contradict_each_other(tmp_path: Path):
     base = ("init", tmp_path / "f", "--adapter", make_adapter(tmp_path / "adapter"), "--model", "m")
-    refused(command(*base, "--cohort-min", 2), "cohort_min")
+    refused(small := command(*base, "--cohort-min", 2), "cohort_min")
+    assert "line" not in small.stderr, "no file of ours that the operator could look into"
     refused(command(*base, "--cohort-min", 5, "--cohort-target", 4), "cohort_target")
     refused(command(*base, "--address", "http://plain"), "https://HOST:PORT")
     refused(command(*base, "--listen", "8443"), "HOST:PORT")

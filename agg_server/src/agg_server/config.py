@@ -132,16 +132,16 @@ def _refuse_unknown(tables: dict[str, Any], text: str) -> None:
     sections = get_type_hints(Config)
     for section, table in tables.items():
         if section not in sections or not isinstance(table, dict):
-            raise _at(text, section, None, f"there is no section [{section}]{_nearest(section, sections)}.")
+            raise _at(text, section, None, f"there is no section [{section}]{_nearest(section, sections)}")
         known = get_type_hints(sections[section])
         for key in table:
             if key not in known:
-                raise _at(text, section, key, f"[{section}] has no key {key!r}{_nearest(key, known)}.")
+                raise _at(text, section, key, f"[{section}] has no key {key!r}{_nearest(key, known)}")
 
 
 def _nearest(word: str, known: dict[str, Any]) -> str:
     near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."
 
 
 def _readable(message: str, text: str) -> UserError:
@@ -168,7 +168,7 @@ def _refuse_contradictions(config: Config, text: str) -> None:
         raise _at(text, "round", "slot_bits", f"[round] {error.message} Lower cohort_max or max_weight.") from error
     if config.server_step.optimizer not in OPTIMIZERS:
         near = _nearest(config.server_step.optimizer, dict.fromkeys(OPTIMIZERS))
-        raise _at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}.")
+        raise _at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
     address = urlsplit(config.server.address)
     if address.scheme != "https" or not address.hostname or address.path.strip("/"):
         raise _at(text, "server", "address", "[server] address has the form https://HOST:PORT, without a path.")

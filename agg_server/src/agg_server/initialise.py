@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -61,7 +62,10 @@ def initialise(folder: Path, wishes: Wishes) -> Made:
     _, data, reference = task.read_folder(wishes.adapter)
     values = _values(wishes, reference.id if reference else None, reference.revision if reference else "")
     text = render(values)
-    config = parse_config(text)
+    try:
+        config = parse_config(text)
+    except UserError as error:  # of a file that nobody has seen yet: its lines say nothing
+        raise UserError(re.sub(r"^line \d+: ", "", error.message), advice=error.advice) from error
     existed = folder.exists()
     try:
         key = _fill(layout, config, wishes, data, text)

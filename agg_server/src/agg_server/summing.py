@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fedit_shared.errors import SumError
+from fedit_shared.errors import ProtocolError, SumError
 from fedit_shared.quantize import read_totals
 from fedit_shared.secagg import Aggregator, VectorSum
 from fedit_shared.secagg.bodies import decode_survivors
@@ -30,7 +30,10 @@ def open_slots(aggregator: Aggregator, upload: Callable[[bytes], NDArray[np.uint
     survivors = decode_survivors(aggregator.survivors or b"")
     total = VectorSum(aggregator.session)
     for survivor in survivors:
-        total.add(upload(survivor.identity))
+        try:
+            total.add(upload(survivor.identity))
+        except ProtocolError as error:  # it was checked when it came
+            raise SumError("An upload on the server's disk is damaged.") from error
     slots = total.slots(key, len(survivors))
     read_totals(aggregator.session.quantizer, slots, len(survivors))  # published is only what this accepts
     return slots

@@ -223,7 +223,9 @@ class Driver:
         await self.on_ledger(read)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        if not self._stopping:
-            task = asyncio.create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._stopping:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
