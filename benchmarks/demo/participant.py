@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from edge_client.client import Client, Training, to_json
+from edge_client.client import Client, Training, Uploading, to_json
 from edge_client.training import TrainEvent, TrainJob
 from fedit_shared.errors import FeditError
 from fedit_shared.secagg import Contribution, Session, Update
@@ -58,7 +58,8 @@ async def participate(job: dict[str, Any]) -> None:
             if isinstance(event, Training):
                 line = {"event": "Training", "round": event.round, "training": _named(event.event)}
             print(json.dumps(line), flush=True)
-            if hold == (type(event).__name__, getattr(event, "round", None)):
+            begun = not isinstance(event, Uploading) or event.sent > 0
+            if begun and hold == (type(event).__name__, getattr(event, "round", None)):
                 print(json.dumps({"event": KILL_ME}), flush=True)
                 signal.pause()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from fedit_shared.errors import FeditError
 
 from .participant import KILL_ME
-from .settings import NAMES, Settings
+from .settings import NAMES, Loss, Settings
 from .story import Story
 
 
@@ -26,7 +26,7 @@ class Participants:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._listeners: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self, name: str, *, hold: tuple[str, int] | None = None) -> None:
+    async def start(self, name: str, *, hold: Loss | None = None) -> None:
         """Start ``name``'s client. ``hold``: where, and in which round, it stops to be killed."""
         home = self._settings.home(name)
         with (home / "client.log").open("ab") as log:
@@ -41,7 +41,7 @@ class Participants:
                         "state": str(home / "state"),
                         "plain": str(home / "plain"),
                         "model_folder": self._model_folder,
-                        "hold": hold,
+                        "hold": (hold.event, hold.round) if hold else None,
                         "threads": max(1, (os.cpu_count() or 1) // len(NAMES)),
                     }
                 ),

@@ -13,7 +13,7 @@ from edge_client.inference import Evaluation
 
 from .evaluation import Answers
 from .proof import sum_is_exact
-from .settings import Settings
+from .settings import LOSSES, Settings
 from .story import Story
 
 
@@ -33,6 +33,9 @@ class Finale:
         found += [f"round {r['round']}: the sum is not exact" for r in report["rounds"] if not r["sum_exact"]]
         if not report["eval_loss_after"] < report["eval_loss_before"]:
             found.append("the held-out loss did not fall")
+        for loss in LOSSES:
+            if {"client": loss.name, "phase": loss.phase} not in report["rounds"][loss.round - 1]["dropped"]:
+                found.append(f"round {loss.round}: {loss.name} was not lost in {loss.phase}: the demo shows too little")
         return found
 
 

@@ -12,13 +12,11 @@ from .evaluation import Judge
 from .participants import Participants
 from .report import Finale, build_report
 from .server import Server
-from .settings import NAMES, Settings
+from .settings import LOSSES, NAMES, Loss, Settings
 from .stage import prepare
 from .story import Story
 from .view import show
 
-HOLDS = {NAMES[1]: ("Uploading", 1), NAMES[3]: ("Contributed", 2)}
-"""Who is killed at which event of which round: one in the midst of its upload, one after it."""
 ROUND_TIMEOUT = 900.0
 """Seconds after which a round that has not ended counts as hung."""
 
@@ -61,9 +59,8 @@ async def _round(number: int, server: Server, participants: Participants, story:
     """One round, with its kill; returned as the server tells it."""
     if number == 1:
         for name in NAMES:
-            await participants.start(name, hold=HOLDS.get(name))
-    victims = [(name, where) for name, (where, when) in HOLDS.items() if when == number]
-    kills = [asyncio.create_task(_kill(name, where, participants, story)) for name, where in victims]
+            await participants.start(name, hold=next((loss for loss in LOSSES if loss.name == name), None))
+    kills = [asyncio.create_task(_kill(loss, participants, story)) for loss in LOSSES if loss.round == number]
     try:
         async with asyncio.timeout(ROUND_TIMEOUT):
             while True:
@@ -87,11 +84,11 @@ async def _revive(participants: Participants, story: Story) -> None:
         story.say(f"{name} is started again, and goes on from what is on its disk")
 
 
-async def _kill(name: str, where: str, participants: Participants, story: Story) -> None:
-    await story.held[name].wait()
-    await participants.kill(name)
+async def _kill(loss: Loss, participants: Participants, story: Story) -> None:
+    await story.held[loss.name].wait()
+    await participants.kill(loss.name)
     words = {"Uploading": "in the midst of its upload", "Contributed": "after its upload, before any answer"}
-    story.say(f"{name} was killed (SIGKILL) {words[where]}")
+    story.say(f"{loss.name} was killed (SIGKILL) {words[loss.event]}")
 
 
 def _adapter(settings: Settings, round_: dict[str, Any]) -> Path:

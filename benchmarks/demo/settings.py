@@ -2,8 +2,22 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 NAMES = ("Ada", "Grace", "Emmy", "Sofia", "Mary")
+
+
+class Loss(NamedTuple):
+    """Who is killed in which round at which of its client's events, and the phase in which the server misses it."""
+
+    name: str
+    round: int
+    event: str
+    phase: str
+
+
+LOSSES = (Loss("Grace", 1, "Uploading", "contribute"), Loss("Sofia", 2, "Contributed", "answer"))
+"""One in the midst of its upload, one after it."""
 
 
 @dataclass(frozen=True)

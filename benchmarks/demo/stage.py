@@ -14,6 +14,7 @@ from .records import CATEGORIES, Record, generate
 from .settings import NAMES, Settings
 from .split import evaluation_set, split_for_clients
 
+MARKER = ".fedit-demo"
 Say = Callable[[str], None]
 
 
@@ -23,7 +24,7 @@ async def prepare(settings: Settings, say: Say) -> tuple[str, list[Record]]:
     Raises UserError for data or a model that cannot be used.
     """
     model = settings.model or str(await asyncio.to_thread(ensure_model, settings.cache, say))
-    shutil.rmtree(settings.folder, ignore_errors=True)
+    _clear(settings)
     training, evaluation = _records(settings)
     for name, records in zip(NAMES, _split(settings, training), strict=True):
         home = settings.home(name)
@@ -44,6 +45,16 @@ async def prepare(settings: Settings, say: Say) -> tuple[str, list[Record]]:
         raise UserError(made.message, advice=made.advice)
     say(f"new LoRA adapter: rank {settings.rank}, {made.parameters:,} parameters, on {', '.join(made.target_modules)}")
     return model, evaluation
+
+
+def _clear(settings: Settings) -> None:
+    """Remove what an earlier demo left; what is no demo's folder is not ours to remove."""
+    kept = {path.name for path in settings.folder.iterdir()} if settings.folder.is_dir() else set()
+    if kept and MARKER not in kept:
+        raise UserError(f"{settings.folder} holds other things than a demo.", advice="Name a new folder with --out.")
+    shutil.rmtree(settings.folder, ignore_errors=True)
+    settings.folder.mkdir(parents=True)
+    (settings.folder / MARKER).touch()
 
 
 def _records(settings: Settings) -> tuple[list[Record], list[Record]]:

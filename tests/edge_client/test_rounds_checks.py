@@ -78,6 +78,12 @@ def test_an_offer_changed_in_anything_that_matters_is_refused(forged: Offer) -> 
         check_offer(forged, identity=DEVICE.key.public, server_key=SERVER.public)
 
 
+def test_an_adapter_larger_than_its_tensors_is_not_even_downloaded() -> None:
+    vast = msgspec.structs.replace(offer(), adapter_size=2**34)
+    with pytest.raises(UnsafeError, match="more than the task"):
+        check_offer(vast, identity=DEVICE.key.public, server_key=SERVER.public)
+
+
 def test_another_task_than_the_one_agreed_to_needs_the_owner() -> None:
     require_agreed(b"task", None)
     require_agreed(b"task", sha256(b"task").digest())

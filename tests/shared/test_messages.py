@@ -242,3 +242,10 @@ def test_a_clip_range_that_no_quantization_can_use_is_refused(clip: float) -> No
 def test_settings_out_of_bounds_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
         decode(encode(msgspec.structs.replace(SETTINGS, **change)), RoundSettings)
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "two\nlines", "\x7f", "\x9b31m"])
+def test_a_text_that_could_move_a_terminals_cursor_is_refused(text: str) -> None:
+    wait = msgspec.msgpack.encode({"type": "wait", "reason": f"evil {text}", "seconds": 1.0})
+    with pytest.raises(ProtocolError):
+        decode(wait, ServerMessage)

@@ -85,9 +85,9 @@ async def _versioned(request: web.Request, handler: Handler) -> web.StreamRespon
     if _VERSIONED.match(request.path):
         spoken = request.headers.get(PROTOCOL_HEADER, "none")
         if spoken != str(PROTOCOL_VERSION):
-            newer = spoken.isdigit() and int(spoken) > PROTOCOL_VERSION
+            newer = spoken.isascii() and spoken.isdigit() and len(spoken) < 6 and int(spoken) > PROTOCOL_VERSION
             raise IncompatibleError(
-                f"This server speaks version {PROTOCOL_VERSION} of the protocol, the request version {spoken[:20]}.",
+                f"This server speaks version {PROTOCOL_VERSION} of the protocol, the request version {spoken[:20]!a}.",
                 advice="The operator has to upgrade the server: `pip install --upgrade agg-server`."
                 if newer
                 else "Upgrade the client: `pip install --upgrade edge-client`.",
@@ -95,11 +95,15 @@ async def _versioned(request: web.Request, handler: Handler) -> web.StreamRespon
     return await handler(request)
 
 
+def _line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text[:400])
+
+
 def _refuse(error: FeditError) -> web.Response:
     message = Refused(
         code=error.code,
-        message=error.message[:400],
-        advice=error.advice[:400],
+        message=_line(error.message),
+        advice=_line(error.advice),
         server_time=int(time.time()) if isinstance(error, UnauthorizedError) else None,
     )
     response = reply(message, error.http_status)

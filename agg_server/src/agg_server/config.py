@@ -20,7 +20,7 @@ from .optimizer import OPTIMIZERS
 FILE = "federation.toml"
 _ServerRate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 _Clip = Annotated[float, msgspec.Meta(ge=SMALLEST_RANGE, le=LARGEST_RANGE)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

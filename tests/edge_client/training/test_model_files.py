@@ -121,3 +121,14 @@ def test_broken_files_are_told_in_one_line(copy: Path, name: str, content: bytes
     with pytest.raises(ModelError) as caught:
         load_base(copy, ("int8",), torch.device("cpu"), said_nothing)
     assert "\n" not in caught.value.message
+
+
+def test_a_servers_model_name_is_never_taken_for_a_path(model_folder: Path) -> None:
+    with pytest.raises(ModelError, match="neither a folder nor a model's name"):
+        find_model(ModelRef(id=str(model_folder.absolute())), None)
+
+
+def test_an_adapter_beside_the_model_is_refused_since_it_would_be_loaded_in_its_place(copy: Path) -> None:
+    (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
+    with pytest.raises(ModelError, match="holds an adapter"):
+        find_model(ModelRef(id="m"), str(copy))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
+from fedit_shared import adapter
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import PublicKey, SigningKey, federation_id, verify
 from fedit_shared.messages import Muster, Offer, Result, Roster, TaskSpec, decode_task
@@ -17,6 +18,8 @@ from fedit_shared.secagg.bodies import (
 )
 from fedit_shared.secagg.member import check_certificate
 
+ADAPTER_HEADER_MAX = 2**24
+"""Bytes of an adapter's file beyond its float32 values: names and shapes."""
 LONGEST_PROMISE = 30 * 86400
 """Seconds ahead that a device promises at most to be there for answers, and keeps its round key."""
 
@@ -26,7 +29,8 @@ class TaskChangedError(UnsafeError):
 
 
 def check_offer(offer: Offer, *, identity: PublicKey, server_key: bytes) -> TaskSpec:
-    """The offered task. Raises ForgedError unless the federation's server offered just this to this device."""
+    """The offered task. Raises ForgedError unless the federation's server offered just this to this device, UnsafeError
+    for an adapter larger than its tensors: it would only fill the disk."""
     body = OfferBody(
         federation_id(server_key),
         identity,
@@ -38,7 +42,13 @@ def check_offer(offer: Offer, *, identity: PublicKey, server_key: bytes) -> Task
         offer.not_after,
     )
     verify(server_key, "checkin", body.encode(), offer.signature)
-    return decode_task(offer.task)
+    task = decode_task(offer.task)
+    if offer.adapter_size > 4 * adapter.size(task.tensors) + ADAPTER_HEADER_MAX:
+        raise UnsafeError(
+            f"The server offers an adapter of {offer.adapter_size} bytes, more than the task's tensors can have.",
+            advice="Nothing was downloaded. Ask the federation's operator.",
+        )
+    return task
 
 
 def require_agreed(task: bytes, agreed: bytes | None) -> None:

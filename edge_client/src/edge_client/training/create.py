@@ -66,7 +66,8 @@ def _attach(folder: Path, job: CreateJob) -> tuple[dict[str, Any], wire.Manifest
     targets = None if job.target_modules is None else list(job.target_modules)
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+            known = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(known, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder} holds no causal language model: {_line(error)}.") from error
     config = LoraConfig(

@@ -52,7 +52,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def load_tokenizer(folder: Path) -> Any:
     """The model's tokenizer. Raises ModelError."""
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except _LOAD_ERRORS as error:
         raise ModelError(f"The tokenizer in {folder} cannot be loaded: {_line(error)}.") from error
 

@@ -1,6 +1,7 @@
 """Finds the base model's files, fetches them where they are on the hub, and checks that they are the federation's."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,22 +10,26 @@ from fedit_shared.messages import ModelRef
 from .failures import ModelError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-_ELSEWHERE = ["*/*", "consolidated*"]
-"""Other formats of the same weights, as some repositories keep them besides."""
+_ELSEWHERE = ["*/*", "consolidated*", "adapter_*"]
+"""Other formats of the same weights, as some repositories keep them besides, and adapters, which are not the base."""
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _DECISIVE = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json")
 _ALSO_DECISIVE = ("added_tokens.json", "vocab.*", "merges.txt", "*.jinja", "spiece.model", "sentencepiece*.model")
 
 
 def find_model(ref: ModelRef, folder: str | None) -> Path:
-    """The folder with the model's files: ``folder``, or ``ref.id`` if that is an absolute path, or the hub's cache,
-    filled now. Raises ModelError."""
-    path = Path(folder) if folder is not None else Path(ref.id) if Path(ref.id).is_absolute() else None
-    if path is None:
-        path = _fetch(ref)
-    elif not path.is_dir():
+    """The folder with the model's files: ``folder``, which only this machine's owner names, or the hub's cache, filled
+    now. ``ref.id`` comes from the server and is never taken for a path. Raises ModelError."""
+    path = _fetch(ref) if folder is None else Path(folder)
+    if not path.is_dir():
         raise ModelError(f"There is no folder {path}.", advice="Name the folder that holds the model's config.json.")
     if not (path / "config.json").is_file():
         raise ModelError(f"{path} holds no model: it has no config.json.", advice="Name one in transformers' format.")
+    if (path / "adapter_config.json").exists():
+        raise ModelError(
+            f"{path} holds an adapter beside the model, which transformers would load in its place.",
+            advice="Name a folder with the base model alone.",
+        )
     if not any(path.glob("*.safetensors")):
         raise ModelError(
             f"{path} has no weights in safetensors format.",
@@ -76,6 +81,8 @@ def _fetch(ref: ModelRef) -> Path:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     where = f"{ref.id}@{ref.revision}" if ref.revision else ref.id
+    if not _HUB_ID.fullmatch(ref.id):
+        raise ModelError(f"{ref.id!r} is neither a folder nor a model's name.", advice="Check the spelling.")
     try:
         return Path(
             snapshot_download(
