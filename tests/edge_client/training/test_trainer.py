@@ -1,5 +1,6 @@
 """Training is AdamW on the mean loss over a batch's learned tokens, however it is cut, stopped or starved."""
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class Bench:
         self.folder = WorkFolder(str(workshop.folder / work), bytes(32))
         self.events: list[TrainEvent] = []
         self.plan = Plan(micro_batch=2, checkpointing=False)
+        self.budget = Budget(torch.device("cpu"), 2**40)
 
     def trainer(self, stopping: Callable[[], bool] = lambda: False, checkpoint_seconds: float = 1e9) -> Trainer:
         keep_activations(self.model, keep=not self.plan.checkpointing)
@@ -82,7 +84,7 @@ class Bench:
             plan=self.plan,
             longest=max(len(example.tokens) for example in self.examples),
             seed=3,
-            budget=Budget(torch.device("cpu"), 2**40),
+            budget=self.budget,
             folder=self.folder,
             emit=self.events.append,
             stopping=stopping,
@@ -179,6 +181,22 @@ def test_memory_that_runs_out_halves_the_pieces_and_loses_or_repeats_nothing(
     backed_off = [event.micro_batch for event in bench.events if isinstance(event, BackedOff)]
     assert backed_off == [2, 1]
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
+
+
+def test_what_filled_the_memory_is_let_go_before_the_next_try(workshop: Workshop) -> None:
+    bench = Bench(workshop)
+    bench.model.most = max(len(e.tokens) for e in bench.examples) + 5
+    alive: list[int] = []
+
+    class Watching(Budget):
+        def tighten(self) -> None:
+            super().tighten()
+            alive.append(sum(type(o) is torch.Tensor and o.grad_fn is not None for o in gc.get_objects()))
+
+    bench.budget = Watching(torch.device("cpu"), 2**40)
+    bench.train()
+    assert alive
+    assert set(alive) == {0}
 
 
 def test_the_last_resort_is_to_compute_activations_again(workshop: Workshop, undisturbed: NDArray[np.float32]) -> None:

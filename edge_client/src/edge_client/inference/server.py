@@ -110,7 +110,7 @@ class Server:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._budget.release()
+        self._budget.tighten()
         if len(piece) == 1:
             raise NoRoomError(
                 f"One record of {len(piece[0].tokens)} tokens does not fit into {gib(self._budget.limit)}.",

@@ -13,6 +13,8 @@ from .failures import NoRoomError
 _LINUX = sys.platform.startswith("linux")
 _FREE_SHARE = 0.9
 """Of what is free now, without a budget from the owner."""
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+_SMALLEST_MAPPING = 128 * 1024
 _MESSAGES = (
     "can't allocate memory",
     "out of memory",
@@ -76,15 +78,22 @@ class Budget:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
+    def tighten(self) -> None:
+        """After memory ran out: release it, and from now on hand freed tensors of any size back at once, which is
+        slower. What the trimmed heap still holds of the address space is of no more use and no longer counted."""
+        self.release()
+        if self.device.type == "cpu" and _LINUX:
+            _glibc("mallopt", _M_MMAP_THRESHOLD, _SMALLEST_MAPPING)
+            self._untouched = _status("VmData") - _status("RssAnon")
+            self.apply()
+
     def release(self) -> None:
         """Hand back what is no longer used, after something large was dropped."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif _LINUX:
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
-            if trim is not None:
-                trim(0)
+            _glibc("malloc_trim", 0)
 
     def _free(self) -> int:
         if self.device.type == "cuda":
@@ -109,6 +118,13 @@ def _limit_data(wanted: int) -> None:
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _glibc(name: str, *arguments: int) -> None:
+    """Call a function that other C libraries, like musl, do not have; nothing happens there."""
+    function = getattr(ctypes.CDLL(None), name, None)
+    if function is not None:
+        function(*arguments)
 
 
 def _status(field: str) -> int:

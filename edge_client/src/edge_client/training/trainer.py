@@ -151,26 +151,32 @@ class Trainer:
         return True
 
     def _accumulate(self, piece: Sequence[Example]) -> float | None:
-        """Add the gradient of ``piece``'s summed loss, all of it or none. None: memory ran out, and the plan has been
-        changed. Gradients come back as values instead of piling up in ``.grad``, where half of them would stay."""
+        """Add the gradient of ``piece``'s summed loss and return that loss. None: memory ran out, nothing was added,
+        and the plan has been changed."""
         torch.manual_seed(hash((self._seed, self._position.step, self._position.done)))
         try:
-            loss = self._language_model.loss(piece, self._head_parameters)
-            gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
-            start = 0
-            for gradient in gradients:
-                self._gradient[start : start + gradient.numel()].add_(gradient.reshape(-1))
-                start += gradient.numel()
-            return float(loss.detach())
+            return self._add_gradient(piece)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0] if str(error) else "memory ran out"
-        self._back_off(len(piece), reason)  # outside: the exception holds on to the tensors that filled the memory
+        # Only here are the exception and its frames gone, with the tensors that filled the memory.
+        self._back_off(len(piece), reason)
         return None
 
+    def _add_gradient(self, piece: Sequence[Example]) -> float:
+        """All of the gradient or none: it comes back as values instead of piling up in ``.grad``, where half of it
+        would stay."""
+        loss = self._language_model.loss(piece, self._head_parameters)
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        start = 0
+        for gradient in gradients:
+            self._gradient[start : start + gradient.numel()].add_(gradient.reshape(-1))
+            start += gradient.numel()
+        return float(loss.detach())
+
     def _back_off(self, records: int, reason: str) -> None:
-        self._budget.release()
+        self._budget.tighten()
         if records > 1 and self._plan.micro_batch > 1:
             self._plan.micro_batch //= 2
         elif not self._plan.checkpointing:
