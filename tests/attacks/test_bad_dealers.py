@@ -209,6 +209,46 @@ def test_an_error_cancelled_at_exponent_0_would_escape_were_the_exponent_to_begi
     assert off_places(points, found, numbers.threshold, 0) is None
 
 
+def test_a_dealer_that_knew_its_challenge_before_it_dealt_would_escape():
+    """It spreads an error over five blocks, as the coefficients of X·Π(X − ρ_c), which cancel at the four ρ_c that it
+    expects. The challenge is drawn from the deal, which binds the packets: it comes after them."""
+    round_ = Round(7)
+    dealer = round_.devices[0]
+    numbers, expected = round_.session.parameters, [challenge(b"", 0, check) for check in range(CHECKS)]
+    error = [1]
+    for rho in expected:
+        error = [(a - rho * b) % P for a, b in zip([0, *error], [*error, 0], strict=True)]
+
+    def spoil(words: list[Words]) -> None:
+        for part in words[1:3]:
+            for block, value in enumerate(error):
+                part[block] = (int(part[block]) + value) % P
+
+    for rho in expected:
+        assert sum(pow(rho, b, P) * value for b, value in enumerate(error, start=1)) % P == 0
+    round_.deal_instead((dealer, spoilt_shares(round_, dealer, spoil)))
+    round_.report()
+    assert round_.chosen() == round_.identities[1:]
+    packets, deal = open_packets(round_, dealer)[1:], round_.uploads[dealer.identity].contribution.deal
+    given = np.array([check_values(numbers, deal, words)[:CHECKS] for words in packets], np.uint32)
+    assert off_places(list(range(2, 8)), given, numbers.threshold, 0) is None
+
+
+def test_a_check_value_alone_says_nothing_of_the_shares():
+    """Whatever the shares, each value is as likely as any other: it moves with a word that is used for nothing else."""
+    round_ = Round()
+    numbers, deal = round_.session.parameters, round_.uploads[round_.devices[0].identity].contribution.deal
+    words = open_packets(round_, round_.devices[0])[1]
+    before = check_values(numbers, deal, words)
+    for check in range(2 * CHECKS):
+        moved = words.copy()
+        prime = PRIMES[check // CHECKS]
+        moved[numbers.words + check] = (int(moved[numbers.words + check]) + 5) % prime
+        after = list(before)
+        after[check] = (after[check] + 5) % prime
+        assert list(check_values(numbers, deal, moved)) == after
+
+
 def test_packets_of_unequal_length_are_refused_as_the_servers_fault():
     round_ = Round()
     dealer, device = round_.devices[0], round_.devices[1]

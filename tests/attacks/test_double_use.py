@@ -361,3 +361,23 @@ def test_the_members_pure_code_would_vote_twice_so_that_the_disk_must_not():
     member: Member = round_.member(device)
     votes = {member.vote(round_.prepare(device), u) for u in (round_.listing(round_.devices), b"")}
     assert len(votes) == 2
+
+
+def test_an_update_whose_file_is_gone_or_changed_is_not_sent(tmp_path: Path):
+    victim = Victim.in_cohort(tmp_path)
+    with victim.state() as state:
+        update = victim.train(state)
+        path = update.folder / "delta"
+        whole = path.read_bytes()
+        for wrong in (None, whole[:-4], bytes([whole[0] ^ 1]) + whole[1:]):
+            path.unlink()
+            if wrong is not None:
+                path.write_bytes(wrong)
+            with pytest.raises(CorruptStateError):
+                update.delta()
+            path.write_bytes(whole)
+        assert update.delta() == whole
+        begun = state.new_update(bytes(32), bytes(32), lambda n: n)
+        (begun.folder / "delta").write_bytes(whole)
+        with pytest.raises(CorruptStateError):
+            begun.delta()

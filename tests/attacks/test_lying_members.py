@@ -35,7 +35,7 @@ def test_members_that_claim_that_no_packet_opens_are_written_off_up_to_the_bound
     assert round_.chosen() == round_.identities
 
 
-@pytest.mark.parametrize("size", [4, 5, 7, 8, 10, 13])
+@pytest.mark.parametrize("size", [4, 5, 6, 7, 8, 9, 10, 13])
 def test_one_liar_more_than_that_can_have_chosen_updates_dropped_but_not_below_the_floor(size):
     round_ = Round(size)
     liars = round_.devices[: size - round_.session.parameters.threshold + 1]
@@ -113,6 +113,24 @@ def test_liars_and_absent_members_together_drop_nothing_up_to_a_third_of_the_coh
             assert outcome(size, edges, absent=spare - liars) == size
 
 
+def test_the_liar_is_written_off_and_not_those_it_accuses():
+    """It accuses two; one of them rightly accuses it. Two updates would be lost if dealers alone were taken away."""
+    liar, first, second = (bytes([k]) for k in (2, 1, 4))
+    assert outcome(5, {(liar, first), (liar, second), (second, liar)}, absent=0) == 4
+
+
+def test_check_values_that_two_members_and_more_contradict_in_turn_are_not_decoded():
+    """Each of the eight could be decoded; but the bound is on members, and two of ten are beyond it."""
+    round_ = Round(10)
+    victim = round_.identities[-1]
+    lies = {
+        device.identity: false_checks(round_, device, [victim], word=word)
+        for device, word in zip(round_.devices[:2], (0, 7), strict=True)
+    }
+    report(round_, lies)
+    assert round_.chosen() == round_.identities[:-1]
+
+
 def test_the_table_of_the_threat_model_is_what_the_numbers_give():
     """docs/threat-model.md, "How much lying a round bears"."""
     table = {
@@ -181,6 +199,28 @@ def test_wrong_answers_up_to_the_bound_are_left_out_and_who_gave_them_is_known(s
 def test_wrong_answers_beyond_the_bound_open_nothing(size, liars):
     round_ = Round(size)
     answers(round_, round_.devices[:liars], [])
+    assert round_.aggregator.open_key() is None
+
+
+def test_answers_that_lie_in_turn_beyond_the_bound_open_nothing():
+    """Each prime's words could be decoded; but two of ten are beyond the bound."""
+    round_ = Round(10)
+    survivors, certificate = round_.certify()
+    for liar, word in zip(round_.devices[:2], (0, -1), strict=True):
+        lie = wrong_answer(round_, liar, survivors, certificate, word=word)
+        round_.aggregator.add_answer(liar.identity, sha256(survivors).digest(), *lie)
+    round_.answer_all(survivors, certificate, round_.devices[2:])
+    assert round_.aggregator.open_key() is None
+
+
+@pytest.mark.parametrize("word", [-1, 1365])
+def test_a_wrong_word_in_the_last_block_shows_in_the_padding_of_the_key(word):
+    round_ = Round(5)
+    assert round_.session.parameters.blocks == 1366
+    survivors, certificate = round_.certify()
+    lie = wrong_answer(round_, round_.devices[0], survivors, certificate, word=word)
+    round_.aggregator.add_answer(round_.devices[0].identity, sha256(survivors).digest(), *lie)
+    round_.answer_all(survivors, certificate, round_.devices[1:4])
     assert round_.aggregator.open_key() is None
 
 

@@ -164,7 +164,7 @@ def test_a_message_of_a_stranger_is_refused_although_its_signature_holds(make: C
     device = kind.round.devices[1]
     message = kind.content(device)
     stranger = replace(device, key=SigningKey(sha256(b"stranger").digest()))
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError, match="not in the cohort"):
         kind.send(stranger.identity, message, kind.signed(device, message, by=stranger))
     assert not kind.kept()
 
@@ -246,6 +246,15 @@ def test_a_report_that_is_cut_off_or_says_neither_edge_nor_values_is_refused():
     with pytest.raises(ProtocolError, match="strictly rising"):
         kind.send(device.identity, (doubled,), kind.signed(device, (doubled,)))
     assert not kind.kept()
+
+
+def test_a_deal_of_another_length_is_refused():
+    kind = deals()
+    device = kind.round.devices[1]
+    (deal,) = kind.content(device)
+    for wrong in (deal[:-1], deal + b"\0", b""):
+        with pytest.raises(ProtocolError, match="128 bytes"):
+            kind.send(device.identity, (wrong,), device.key.sign("deal", wrong))
 
 
 def test_a_deal_after_the_first_report_is_refused():

@@ -66,13 +66,27 @@ def test_levels_leave_room_for_every_cohort_and_weight_or_are_refused(bits):
                 assert 2 * members * weight * count <= (1 << bits) - 1
 
 
+@pytest.mark.parametrize(("bits", "weight"), [(8, 1), (20, 1), (16, 0), (16, -1)])
+def test_a_layout_or_weight_that_does_not_exist_is_refused(bits, weight):
+    with pytest.raises(ProtocolError, match="not a layout"):
+        levels(5, bits, weight)
+    assert levels(5, 16, 1) == 6553
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_an_honest_client_masks_nothing_that_is_not_finite(bad):
+def test_an_honest_client_masks_nothing_that_is_not_finite_or_does_not_fit(bad):
     round_ = Round(3)
     device = round_.devices[0]
     delta = device.update.delta.copy()
     delta[7] = bad
-    for update in (Update(delta, 1, 0.0), Update(device.update.delta, 1, float(bad)), Update(delta[:-1], 1, 0.0)):
+    good = device.update.delta
+    for update in (
+        Update(delta, 1, 0.0),
+        Update(good, 1, float(bad)),
+        Update(good, 0, 0.0),
+        Update(good[:-1], 1, 0.0),
+        Update(good.astype(np.float64), 1, 0.0),
+    ):
         device.update = update
         with pytest.raises(UserError):
             round_.cohort.upload(round_.session, device)

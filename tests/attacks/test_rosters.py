@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fedit_shared.errors import FeditError, ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, decode, encode
+from fedit_shared.parameters import CohortParameters
 from fedit_shared.secagg import RoundKey, open_session, require_own_entry
 from fedit_shared.secagg.bodies import RosterBody, RosterEntry
+from fedit_shared.secagg.session import compute_sid
 
 BASE_POINT = bytes([0x58]) + bytes([0x66]) * 31
 UNIVERSAL = BASE_POINT + (1).to_bytes(32, "little")
@@ -243,3 +245,42 @@ def test_a_round_key_copied_from_another_member_lets_nobody_read_that_members_pa
         assert owner.round_key.open(for_owner, session.sid, dealer, owner.identity) is not None
         assert owner.round_key.open(for_owner, session.sid, dealer, thief.identity) is None
         assert own.open(for_owner, session.sid, dealer, owner.identity) is None
+
+
+def test_a_round_key_is_made_of_96_bytes():
+    for size in (0, 95, 97):
+        with pytest.raises(ProtocolError, match="96 bytes"):
+            RoundKey(bytes(size))
+
+
+def test_the_numbers_exist_for_cohorts_of_3_to_255_alone():
+    for members in (2, 256):
+        with pytest.raises(ProtocolError, match="3 to 255"):
+            CohortParameters(members)
+    assert [CohortParameters(members).threshold for members in (3, 255)] == [3, 171]
+
+
+@pytest.mark.parametrize("members", [3, 255])
+def test_rosters_of_the_smallest_and_the_largest_cohort_are_read(members):
+    cohort = Cohort(3)
+    entry = cohort.entry(cohort.devices[0])
+    entries = tuple(replace(entry, identity=k.to_bytes(32, "big")) for k in range(members))
+    roster = replace(cohort.roster(), entries=entries)
+    assert RosterBody.decode(roster.encode()) == roster
+
+
+def test_a_sid_names_everything_that_a_cohort_agreed_on():
+    roster = Cohort(3).roster()
+    body = roster.encode()
+    other = sha256(b"another").digest()
+    sids = {compute_sid(body, roster), compute_sid(body + b"another", roster)}
+    for change in (
+        {"federation": other},
+        {"task_hash": other},
+        {"round": 2},
+        {"cohort": other[:16]},
+        {"adapter": other},
+        {"settings_hash": other},
+    ):
+        sids.add(compute_sid(body, replace(roster, **change)))
+    assert len(sids) == 8

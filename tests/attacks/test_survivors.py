@@ -9,6 +9,7 @@ from attackers import (
     certificate_of,
     open_packets,
     sealed_to_strangers,
+    sign_answer,
     sign_vote,
 )
 
@@ -84,6 +85,25 @@ def test_receipts_that_are_forged_doubled_out_of_order_or_a_strangers_are_refuse
             round_.member(device).report(Prepare(receipts=receipts, packets=own.packets))
 
 
+def test_a_dealer_shown_twice_is_refused_so_that_its_share_is_not_added_twice():
+    """Else a member's answer, less the sum that the others open, were that dealer's share: a split view without a
+    second certificate."""
+    round_ = Round()
+    device, own = round_.devices[0], round_.prepare(round_.devices[0])
+    survivors, certificate = round_.certify()
+    doubled = Prepare(
+        receipts=[*own.receipts[:2], own.receipts[1], *own.receipts[2:]],
+        packets=[*own.packets[:2], own.packets[1], *own.packets[2:]],
+    )
+    for ask in (
+        lambda member: member.report(doubled),
+        lambda member: member.vote(doubled, survivors),
+        lambda member: member.answer(doubled, survivors, certificate),
+    ):
+        with pytest.raises(ProtocolError, match="strictly rising"):
+            ask(round_.member(device))
+
+
 def test_the_server_refuses_packets_that_are_not_those_of_the_receipt_or_not_of_the_cohorts_size():
     round_ = Round()
     device = round_.devices[0]
@@ -150,7 +170,7 @@ def test_a_list_with_a_device_twice_or_cut_off_is_refused():
     device = round_.devices[1]
     whole = encode_survivors(lines)
     for wrong in (encode_survivors([lines[0], *lines]), encode_survivors(lines[::-1]), whole[:-1], whole[32:]):
-        with pytest.raises(ProtocolError):
+        with pytest.raises(ProtocolError, match=r"strictly rising|cannot have"):
             round_.member(device).vote(round_.prepare(device), wrong)
 
 
@@ -284,10 +304,27 @@ def test_a_certified_list_below_the_floor_is_not_answered():
         round_.member(round_.devices[0]).answer(round_.prepare(round_.devices[0]), fewer, certificate)
 
 
+def test_a_certified_list_below_the_protocols_floor_is_not_answered():
+    """In a cohort of nine, in which nobody asks for more than three."""
+    round_ = Round(9)
+    assert round_.session.floor == 5
+    fewer = round_.listing(round_.devices[:4])
+    certificate = certificate_of(round_.session, fewer, round_.devices)
+    with pytest.raises(UnsafeError, match="floor is 5"):
+        round_.member(round_.devices[0]).answer(round_.prepare(round_.devices[0]), fewer, certificate)
+
+
+def test_a_list_has_at_most_as_many_lines_as_a_cohort_has_members():
+    lines = [Survivor(k.to_bytes(32, "big"), bytes(32)) for k in range(256)]
+    assert len(decode_survivors(encode_survivors(lines[:255]))) == 255
+    with pytest.raises(ProtocolError):
+        decode_survivors(encode_survivors(lines))
+
+
 def test_the_empty_list_opens_nothing():
     round_ = Round()
     certificate = certificate_of(round_.session, b"", round_.devices)
-    with pytest.raises(UnsafeError):
+    with pytest.raises(UnsafeError, match="nothing to open"):
         round_.member(round_.devices[0]).answer(round_.prepare(round_.devices[0]), b"", certificate)
 
 
@@ -339,3 +376,34 @@ def test_an_answer_before_the_certificate_or_for_another_list_is_refused():
     with pytest.raises(ConflictError):
         round_.aggregator.add_answer(device.identity, sha256(b"").digest(), *answer)
     round_.aggregator.add_answer(device.identity, sha256(survivors).digest(), *answer)
+
+
+def test_an_answer_to_the_empty_list_is_refused_even_if_that_is_certified():
+    round_ = Round()
+    device = round_.devices[0]
+    round_.aggregator.offer(b"")
+    round_.vote_all(b"")
+    words, signature = sign_answer(round_.session, device, b"", bytes(4 * round_.session.parameters.words))
+    with pytest.raises(ConflictError):
+        round_.aggregator.add_answer(device.identity, sha256(b"").digest(), words, signature)
+
+
+def test_a_server_has_a_certificate_when_r_have_voted_for_the_list_that_is_offered():
+    round_ = Round()
+    survivors = round_.report_all()
+    enough = round_.session.parameters.threshold
+    for count, device in enumerate(round_.devices[:enough], start=1):
+        vote = round_.member(device).vote(round_.prepare(device), survivors)
+        round_.aggregator.add_vote(device.identity, sha256(survivors).digest(), vote)
+        assert (round_.aggregator.certificate() is not None) is (count == enough)
+    round_.aggregator.offer(b"")
+    assert round_.aggregator.certificate() is None, "those were votes for another list"
+
+
+def test_no_list_is_chosen_before_r_have_reported():
+    round_ = Round()
+    enough = round_.session.parameters.threshold
+    round_.report(round_.devices[: enough - 1])
+    assert round_.aggregator.choose_survivors() is None
+    round_.report(round_.devices[enough - 1 : enough])
+    assert round_.aggregator.choose_survivors() is not None

@@ -15,10 +15,15 @@ from agg_server.driver.desk import Desk
 from agg_server.driver.service import Service
 from agg_server.ledger import Ledger
 from agg_server.metrics import Metrics
-from fedit_shared.errors import ConflictError, ForgedError, ProtocolError
-from fedit_shared.messages import Accepted, Deal
+from agg_server.rounds import repeats
+from agg_server.rounds.events import Offered, Voted
+from agg_server.rounds.state import FINAL
+from agg_server.uploads import Upload
+from fedit_shared.errors import ConflictError, ForgedError, NotFoundError, ProtocolError
+from fedit_shared.identity import SigningKey
+from fedit_shared.messages import CHUNK_SIZE, Accepted, Deal, Muster
 from fedit_shared.secagg import Contributor
-from fedit_shared.secagg.bodies import DealBody
+from fedit_shared.secagg.bodies import DealBody, MusterBody
 from fedit_shared.secagg.member import check_deal
 
 
@@ -147,3 +152,115 @@ def test_two_deals_at_once_leave_the_upload_and_packets_of_the_one_that_is_recor
     if receipts:
         for device in sim.devices:
             sim.member(device).report(sim.prepare_for(device))
+
+
+def test_a_stranger_can_upload_nothing_into_a_cohort(tmp_path: Path):
+    sim = mustered(tmp_path)
+    stranger = SigningKey(bytes(32)).public
+
+    async def attack(service: Service, driver: Driver) -> None:
+        with pytest.raises(NotFoundError):
+            await service.put_chunk(stranger, sim.devices[0].cohort, 0, b"")
+        with pytest.raises(NotFoundError):
+            await service.chunks_held(stranger, sim.devices[0].cohort)
+
+    serving(sim, attack)
+
+
+def test_nothing_is_uploaded_after_the_window(tmp_path: Path):
+    sim = mustered(tmp_path)
+    device = sim.devices[0]
+    vector, deal = contribution(sim, device)
+    sim.contribute(*sim.devices[1:])
+    sim.wait(sim.round.opened.rules.contribute_window)
+
+    async def attack(service: Service, driver: Driver) -> None:
+        with pytest.raises(ConflictError, match="over"):
+            await service.put_chunk(device.identity, device.cohort, 0, vector)
+        with pytest.raises(ConflictError, match="over"):
+            await service.deal(device.identity, deal)
+
+    serving(sim, attack)
+    assert not sim.tools.rooms.upload(sim.session_of(device), device.identity).complete()
+    assert len(sim.cohort_of(device).aggregator.receipts) == 4
+
+
+def test_packets_come_with_a_receipt_of_their_dealer_for_this_session(tmp_path: Path):
+    """They are stored before the receipt is recorded: a forged one must not put others in their place."""
+    sim = mustered(tmp_path)
+    device = sim.devices[0]
+    vector, deal = contribution(sim, device)
+    forged = Deal(cohort=deal.cohort, body=deal.body, signature=bytes(64), packets=deal.packets)
+
+    async def attack(service: Service, driver: Driver) -> None:
+        await service.put_chunk(device.identity, device.cohort, 0, vector)
+        with pytest.raises(ForgedError):
+            await service.deal(device.identity, forged)
+
+    serving(sim, attack)
+    with pytest.raises(FileNotFoundError):
+        sim.tools.rooms.packet(sim.session_of(device), device.identity, 0)
+
+
+@pytest.mark.parametrize("spoil", ["signature", "round key"])
+def test_a_muster_that_would_spoil_the_roster_is_refused_when_it_comes(tmp_path: Path, spoil: str):
+    """Else one device could make every other refuse the roster."""
+    sim = Simulated(tmp_path)
+    device = sim.devices[0]
+    sim.record(Offered(identity=device.identity))
+    made = sim.make_muster(device)
+    body, round_key, signature = made.body, made.round_key, made.signature
+    if spoil == "signature":
+        signature = bytes(64)
+    else:
+        round_key = round_key[:-32] + bytes(32)
+        body = replace(MusterBody.decode(body), round_key_hash=sha256(round_key).digest()).encode()
+        signature = device.key.sign("muster", body)
+
+    async def attack(service: Service, driver: Driver) -> None:
+        with pytest.raises(ProtocolError):
+            await service.muster(device.identity, Muster(body=body, round_key=round_key, signature=signature))
+
+    serving(sim, attack)
+    assert not sim.round.musters
+
+
+def test_a_muster_may_end_when_answers_may_last_be_needed_and_not_a_second_earlier(tmp_path: Path):
+    sim = Simulated(tmp_path)
+    first, second = sim.devices[:2]
+    last = int(sim.round.must_last_until(sim.now))
+    assert last == sim.round.must_last_until(sim.now)
+    sim.muster(first, not_after=last)
+    with pytest.raises(ConflictError, match="ends too early"):
+        sim.muster(second, not_after=last - 1)
+    assert list(sim.round.musters) == [first.identity]
+
+
+def test_a_stranger_or_an_unknown_cohort_is_refused_before_and_after_a_cohorts_end(tmp_path: Path):
+    sim = Simulated(tmp_path)
+    sim.muster(*sim.devices)
+    sim.wait(sim.round.opened.rules.muster_window)
+    round_, cohort = sim.round, sim.devices[0].cohort
+    stranger = SigningKey(bytes(32)).public
+
+    def vote(cohort: bytes, identity: bytes) -> Voted:
+        return Voted(cohort=cohort, identity=identity, survivors_hash=bytes(32), signature=bytes(64))
+
+    for step in (None, sim.contribute, sim.report, sim.vote, sim.answer):
+        if step:
+            step(*sim.devices)
+        with pytest.raises(NotFoundError, match="no such cohort"):
+            repeats(round_, vote(bytes(16), sim.devices[0].identity))
+        with pytest.raises(ProtocolError, match="not in the cohort"):
+            repeats(round_, vote(cohort, stranger))
+    assert round_.cohorts[cohort].phase in FINAL
+
+
+def test_there_is_no_chunk_before_the_first_or_behind_the_last(tmp_path: Path):
+    upload = Upload(tmp_path / "upload", 2 * CHUNK_SIZE)
+    for index, content in ((-1, bytes(CHUNK_SIZE)), (2, b""), (2, bytes(CHUNK_SIZE))):
+        with pytest.raises(ProtocolError, match="chunks 0 to 1"):
+            upload.put(index, content)
+    for index in (0, 1):
+        upload.put(index, bytes([index]) * CHUNK_SIZE)
+    assert upload.complete()

@@ -253,22 +253,27 @@ def false_edges(round_: Round, liar: Device, victims: Iterable[bytes]) -> tuple[
     return _twisted(round_, liar, victims, lambda finding: replace(finding, checks=None))
 
 
-def false_checks(round_: Round, liar: Device, victims: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """A report with a wrong check value for each of the victims."""
+def false_checks(round_: Round, liar: Device, victims: Iterable[bytes], word: int = 7) -> tuple[bytes, bytes]:
+    """A report with one of the eight check values of each of the victims wrong."""
 
     def lie(finding: Finding) -> Finding:
         assert finding.checks is not None
-        return replace(finding, checks=(*finding.checks[:-1], finding.checks[-1] ^ 1))
+        values = list(finding.checks)
+        values[word] ^= 1
+        return replace(finding, checks=tuple(values))
 
     return _twisted(round_, liar, victims, lie)
 
 
-def wrong_answer(round_: Round, liar: Device, survivors: bytes, certificate: bytes) -> tuple[bytes, bytes]:
+def wrong_answer(
+    round_: Round, liar: Device, survivors: bytes, certificate: bytes, word: int = 0
+) -> tuple[bytes, bytes]:
     """An answer with one word changed."""
     answer = round_.member(liar).answer(round_.prepare(liar), survivors, certificate)
     assert answer is not None
-    word = int.from_bytes(answer[0][:4], "little") ^ 1
-    return sign_answer(round_.session, liar, survivors, word.to_bytes(4, "little") + answer[0][4:])
+    words = np.frombuffer(answer[0], "<u4").copy()
+    words[word] ^= 1
+    return sign_answer(round_.session, liar, survivors, words.tobytes())
 
 
 def _twisted(

@@ -108,8 +108,6 @@ class Aggregator:
 
     def choose_survivors(self) -> bytes | None:
         """U (encoded) such that r reporting members can answer for all of it; None while there is no such U."""
-        if len(self.reports) < self.session.parameters.threshold:
-            return None
         edges, broken = self._edges()
         sound = [dealer for dealer in sorted(self.receipts) if dealer not in broken]
         chosen = select(

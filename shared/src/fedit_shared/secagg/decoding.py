@@ -59,8 +59,8 @@ def wrong_values(points: Sequence[int], values: Sequence[int], degree: int, prim
     message, rest = _divide(now, factor, p)
     if rest or len(message) > degree:
         return None
-    wrong = {place for place, x in enumerate(points) if (_evaluate(message, x, p) - values[place]) % p}
-    return wrong if 2 * len(wrong) <= len(points) - degree else None
+    # factor has degree ⌊(m − degree)/2⌋ at most, and is 0 wherever a value is wrong
+    return {place for place, x in enumerate(points) if (_evaluate(message, x, p) - values[place]) % p}
 
 
 def _interpolate(points: Sequence[int], values: Sequence[int], whole: Polynomial, p: int) -> Polynomial:

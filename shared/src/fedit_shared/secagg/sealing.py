@@ -62,11 +62,8 @@ def check_round_key(round_key: bytes) -> None:
 
 
 def _public(round_key: bytes) -> MLKEM768X25519PublicKey:
-    try:
-        kem = MLKEM768PublicKey.from_public_bytes(round_key[:_MLKEM_PUBLIC])
-        curve = X25519PublicKey.from_public_bytes(round_key[_MLKEM_PUBLIC:])
-    except ValueError as error:
-        raise ProtocolError("A round key cannot be read.") from error
+    kem = MLKEM768PublicKey.from_public_bytes(round_key[:_MLKEM_PUBLIC])
+    curve = X25519PublicKey.from_public_bytes(round_key[_MLKEM_PUBLIC:])
     return MLKEM768X25519PublicKey(kem, curve)
 
 

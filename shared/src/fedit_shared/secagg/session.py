@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import sha256
 
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
-from fedit_shared.identity import PublicKey, federation_id, public_key, verify
+from fedit_shared.identity import PublicKey, federation_id, verify
 from fedit_shared.messages import RoundSettings, TaskSpec, decode_settings, decode_task
 from fedit_shared.parameters import CohortParameters, levels, rows
 from fedit_shared.quantize import Quantizer
@@ -116,7 +116,6 @@ def open_session(roster_body: bytes, signature: bytes, settings: bytes, task: by
     spec = decode_task(task)
     session = Session(roster, spec, decode_settings(settings, spec), compute_sid(roster_body, roster))
     for entry in roster.entries:
-        public_key(entry.identity)
         verify(entry.identity, "muster", muster_body(roster, entry).encode(), entry.signature)
         check_round_key(entry.round_key)
         if entry.not_after < session.settings.not_after:
