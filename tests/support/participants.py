@@ -130,12 +130,20 @@ class Victim:
 
     async def run(self, kill_at: str | None = None) -> int:
         """Take part until one update is in and its round over, or until killed. The exit status, -9 if killed."""
-        process = self._context.Process(target=_be_victim, args=(str(self.link), str(self.home), kill_at))
+        process = self._context.Process(target=_be_victim, args=(str(self.link), str(self.home), kill_at), daemon=True)
         process.start()
-        await asyncio.to_thread(process.join, 120)
-        if process.is_alive():
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(process.sentinel, gone.set)  # not join in a thread: two threads would race for the status
+        try:
+            async with asyncio.timeout(120):
+                await gone.wait()
+        except TimeoutError:
             process.kill()
-            raise AssertionError(f"the client hung after {kill_at}")
+            raise AssertionError(f"the client hung after {kill_at}") from None
+        finally:
+            loop.remove_reader(process.sentinel)
+        process.join()
         assert process.exitcode is not None
         return process.exitcode
 
