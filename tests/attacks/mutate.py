@@ -247,26 +247,34 @@ def run(only: str, jobs: int) -> list[Outcome]:
             return list(pool.map(one, changes))
 
 
+def keep(outcomes: Sequence[Outcome]) -> None:
+    """Write the result; what was not run this time stays as it was, unless it is gone from the code."""
+    before = json.loads(RESULT.read_text())["outcomes"] if RESULT.exists() else []
+    kept = {f"{old['file']}: {old['check']} [{old['change']}]": old for old in before}
+    for outcome in outcomes:
+        change = outcome.change
+        kept[change.name] = {
+            "file": change.file,
+            "check": change.check,
+            "change": change.kind,
+            "claim": change.claim,
+            "noticed_by": outcome.noticed_by,
+        }
+    names = dict.fromkeys(change.name for change in all_changes())
+    ordered = [kept[name] for name in names if name in kept]
+    survivors = [name for name in names if name in kept and not kept[name]["noticed_by"]]
+    summary = {"changes": len(ordered), "survivors": survivors, "outcomes": ordered}
+    RESULT.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="", help="changes whose name or claim has this text; keeps no result")
+    parser.add_argument("--only", default="", help="changes whose name or claim has this text")
     wanted = parser.parse_args()
     outcomes = run(wanted.only, wanted.jobs)
     survivors = [outcome.change.name for outcome in outcomes if not outcome.noticed_by]
-    if not wanted.only:
-        kept = [
-            {
-                "file": outcome.change.file,
-                "check": outcome.change.check,
-                "change": outcome.change.kind,
-                "claim": outcome.change.claim,
-                "noticed_by": outcome.noticed_by,
-            }
-            for outcome in outcomes
-        ]
-        summary = {"changes": len(kept), "survivors": survivors, "outcomes": kept}
-        RESULT.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    keep(outcomes)
     print(f"{len(outcomes)} changes, {len(outcomes) - len(survivors)} noticed, {len(survivors)} survived")
     return 1 if survivors else 0
 
