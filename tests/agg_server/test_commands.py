@@ -167,6 +167,15 @@ def test_a_folder_is_served_once(tmp_path: Path):
     assert server.stop() == 0
 
 
+def test_a_row_of_another_release_is_told_in_one_line(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.start()
+    assert server.stop() == 0
+    with closing(sqlite3.connect(server.folder / "server.sqlite3")) as connection, connection:
+        connection.execute("UPDATE rounds SET report = ?", (b"\x81\xa5round\x01",))
+    refused(process("rounds", server.folder), "cannot read", "release")
+
+
 def test_a_missing_broken_or_newer_database_is_named_and_left_alone(tmp_path: Path):
     server = ServerProcess(tmp_path)
     file = server.folder / "server.sqlite3"

@@ -125,7 +125,10 @@ def test_a_clock_that_is_off_is_told_the_servers_time(link: JoinLink):
     alone(link, "late", act)
 
 
-@pytest.mark.parametrize(("spoken", "advice"), [("0", "client"), ("2", "server"), ("none", "client")])
+@pytest.mark.parametrize(
+    ("spoken", "advice"),
+    [("0", "client"), ("2", "server"), ("none", "client"), ("²", "client"), ("9" * 5000, "client")],
+)
 def test_another_protocol_version_is_refused_with_what_to_upgrade(link: JoinLink, spoken: str, advice: str):
     async def act(peer: Peer) -> None:
         headers = {PROTOCOL_HEADER: spoken}
@@ -297,6 +300,17 @@ def test_nothing_older_than_tls_1_3_is_spoken(link: JoinLink):
         context.wrap_socket(plain),
     ):
         pass
+
+
+def test_bytes_that_are_no_http_fill_no_log(server: ServerProcess, link: JoinLink):
+    before = server.log.read_text()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", server.port)) as plain, context.wrap_socket(plain) as secured:
+        secured.sendall(b"\x16\x03garbage\r\n\r\n")
+        while secured.recv(4096):
+            pass
+    assert "Traceback" not in server.log.read_text().removeprefix(before)
 
 
 def test_the_log_has_no_secret(server: ServerProcess, link: JoinLink):

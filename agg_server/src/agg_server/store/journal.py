@@ -8,13 +8,11 @@ from sqlalchemy import Connection, Result, insert, select, update
 
 from agg_server.rounds.events import AnyEvent
 from agg_server.rounds.report import RoundReport
+from fedit_shared.errors import UserError
 from fedit_shared.messages import Result as CohortResult
 
 from .tables import events, results, rounds
 
-_EVENT = msgspec.msgpack.Decoder(AnyEvent)
-_REPORT = msgspec.msgpack.Decoder(RoundReport)
-_RESULT = msgspec.msgpack.Decoder(CohortResult)
 _IDENTITY = 32
 
 
@@ -51,7 +49,7 @@ class Journal:
     def reports(self, connection: Connection) -> list[RoundReport]:
         """Of all rounds, oldest first. That of a round under way is as old as its opening: fold its events."""
         rows = connection.execute(select(rounds.c.report).order_by(rounds.c.round))
-        return [_REPORT.decode(row.report) for row in rows]
+        return [_read(row.report, RoundReport) for row in rows]
 
     def last_round(self, connection: Connection) -> int:
         """The highest number given; 0 before the first."""
@@ -81,7 +79,8 @@ class Journal:
         """The result of this device's cohort in this round."""
         for row in connection.execute(select(results).where(results.c.round == round)):
             if identity in _members(row.members):
-                return _RESULT.decode(row.result)
+                result: CohortResult = _read(row.result, CohortResult)
+                return result
         return None
 
     def was_member(self, connection: Connection, cohort: bytes, identity: bytes) -> bool:
@@ -91,7 +90,18 @@ class Journal:
 
 
 def _recorded(rows: Result[Any]) -> list[Recorded]:
-    return [Recorded(row.round, row.time, _EVENT.decode(row.body)) for row in rows]
+    return [Recorded(row.round, row.time, _read(row.body, AnyEvent)) for row in rows]
+
+
+def _read(body: bytes, kind: Any) -> Any:
+    """A stored row. Raises UserError if it is not of this release, or damaged."""
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise UserError(
+            f"The database holds a row that this release cannot read: {error}.",
+            advice="Serve it with the release that wrote it, or put it back from a backup.",
+        ) from error
 
 
 def _members(joined: bytes) -> list[bytes]:
