@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge_client.cli import main
-from edge_client.state import FederationState, Membership
+from edge_client.data import DataSource
+from edge_client.state import FederationState, Membership, Preferences
 from fedit_shared.identity import JoinLink
 
 FEDERATION, TOKEN, PIN = b"f" * 32, b"t" * 16, b"p" * 32
@@ -73,6 +74,19 @@ def test_data_that_is_missing_empty_or_broken_is_named_with_its_lines_before_any
     status, error = fails(capsys, "join", LINK, "--data", data, "--state", tmp_path / "state")
     assert status == 2
     assert said in error
+
+
+def test_a_slip_in_the_data_or_model_path_leaves_what_was_set_before(
+    tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    before = Preferences(data=DataSource(path=str(records)))
+    with FederationState(state) as held:
+        held.preferences = before
+    for slip in (("--data", tmp_path / "none.jsonl"), ("--model-path", tmp_path)):
+        status, _ = fails(capsys, "join", LINK, "--state", state, *slip)
+        assert status == 2
+        assert FederationState(state).preferences == before
 
 
 def test_a_second_client_on_the_same_folder_is_told_so(

@@ -18,7 +18,7 @@ from edge_client.data import DataSource, load_records
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
 from edge_client.transport import Recovered, Server, Transport, Trouble
-from fedit_shared.errors import UserError
+from fedit_shared.errors import UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Contributor, Session, Update
 
@@ -163,7 +163,7 @@ class Client:
         if enrolment.left:
             raise UserError("This device has left the federation.", advice="Join again with a new link.")
         if rounds != 0:
-            await in_thread(load_records, preferences.data)
+            await in_thread(self._keep_preferences)
         async with self._transport() as transport:
             context = Context(
                 state=self.state,
@@ -173,7 +173,12 @@ class Client:
                 emit=self._queue.put_nowait,
                 contribute=self.contribute,
             )
-            await Worker(context, enrolment, preferences, self.train).run(rounds)
+            try:
+                await Worker(context, enrolment, preferences, self.train).run(rounds)
+            except UnauthorizedError:  # who left and has a link again may still be in a round
+                if not await enrolment.renew():
+                    raise
+                await Worker(context, enrolment, preferences, self.train).run(rounds)
 
     def _merged_preferences(self) -> Preferences:
         known = self.state.preferences
@@ -182,10 +187,19 @@ class Client:
                 "No data is named: a file of JSON lines, one instruction record a line.",
                 advice="Run `fedit-client join LINK --data FILE`.",
             )
-        merged = msgspec.convert({**(msgspec.structs.asdict(known) if known else {}), **self._wishes}, Preferences)
-        if merged != known:
-            self.state.preferences = merged
-        return merged
+        return msgspec.convert({**(msgspec.structs.asdict(known) if known else {}), **self._wishes}, Preferences)
+
+    def _keep_preferences(self) -> None:
+        """Store the preferences, once it is clear that they can be worked with: a slip of the pen replaces nothing."""
+        wanted = self._preferences
+        load_records(wanted.data)
+        if wanted.model_folder is not None and not (Path(wanted.model_folder) / "config.json").is_file():
+            raise UserError(
+                f"{wanted.model_folder} holds no model: it has no config.json.",
+                advice="Name the folder of the base model's files, or leave --model-path out to fetch them.",
+            )
+        if wanted != self.state.preferences:
+            self.state.preferences = wanted
 
     def _transport(self) -> Transport:
         server, key = self._enrolment.server, self.state.identity

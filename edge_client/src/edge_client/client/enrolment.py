@@ -6,8 +6,8 @@ from hashlib import sha256
 import msgspec
 
 from edge_client.state import FederationState, Membership
-from edge_client.transport import Server, Transport
-from fedit_shared.errors import ForgedError, ProtocolError, UserError
+from edge_client.transport import ClockError, Server, Transport
+from fedit_shared.errors import ForgedError, ProtocolError, UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink, federation_id
 from fedit_shared.messages import Enrol, Enrolled, Leave
 from fedit_shared.secagg.bodies import EnrolBody
@@ -90,9 +90,15 @@ class Enrolment:
         return True
 
     async def leave(self, transport: Transport) -> None:
-        """Tell the server that this device wants no more work."""
+        """Tell the server that this device wants no more work. One that it does not know (any more) is out already:
+        perhaps only the answer to an earlier try was lost."""
         if self._membership.server_key is not None and not self._membership.left:
-            await transport.send(Leave())
+            try:
+                await transport.send(Leave())
+            except ClockError:
+                raise
+            except UnauthorizedError:
+                pass
         await in_thread(self._change, left=True)
 
     async def _enrol(self) -> None:

@@ -84,6 +84,10 @@ class UpdateFolder:
     def spent_by(self) -> str | None:
         """The attempt whose receipt this delta left with; None if it is in no sum and may still enter one."""
         data = self._disk.read(self.folder / "spent")
+        if data is not None and not data.isascii():
+            raise CorruptStateError(
+                f"{self.folder / 'spent'} is damaged.", advice="Move the folder away and join with a new invitation."
+            )
         return None if data is None else data.decode()
 
     def spend(self, attempt: str) -> None:
