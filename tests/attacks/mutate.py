@@ -149,7 +149,8 @@ def shifted(text: str, atom: Change, node: ast.AST) -> Iterator[Change]:
             found = re.search(pattern, atom.old)
             assert found is not None, atom
             new = atom.old[: found.start(1)] + SHIFTED[type(operator)] + atom.old[found.end(1) :]
-            kind = f"{found[1]} becomes {SHIFTED[type(operator)]}"
+            kind = f"{found[1]} {right} becomes {SHIFTED[type(operator)]} {right}" if len(sides) > 2 else ""
+            kind = kind or f"{found[1]} becomes {SHIFTED[type(operator)]}"
             yield Change(atom.file, atom.check, kind, atom.start, atom.old, new)
 
 
@@ -169,7 +170,8 @@ def all_changes(copy: Path | None = None) -> list[Change]:
         if text.count(old) != 1:
             raise ValueError(f"{file} holds {text.count(old)} times: {old}")
         check, tests = " ".join(old.split()), tuple(map(path_of, entry["tests"]))
-        changes.append(Change(file, check, "weakened", text.index(old), old, entry["new"], entry["claim"], tests))
+        kind = f"becomes {' '.join(entry['new'].split()) or 'nothing'}"
+        changes.append(Change(file, check, kind, text.index(old), old, entry["new"], entry["claim"], tests))
     missing = sorted({f"{change.file}: {change.check}" for change in changes if not change.claim})
     stale = sorted(set(listed) - {(change.file, change.check) for change in found})
     gone = sorted(set(table["exempt"]) - {change.name for change in found})
