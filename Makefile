@@ -15,7 +15,7 @@ DEV = $(PYTHON) -c "import tomllib; print(*(r for r in tomllib.load(open('pyproj
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-secagg mutate constraints clean
+.PHONY: help demo test simulate lint bench-secagg mutate constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## a federation of five on this machine; MODEL= (hub id or folde
 
 test: $(STAMP)  ## the whole test suite; ARGS= goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+simulate: $(STAMP)  ## random faults against client and server; SCHEDULES= of them (10000), from SEED= (1)
+	@PYTHONPATH=tests/support:. $(BIN)/python -m simulation --schedules $(or $(SCHEDULES),10000) --seed $(or $(SEED),1)
 
 lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check

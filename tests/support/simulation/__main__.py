@@ -1,7 +1,8 @@
 """Simulates random schedules of faults against the real client and server.
 
 ``python -m simulation --schedules 300 --seed 1`` runs the schedules of seeds 1 … 300. The first that breaks a rule is
-shortened and shown, and the exit status is 1. ``--schedule JSON`` runs one again, with its whole trace.
+shortened and shown, and the exit status is 1. ``--schedule JSON`` runs one again, with its whole trace; ``--kept FILE``
+runs those that once broke a rule.
 """
 
 import argparse
@@ -10,12 +11,13 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import msgspec
 
 from . import pool as workers
 from .pool import Result, Worker
-from .schedule import Schedule
+from .schedule import Kept, Schedule
 
 _CHUNK = 4
 
@@ -70,18 +72,32 @@ def _run_one(text: str) -> int:
     return 1
 
 
+def _run_kept(file: str) -> int:
+    workers.start()
+    broken = 0
+    for kept in msgspec.json.decode(Path(file).read_bytes(), type=list[Kept]):
+        found = Worker.runner.run(kept.schedule)
+        print(f"{found.digest:08x} {found.failure.rule if found.failure else 'ends well'}: {kept.claim}")
+        broken += found.failure is not None
+    Worker.stack.close()
+    return 1 if broken else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Simulates random schedules of faults.")
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--schedule", metavar="JSON")
+    parser.add_argument("--kept", metavar="FILE")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":  # sets of bytes must have the same order in every run
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]])
     if options.schedule:
         return _run_one(options.schedule)
+    if options.kept:
+        return _run_kept(options.kept)
     return _run_all(options.seed, options.schedules, options.jobs)
 
 

@@ -115,7 +115,7 @@ class SimDevice:
                 self._reset(machine)
             return 30.0
         self._failures = 0
-        return None
+        return None if self.leaving else 5.0
 
     def trained(self, job: TrainJob) -> Finished:
         """An update that follows from the job's seed, written where the training child would write it."""

@@ -5,8 +5,8 @@ from random import Random
 import msgspec
 
 SERVER = -1
-FAULTS_END = 150.0
-"""Virtual seconds after which nothing bad begins any more."""
+FAULT_SECONDS = 60.0
+"""Virtual seconds for each round to be published in which bad things begin; an undisturbed one takes 30 to 60."""
 
 
 class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,12 +38,24 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     honest: bool
     ops: tuple[Op, ...]
 
+    @property
+    def faults_end(self) -> float:
+        """After so many virtual seconds nothing bad begins any more."""
+        return FAULT_SECONDS * self.rounds
+
     def __str__(self) -> str:
         head = (
             f"{len(self.floors)} devices with floors {list(self.floors)}, cohorts of up to {self.largest}, "
             f"{self.rounds} rounds, {'an honest' if self.honest else 'a malicious'} server (seed {self.seed})"
         )
         return "\n".join([head, *(f"  {op}" for op in self.ops)])
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule that once broke a rule, and what it shows now that it does not."""
+
+    claim: str
+    schedule: Schedule
 
 
 _WORDS = {
@@ -81,9 +93,11 @@ def draw(seed: int) -> Schedule:
     floors = [3] * devices
     if random.random() < 0.2:
         floors[random.randrange(devices)] = min(devices, largest)
-    ops = [_draw_op(random, devices, honest) for _ in range(random.randint(1, 12))]
+    rounds = random.choice([1, 1, 2, 2, 3])
+    end = FAULT_SECONDS * rounds
+    ops = [_draw_op(random, devices, honest, end) for _ in range(random.randint(1, 12))]
     late = [device for device in range(3, devices) if random.random() < 0.15]
-    ops += [Op(at=random.uniform(0, FAULTS_END), kind="join", who=device) for device in late]
+    ops += [Op(at=random.uniform(0, end), kind="join", who=device) for device in late]
     if not honest:
         ops += [_twist(random, devices) for _ in range(random.randint(1, 4))]
     return Schedule(
@@ -91,21 +105,21 @@ def draw(seed: int) -> Schedule:
         floors=tuple(floors),
         target=random.choice([0, devices, max(3, devices - 1)]),
         largest=largest,
-        rounds=random.choice([1, 2, 2, 3]),
+        rounds=rounds,
         slot_bits=random.choice([12, 16, 16, 24]),
         honest=honest,
         ops=tuple(sorted(ops, key=lambda op: op.at)),
     )
 
 
-def _draw_op(random: Random, devices: int, honest: bool) -> Op:
+def _draw_op(random: Random, devices: int, honest: bool, end: float) -> Op:
     kinds = ["crash"] * 8 + ["cut", "delay", "delay", "lose", "lose", "corrupt", "replay", "full", "full"]
     kinds += ["flip", "sleep", "jump", "stop", "leave"]
     kind = random.choice(kinds)
     device = random.randrange(devices)
     everywhere = kind in ("crash", "stop", "full", "flip", "jump", "sleep")
     who = SERVER if everywhere and honest and random.random() < 0.45 else device
-    at = random.uniform(0, FAULTS_END)
+    at = random.uniform(0, end)
     seed = random.getrandbits(32)
     flag = random.random() < 0.5
     match kind:
@@ -123,7 +137,7 @@ def _draw_op(random: Random, devices: int, honest: bool) -> Op:
         case "full":
             return Op(at=at, kind=kind, who=who, seconds=random.uniform(5, 60), count=random.randrange(40))
         case "jump":
-            return Op(at=at, kind=kind, who=who, seconds=random.choice([-1, 1]) * 10 ** random.uniform(0, 3.5))
+            return Op(at=at, kind=kind, who=who, seconds=random.choice([-1, 1]) * 10 ** random.uniform(0, 2.8))
     return Op(at=at, kind=kind, who=who, seed=seed)
 
 

@@ -20,7 +20,7 @@ from .loop import Crashed, StuckError, VirtualLoop
 from .network import Fault, Network
 from .oracle import Oracle
 from .process import Machine, Plan, Program
-from .schedule import FAULTS_END, SERVER, Op, Schedule
+from .schedule import SERVER, Op, Schedule
 from .server import SimServer, Template, configured
 from .watch_device import DeviceWatch, Fail
 from .watch_server import ServerWatch
@@ -32,9 +32,9 @@ WINDOWS = {
     "answer_window": 240.0,
     "answer_grace": 5.0,
 }
-HEAL_AT = 240.0
-"""Virtual seconds: from here on, machines run, clocks are right, the network works and disks have room."""
-PATIENCE = 6 * sum(WINDOWS.values())
+HEAL_SECONDS = 60.0
+"""So long after the last fault has begun, machines run, clocks are right, the network works and disks have room."""
+PATIENCE = 8 * sum(WINDOWS.values())
 """So long after that, every round has ended and all versions are published, or something hangs."""
 LOOK_SECONDS = 10.0
 
@@ -64,6 +64,7 @@ class World:
 
     def __init__(self, schedule: Schedule, template: Template, folder: Path, *, keep: int = 200) -> None:
         self._schedule = schedule
+        self._heal_at = schedule.faults_end + HEAL_SECONDS
         self._random = Random(f"world {schedule.seed}")
         self._loop = VirtualLoop(Random(f"threads {schedule.seed}"))
         self._trace: deque[str] = deque(maxlen=keep)
@@ -139,7 +140,7 @@ class World:
                 self._loop.call_later(self._random.uniform(0.5, 5.0), machine.boot)
         for op in self._schedule.ops:
             self._loop.call_at(op.at, self._happen, op)
-        self._loop.call_at(HEAL_AT, self._heal)
+        self._loop.call_at(self._heal_at, self._heal)
         while not self._failed and not self._over():
             await asyncio.sleep(LOOK_SECONDS)
             self._look()
@@ -148,13 +149,13 @@ class World:
 
     def _over(self) -> bool:
         now = self._loop.time()
-        if now < HEAL_AT and (self._schedule.ops and now <= FAULTS_END):
+        if now <= max((op.at for op in self._schedule.ops), default=0.0):
             return False
         if not self._schedule.honest:
-            return now > HEAL_AT + 120
+            return now > self._heal_at + HEAL_SECONDS
         ledger = self._program.driver.ledger if self._server.running and self._program.driver else None
         done = ledger is not None and ledger.newest_version == self._schedule.rounds and not ledger.busy_cohorts()
-        if not done and now > HEAL_AT + PATIENCE:
+        if not done and now > self._heal_at + PATIENCE:
             rounds = "" if ledger is None or ledger.current is None else f", round {ledger.current.number} goes on"
             self._fail("liveness", f"{PATIENCE:.0f} s after all faults not everything is published{rounds}")
         return done

@@ -1,0 +1,38 @@
+"""Random faults, in virtual time, against the real client and server: no rule of theirs breaks, and every round ends.
+
+The rules are in ``tests/support/simulation/watch_device.py`` and ``watch_server.py``; ``make simulate`` runs more.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SCHEDULES = 300
+
+
+def simulate(*options: object) -> subprocess.CompletedProcess[str]:
+    """The simulator changes its interpreter for good, so it gets one of its own."""
+    paths = os.pathsep.join([str(ROOT / "tests" / "support"), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "simulation", *map(str, options)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_no_schedule_of_faults_breaks_a_rule_and_every_round_ends():
+    done = simulate("--schedules", SCHEDULES, "--seed", 1)
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
+
+
+def test_what_once_broke_a_rule_does_so_no_more_and_runs_the_same_way_each_time():
+    kept = Path(__file__).with_name("found.json")
+    first, second = simulate("--kept", kept), simulate("--kept", kept)
+    assert first.returncode == 0, first.stdout + first.stderr[-5000:]
+    assert first.stdout == second.stdout
+    assert "ends well" in first.stdout
