@@ -1,21 +1,26 @@
 """What a release hands to people: three wheels and a front door, and a server that runs without torch."""
 
 import os
+import socket
+import ssl
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import build
 import build.util
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from server_process import make_adapter
 
 import agg_server
+import build
 import edge_client
 import fedit_shared
 
@@ -66,11 +71,38 @@ def test_every_wheel_says_that_it_is_typed_and_carries_no_tests(wheels: dict[str
         assert not [name for name in names if "/tests/" in name or Path(name).name.startswith(("test_", "conftest"))]
 
 
-def test_the_server_starts_where_torch_was_never_installed(server: Path) -> None:
-    assert "serve" in _run(server / "fedit-server", "--help")
+def test_the_server_starts_where_torch_was_never_installed(server: Path, tmp_path: Path) -> None:
     assert _project(ROOT)["version"] in _run(server / "fedit-server", "--version")
     found = "import importlib.util as u, sys; print([n for n in sys.argv[1:] if u.find_spec(n)])"
     assert _run(server / "python", "-I", "-c", found, *TRAINING).strip() == "[]"
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    adapter = make_adapter(tmp_path / "adapter")
+    where = ("--address", f"https://{address}", "--listen", address)
+    _run(server / "fedit-server", "init", tmp_path / "federation", "--adapter", adapter, "--model", "tiny", *where)
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    command = [server / "fedit-server", "serve", tmp_path / "federation"]
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert _answer(f"https://{address}/healthz", unchecked, process) == "ok\n"
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+
+
+def _answer(url: str, context: ssl.SSLContext, process: subprocess.Popen[str]) -> str:
+    end = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert time.monotonic() < end, "the server never answered"
+            time.sleep(0.2)
 
 
 def test_there_is_one_version() -> None:
