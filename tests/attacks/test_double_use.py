@@ -381,3 +381,12 @@ def test_an_update_whose_file_is_gone_or_changed_is_not_sent(tmp_path: Path):
         (begun.folder / "delta").write_bytes(whole)
         with pytest.raises(CorruptStateError):
             begun.delta()
+
+
+def test_a_damaged_mark_is_not_taken_for_an_update_that_was_never_sent(tmp_path: Path):
+    victim, _ = contributed(tmp_path)
+    with victim.state() as state:
+        (update,) = state.updates
+        (update.folder / "spent").write_bytes(b"\xff\xfe")
+        with pytest.raises(CorruptStateError, match="damaged"):
+            update.delta()
