@@ -13,7 +13,7 @@ from .participants import Participants
 from .report import Finale, build_report
 from .server import Server
 from .settings import LOSSES, NAMES, Loss, Settings
-from .stage import prepare
+from .stage import prepare, public_name
 from .story import Story
 from .view import show
 
@@ -30,7 +30,7 @@ async def run(settings: Settings, console: Console) -> Finale:
     server = Server(settings)
     async with show(story, console):
         model, records = await prepare(settings, story.say)
-        await server.init(model)
+        await server.init(public_name(model))
         await server.start()
         try:
             story.say(f"server: HTTPS on loopback, its files in {settings.server}")

@@ -47,6 +47,11 @@ async def prepare(settings: Settings, say: Say) -> tuple[str, list[Record]]:
     return model, evaluation
 
 
+def public_name(model: str) -> str:
+    """What a federation calls the model: a folder's name, as its path is nobody's business."""
+    return Path(model).name if Path(model).is_dir() else model
+
+
 def _clear(settings: Settings) -> None:
     """Remove what an earlier demo left; what is no demo's folder is not ours to remove."""
     kept = {path.name for path in settings.folder.iterdir()} if settings.folder.is_dir() else set()

@@ -24,7 +24,7 @@ def run(*arguments: object) -> str:
 def test_three_participants_train_a_new_adapter_and_the_operator_exports_it(tmp_path: Path) -> None:
     model, adapter = save_model(tmp_path / "model"), tmp_path / "adapter"
     run("new-adapter", model, adapter, "--rank", 4, "--target-modules", "q_proj,v_proj")
-    server = ServerProcess(tmp_path, adapter=adapter, model=str(model), target=3, rounds=1, muster_window="10min")
+    server = ServerProcess(tmp_path, adapter=adapter, model="tiny-llama", target=3, rounds=1, muster_window="10min")
     server.start()
     try:
         processes = []
@@ -41,6 +41,8 @@ def test_three_participants_train_a_new_adapter_and_the_operator_exports_it(tmp_
                 data,
                 "--state",
                 tmp_path / f"state{number}",
+                "--model-path",
+                model,
                 "--rounds",
                 1,
                 "--json",

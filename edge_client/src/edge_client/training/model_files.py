@@ -82,7 +82,10 @@ def _fetch(ref: ModelRef) -> Path:
 
     where = f"{ref.id}@{ref.revision}" if ref.revision else ref.id
     if not _HUB_ID.fullmatch(ref.id):
-        raise ModelError(f"{ref.id!r} is neither a folder nor a model's name.", advice="Check the spelling.")
+        raise ModelError(
+            f"{ref.id!r} is neither a folder nor a model's name.",
+            advice="Check the spelling; a participant names the model's folder with --model-path.",
+        )
     try:
         return Path(
             snapshot_download(
