@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import build
 import build.util
 import pytest
 from packaging.requirements import Requirement
@@ -20,7 +21,6 @@ from packaging.utils import canonicalize_name
 from server_process import make_adapter
 
 import agg_server
-import build
 import edge_client
 import fedit_shared
 

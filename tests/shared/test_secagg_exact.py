@@ -147,3 +147,16 @@ def test_a_packet_of_a_cohort_of_64_has_the_size_that_the_design_computes():
     parameters = CohortParameters(64)
     assert (parameters.threshold, parameters.corrupt, parameters.packing) == (43, 21, 22)
     assert (parameters.words, parameters.packet_words) == (374, 382)
+
+
+def test_no_reports_or_too_few_choose_nobody_and_break_nothing():
+    cohort = Cohort(5)
+    session = cohort.session()
+    uploads = cohort.uploads(session)
+    aggregator = Aggregator(session)
+    deal_all(aggregator, uploads)
+    assert aggregator.choose_survivors() is None
+    for device in cohort.devices[: session.parameters.threshold - 1]:
+        prepare = prepare_for(aggregator, uploads, device.identity)
+        aggregator.add_report(device.identity, *cohort.member(session, device).report(prepare))
+        assert aggregator.choose_survivors() is None

@@ -59,7 +59,7 @@ def select(
     while True:
         live = {(member, dealer) for member, dealer in edges if member in willing and dealer in chosen}
         clean = willing - {member for member, _ in live}
-        if len(chosen) < floor:
+        if len(chosen) < floor or len(willing) < threshold:
             return None
         if len(clean) >= threshold:
             return sorted(chosen)
