@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,8 @@ _HARDWARE = Hardware(
     advice="",
 )
 _COLLECT_EVERY = 8
+_CHUNK_SIZE = 12 * 1024
+"""So that a vector of one row, 32 KiB, goes up in three chunks."""
 
 
 class Runner:
@@ -94,6 +97,8 @@ def runner() -> Iterator[Runner]:
     memory.install()
     logging.getLogger("agg_server").propagate = False
     driver.HOUSEKEEPING_SECONDS = 60.0
+    for module in ("agg_server.uploads", "edge_client.transport.upload"):
+        import_module(module).CHUNK_SIZE = _CHUNK_SIZE
     edge_client.client.worker.find_hardware = lambda: _HARDWARE
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=shm if shm.is_dir() else None) as made:

@@ -84,11 +84,12 @@ def _way(op: Op) -> str:
     return "reply" if op.flag else "request"
 
 
-def draw(seed: int) -> Schedule:
-    """The schedule of this seed."""
+def draw(seed: int, *, honest: bool | None = None) -> Schedule:
+    """The schedule of this seed. ``honest``: whether the server is to be; None: drawn, mostly yes."""
     random = Random(seed)
     devices = random.choice([3, 3, 4, 4, 5, 5, 6, 7, 8])
-    honest = random.random() < 0.85
+    drawn = random.random() < 0.85
+    honest = drawn if honest is None else honest
     largest = random.choice([3, 4]) if devices >= 6 and random.random() < 0.5 else 64
     floors = [3] * devices
     if random.random() < 0.2:
@@ -99,7 +100,7 @@ def draw(seed: int) -> Schedule:
     late = [device for device in range(3, devices) if random.random() < 0.15]
     ops += [Op(at=random.uniform(0, end), kind="join", who=device) for device in late]
     if not honest:
-        ops += [_twist(random, devices) for _ in range(random.randint(1, 4))]
+        ops += [op for _ in range(random.randint(1, 4)) for op in _cheat(random, devices)]
     return Schedule(
         seed=seed,
         floors=tuple(floors),
@@ -141,5 +142,11 @@ def _draw_op(random: Random, devices: int, honest: bool, end: float) -> Op:
     return Op(at=at, kind=kind, who=who, seed=seed)
 
 
-def _twist(random: Random, devices: int) -> Op:
-    return Op(at=random.uniform(0, 60), kind="twist", who=random.randrange(devices), seed=random.getrandbits(32))
+def _cheat(random: Random, devices: int) -> list[Op]:
+    """A trick that is played on a device, which half the time loses power at the point where it might fall for it."""
+    who = random.randrange(devices)
+    ops = [Op(at=random.uniform(0, 20), kind="twist", who=who, seed=random.getrandbits(32))]
+    if random.random() < 0.5:
+        at, effects = random.uniform(10, FAULT_SECONDS), random.randrange(60)
+        ops.append(Op(at=at, kind="crash", who=who, seconds=1.0, count=effects, flag=True, seed=random.getrandbits(32)))
+    return ops

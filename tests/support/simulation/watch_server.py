@@ -40,7 +40,7 @@ from fedit_shared.messages import (
     Vote,
     decode,
 )
-from fedit_shared.secagg.bodies import RosterBody, decode_survivors
+from fedit_shared.secagg.bodies import DealBody, RosterBody, decode_survivors
 
 from .network import Reply, Request
 from .oracle import Oracle
@@ -66,6 +66,10 @@ class ServerWatch:
     _round_of: dict[bytes, int] = field(default_factory=dict)
     _lists: dict[bytes, bytes] = field(default_factory=dict)
     _results: dict[bytes, Result] = field(default_factory=dict)
+    damaged: bool = False
+    """Whether a byte of an upload, packet or sum was changed on the server's disk."""
+    _vectors: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
+    """(cohort, identity) → hash of the vector whose deal was acknowledged."""
     _summed: dict[bytes, bytes] = field(default_factory=dict)
     """delta → the cohort in whose opened sum it is."""
 
@@ -110,8 +114,17 @@ class ServerWatch:
         for kind, identity, what in self._acknowledged:
             if (kind, identity, what) not in known and (kind in (Mustered, Dealt) or what not in ended):
                 self.fail("forgotten", f"the server acknowledged a {kind.__name__} and does not know it")
+        for (cohort, identity), digest in self._vectors.items():
+            if cohort not in ended and not self.damaged:
+                self._require_upload(cohort, identity, digest)
         if not self.enrolled <= devices:
             self.fail("forgotten", "the server acknowledged an enrolment and does not know it")
+
+    def _require_upload(self, cohort: bytes, identity: bytes, digest: bytes) -> None:
+        folder = self.blobs / "cohorts" / cohort.hex()
+        vector, packets = (folder / kind / identity.hex() for kind in ("uploads", "packets"))
+        if not packets.is_file() or not vector.is_file() or sha256(vector.read_bytes()).digest() != digest:
+            self.fail("forgotten", "the server acknowledged a deal whose vector or packets it does not have")
 
     def check_versions(self, versions: list[AdapterVersion], events: Iterable[Event]) -> None:
         """Every version but the first is its parent plus the weighted mean of its round's opened cohorts."""
@@ -139,6 +152,7 @@ class ServerWatch:
                 self._acknowledged.add((Mustered, identity, sha256(message.body).digest()))
             case Deal():
                 self._acknowledged.add((Dealt, identity, message.cohort))
+                self._vectors[message.cohort, identity] = DealBody.decode(message.body).vector_hash
             case Report():
                 self._acknowledged.add((Reported, identity, message.cohort))
             case Vote():

@@ -205,6 +205,7 @@ class World:
     def _flip(self, op: Op, machine: Machine) -> None:
         if op.who == SERVER:
             changed = machine.disk.flip(Random(op.seed), lambda path: "/cohorts/" in path)
+            self._server_watch.damaged |= changed is not None
         else:
             changed = machine.disk.flip(Random(op.seed), lambda path: not path.endswith("lock"))
             self._devices[op.who].damaged = True
