@@ -50,6 +50,7 @@ def section(result: dict[str, Any]) -> str:
         _about(result["machine"]),
         _headline(figures),
         *_by_dimension(look),
+        _check(look),
         _bytes(look),
         _memory(look),
         _steps(look),
@@ -83,6 +84,18 @@ def _headline(figures: list[Figure]) -> str:
     }
     rows = [(title, f"{values[name]:,.0f} ×") for name, title in titles.items() if values[name] is not None]
     return _table([f"at d = {FULL.headline:,}", "ours is faster by"], rows)
+
+
+def _check(look: Find) -> str:
+    """How far units × counts are from a whole run."""
+    whole = look("unmask, one whole run", "flower")
+    if whole is None:
+        return ""
+    units = look("unmask", "flower", d=whole.d, n=whole.n, dropout=whole.dropout)
+    return (
+        f"Flower's unmasking was also run whole once (n = {whole.n}, d = {whole.d:,}, {whole.dropout:.0%} dropped): "
+        f"{_time(whole)}, where units times counts give {_time(units)}\n"
+    )
 
 
 def _by_dimension(look: Find) -> Iterator[str]:
