@@ -388,10 +388,8 @@ def main() -> int:
                 begun = time.monotonic()
                 found.append(hunt(mutant, run, options.limit))
                 last = found[-1]
-                print(
-                    f"{last.schedules:4} {last.rule or 'NOT FOUND':20} {last.what}  ({time.monotonic() - begun:.0f} s)"
-                )
-                sys.stdout.flush()
+                spent = time.monotonic() - begun
+                print(f"{last.schedules:4} {last.rule or 'NOT FOUND':20} {last.what}  ({spent:.0f} s)", flush=True)
     if not options.only:
         RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     return int(any(line.rule is None for line in found))
