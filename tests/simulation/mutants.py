@@ -25,12 +25,12 @@ RESULT = Path(__file__).with_name("mutants.json")
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT)]
 
 import numpy as np  # noqa: E402
+from simulation.draw import draw  # noqa: E402
 from simulation.runner import Runner, runner  # noqa: E402
-from simulation.schedule import draw  # noqa: E402
 
 from agg_server import blobs, ledger, publishing, uploads  # noqa: E402
 from agg_server.driver import driver, work, writer  # noqa: E402
-from agg_server.rounds import effects, transitions, views  # noqa: E402
+from agg_server.rounds import views  # noqa: E402
 from agg_server.rounds.events import SurvivorsOffered  # noqa: E402
 from agg_server.rounds.state import Phase  # noqa: E402
 from agg_server.store import Journal  # noqa: E402
@@ -39,7 +39,7 @@ from edge_client.client import seat  # noqa: E402
 from edge_client.client.participation import Participation  # noqa: E402
 from edge_client.client.worker import Worker  # noqa: E402
 from edge_client.rounds import Verdict  # noqa: E402
-from edge_client.state import Attempt  # noqa: E402
+from edge_client.state import Attempt, FederationState  # noqa: E402
 from edge_client.state.update import UpdateFolder  # noqa: E402
 from fedit_shared.secagg import member  # noqa: E402
 from fedit_shared.secagg.aggregator import Aggregator  # noqa: E402
@@ -130,27 +130,20 @@ def spent_delta_is_used() -> Any:
     return patch.object(UpdateFolder, "spent_by", None)
 
 
-def roster_is_bound_in_memory_only() -> Any:
-    bound: dict[Path, Any] = {}
+def roster_and_deal_do_not_outlive_a_restart() -> Any:
+    real = FederationState._tidy
 
-    def bind(self: Attempt, roster: Any) -> None:
-        bound[self.folder] = roster
+    def forget(self: FederationState) -> None:
+        for attempt in self.attempts:
+            if attempt.begun and attempt.past is not None and attempt.past.step == "mustered":
+                for name in ("roster", "vector", "deal"):
+                    self.disk.remove(attempt.folder / name)
+        real(self)
 
-    def forget(self: Any) -> None:
-        bound.clear()
-        enter(self)
-
-    from edge_client.state import FederationState
-
-    enter = FederationState._tidy
-    return (
-        patch.object(Attempt, "bind", bind),
-        patch.object(Attempt, "roster", lambda self: bound.get(self.folder)),
-        patch.object(FederationState, "_tidy", forget),
-    )
+    return patch.object(FederationState, "_tidy", forget)
 
 
-def earlier_key_outlives_a_new_contribution() -> Any:
+def earlier_key_outlives_new_contribution() -> Any:
     async def keep(self: Worker, attempt: Attempt) -> None:
         """The earlier attempts go on."""
 
@@ -179,14 +172,6 @@ def randomness_is_used_again() -> Any:
             return bytes(size)
 
     return patch.object(seat, "os", Constant())
-
-
-def refused_update_is_sent_for_ever() -> Any:
-    async def never(self: Participation, reason: str) -> bool:
-        await asyncio.sleep(1.0)
-        return True
-
-    return patch.object(Participation, "_too_late", never)
 
 
 def server_acknowledges_before_it_commits() -> Any:
@@ -218,31 +203,22 @@ def list_of_survivors_is_not_kept() -> Any:
     return patch.object(Journal, "append", forgetful)
 
 
-def list_of_survivors_follows_later_reports() -> Any:
-    due = effects._in_cohort
+def list_is_chosen_anew_after_a_restart() -> Any:
+    load, choose = ledger.Ledger.load, Aggregator.choose_survivors
 
-    def again(cohort: Any, now: float) -> Any:
-        yield from due(cohort, now)
-        if cohort.phase is Phase.VOTE and not cohort.aggregator.votes:
-            yield effects.ChooseSurvivors(cohort=cohort.id, reports=len(cohort.aggregator.reports), last=False)
+    def forgetful(self: ledger.Ledger) -> None:
+        load(self)
+        for round in self._rounds.values():
+            for cohort in round.cohorts.values():
+                if cohort.phase is Phase.VOTE:
+                    cohort.phase, cohort.aggregator.survivors = Phase.PREPARE, None
 
-    def offer(self: Aggregator, survivors: bytes) -> None:
-        self.survivors = survivors
-        self._offered.add(__import__("hashlib").sha256(survivors).digest())
+    def other(self: Aggregator) -> bytes | None:
+        chosen = choose(self)
+        again = self._offered and len(chosen or b"") // 64 > self.session.floor
+        return chosen[64:] if chosen and again else chosen
 
-    def choose(self: Aggregator) -> bytes | None:
-        chosen = real(self)
-        lines = len(chosen or b"") // 64
-        return chosen[64:] if chosen and lines > self.session.floor and len(self.reports) == lines else chosen
-
-    real = Aggregator.choose_survivors
-    steps = transitions.COHORT_STEPS | {(Phase.VOTE, SurvivorsOffered): transitions._offer_survivors}
-    return (
-        patch.object(effects, "_in_cohort", again),
-        patch.object(Aggregator, "offer", offer),
-        patch.object(Aggregator, "choose_survivors", choose),
-        patch.object(transitions, "COHORT_STEPS", steps),
-    )
+    return patch.object(ledger.Ledger, "load", forgetful), patch.object(Aggregator, "choose_survivors", other)
 
 
 def blobs_are_not_synced() -> Any:
@@ -271,7 +247,7 @@ def cohorts_count_alike_whatever_their_weight() -> Any:
     return patch.object(publishing, "combine", plain)
 
 
-def uploads_that_are_missing_are_left_out() -> Any:
+def some_uploads_are_left_out() -> Any:
     real = work._open_sum
 
     def gone(tools: Any, aggregator: Any, effect: Any) -> Any:
@@ -321,22 +297,25 @@ MUTANTS = [
     Mutant("client: a delta is marked as spent after its receipt has left", delta_is_marked_spent_afterwards),
     Mutant("client: a delta is given back without proof", delta_is_given_back_without_proof),
     Mutant("client: a spent delta is used again", spent_delta_is_used),
-    Mutant("client: the round key is bound to its roster in memory only", roster_is_bound_in_memory_only, honest=False),
-    Mutant("client: an earlier round key outlives a new contribution", earlier_key_outlives_a_new_contribution),
+    Mutant("client: roster and deal do not outlive a restart", roster_and_deal_do_not_outlive_a_restart),
+    Mutant(
+        "client: an earlier round key outlives a new contribution",
+        earlier_key_outlives_new_contribution,
+        honest=False,
+    ),
     Mutant("client: the certificate is not checked", certificate_is_not_checked, honest=False),
     Mutant("client: the floor is not checked", floor_is_not_checked, honest=False),
     Mutant("client: two contributions use the same random bytes", randomness_is_used_again),
-    Mutant("client: an update that is refused is sent for ever", refused_update_is_sent_for_ever),
     Mutant("server: it acknowledges before it commits", server_acknowledges_before_it_commits),
     Mutant("server: events are committed one behind", events_are_committed_one_behind),
     Mutant("server: memory keeps what the disk refused", server_keeps_what_the_disk_refused),
     Mutant("server: the list of survivors is not in the journal", list_of_survivors_is_not_kept),
-    Mutant("server: the list of survivors follows later reports", list_of_survivors_follows_later_reports),
+    Mutant("server: after a restart the list of survivors is chosen anew", list_is_chosen_anew_after_a_restart),
     Mutant("server: packets, sums and adapters are not synced", blobs_are_not_synced),
     Mutant("server: chunks of an upload are not synced", chunks_are_not_synced),
     Mutant("server: a result is told before its adapter is stored", result_comes_before_the_adapter),
     Mutant("server: cohorts count alike, whatever their weight", cohorts_count_alike_whatever_their_weight),
-    Mutant("server: some survivors' uploads are left out of the sum", uploads_that_are_missing_are_left_out),
+    Mutant("server: some survivors' uploads are left out of the sum", some_uploads_are_left_out),
     Mutant("server: work that failed is not done again", failed_work_is_not_done_again),
 ]
 
@@ -388,8 +367,10 @@ def main() -> int:
                 begun = time.monotonic()
                 found.append(hunt(mutant, run, options.limit))
                 last = found[-1]
-                spent = time.monotonic() - begun
-                print(f"{last.schedules:4} {last.rule or 'NOT FOUND':20} {last.what}  ({spent:.0f} s)", flush=True)
+                print(
+                    f"{last.schedules:4} {last.rule or 'NOT FOUND':20} {last.what}  ({time.monotonic() - begun:.0f} s)"
+                )
+                sys.stdout.flush()
     if not options.only:
         RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     return int(any(line.rule is None for line in found))

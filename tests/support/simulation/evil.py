@@ -7,16 +7,20 @@ key. An honest device must not go along, whatever it is shown. Rounds may hang t
 from hashlib import sha256
 from random import Random
 
+from fedit_shared.errors import ProtocolError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import (
     Accepted,
     Certificate,
     ChunksHeld,
+    Deal,
     Poll,
+    Result,
     Roster,
     ServerMessage,
     Survivors,
     Vote,
+    Wait,
     decode,
     encode,
 )
@@ -25,7 +29,7 @@ from fedit_shared.secagg.bodies import RosterBody, encode_certificate
 from .network import Reply, Request
 from .watch_device import identity_of
 
-TRICKS = ("other list", "short list", "uncertified", "second roster", "changing list")
+TRICKS = ("other list", "short list", "uncertified", "second roster", "changing list", "late question")
 
 
 class Evil:
@@ -37,6 +41,8 @@ class Evil:
         self._votes: dict[bytes, dict[bytes, dict[bytes, bytes]]] = {}
         """cohort → hash of the list → identity → signature."""
         self._lists: dict[bytes, bytes] = {}
+        self._cohorts: dict[str, list[bytes]] = {}
+        """device → cohorts that it has dealt into, in order."""
 
     def cheat(self, device: str, seed: int) -> None:
         """From now on this device is lied to."""
@@ -44,21 +50,44 @@ class Evil:
 
     def twist(self, request: Request, reply: Reply) -> Reply:
         """What is answered instead."""
+        try:
+            return self._twist(request, reply)
+        except ProtocolError:  # the request was changed on its way
+            return reply
+
+    def _twist(self, request: Request, reply: Reply) -> Reply:
         if request.path == "/v1/vote":
             vote = decode(request.body, Vote)
             votes = self._votes.setdefault(vote.cohort, {}).setdefault(vote.survivors_hash, {})
             votes[identity_of(request)] = vote.signature
             return _with(reply, Accepted())  # the honest part has refused a vote for another list
+        if request.path == "/v1/deal":
+            cohorts, cohort = self._cohorts.setdefault(request.device, []), decode(request.body, Deal).cohort
+            if cohort not in cohorts:
+                cohorts.append(cohort)
         trick, random = self._tricks.get(request.device, ("", Random(0)))
         if not trick:
             return reply
         if request.path == "/v1/poll" and reply.status == 200:
             message: ServerMessage = decode(reply.body, ServerMessage)
-            twisted = self._answer(trick, random, decode(request.body, Poll), message)
+            poll = decode(request.body, Poll)
+            if trick == "late question":
+                twisted = self._hold(request.device, poll, message)
+            else:
+                twisted = self._answer(trick, random, poll, message)
             return reply if twisted is None else _with(reply, twisted)
         if trick == "second roster" and reply.status == 404:  # the cohort that exists for this device alone
             return _with(reply, ChunksHeld(held=b"\0") if request.method == "GET" else Accepted())
         return reply
+
+    def _hold(self, device: str, poll: Poll, message: ServerMessage) -> ServerMessage | None:
+        """Nothing of a cohort that is given up until the device has dealt into the next one: only then the question."""
+        given_up = isinstance(message, Survivors | Result) and not message.survivors
+        if poll.after != "reported" or not given_up:
+            return None
+        cohorts = self._cohorts.get(device, [])
+        later = poll.cohort in cohorts and cohorts[-1] != poll.cohort
+        return Survivors(survivors=b"") if later else Wait(reason="Wait.", seconds=5.0)
 
     def _answer(self, trick: str, random: Random, poll: Poll, message: ServerMessage) -> ServerMessage | None:
         match message:

@@ -3,8 +3,9 @@
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from .draw import draw
 from .runner import Runner, runner
-from .schedule import Schedule, draw
+from .schedule import Schedule
 
 
 class Result(NamedTuple):

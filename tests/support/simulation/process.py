@@ -20,12 +20,14 @@ from .loop import PROCESS, Crashed, VirtualLoop
 
 @dataclass
 class Plan:
-    """A crash that is to come: after ``effects`` more of them. ``power``: what is not synced is lost as well."""
+    """A crash that is to come: ``effects`` after the next one that ``near`` is a part of. ``power``: what is not synced
+    is lost as well."""
 
     effects: int
     power: bool
     restart: float
     seed: int
+    near: str = ""
 
 
 class Process:
@@ -55,7 +57,8 @@ class Process:
         machine = self.machine
         machine.note(what)
         plan = machine.plan
-        if plan is not None:
+        if plan is not None and plan.near in what:
+            plan.near = ""
             plan.effects -= 1
             if plan.effects < 0:
                 machine.plan = None

@@ -20,7 +20,7 @@ from .loop import Crashed, StuckError, VirtualLoop
 from .network import Fault, Network
 from .oracle import Oracle
 from .process import Machine, Plan, Program
-from .schedule import SERVER, Op, Schedule
+from .schedule import HEAL_SECONDS, SERVER, Op, Schedule
 from .server import SimServer, Template, configured
 from .watch_device import DeviceWatch, Fail
 from .watch_server import ServerWatch
@@ -29,13 +29,11 @@ WINDOWS = {
     "train_window": 120.0,
     "muster_window": 30.0,
     "contribute_window": 60.0,
-    "answer_window": 240.0,
+    "answer_window": 150.0,
     "answer_grace": 5.0,
 }
-HEAL_SECONDS = 60.0
-"""So long after the last fault has begun, machines run, clocks are right, the network works and disks have room."""
 PATIENCE = 8 * sum(WINDOWS.values())
-"""So long after that, every round has ended and all versions are published, or something hangs."""
+"""So long after all faults have ended, every round has ended and all versions are published, or something hangs."""
 LOOK_SECONDS = 10.0
 
 
@@ -64,7 +62,6 @@ class World:
 
     def __init__(self, schedule: Schedule, template: Template, folder: Path, *, keep: int = 200) -> None:
         self._schedule = schedule
-        self._heal_at = schedule.faults_end + HEAL_SECONDS
         self._random = Random(f"world {schedule.seed}")
         self._loop = VirtualLoop(Random(f"threads {schedule.seed}"))
         self._trace: deque[str] = deque(maxlen=keep)
@@ -140,7 +137,7 @@ class World:
                 self._loop.call_later(self._random.uniform(0.5, 5.0), machine.boot)
         for op in self._schedule.ops:
             self._loop.call_at(op.at, self._happen, op)
-        self._loop.call_at(self._heal_at, self._heal)
+        self._loop.call_at(self._schedule.heal_at, self._heal)
         while not self._failed and not self._over():
             await asyncio.sleep(LOOK_SECONDS)
             self._look()
@@ -152,10 +149,10 @@ class World:
         if now <= max((op.at for op in self._schedule.ops), default=0.0):
             return False
         if not self._schedule.honest:
-            return now > self._heal_at + HEAL_SECONDS
+            return now > self._schedule.heal_at + HEAL_SECONDS
         ledger = self._program.driver.ledger if self._server.running and self._program.driver else None
         done = ledger is not None and ledger.newest_version == self._schedule.rounds and not ledger.busy_cohorts()
-        if not done and now > self._heal_at + PATIENCE:
+        if not done and now > self._schedule.heal_at + PATIENCE:
             rounds = "" if ledger is None or ledger.current is None else f", round {ledger.current.number} goes on"
             self._fail("liveness", f"{PATIENCE:.0f} s after all faults not everything is published{rounds}")
         return done
@@ -173,7 +170,9 @@ class World:
         name = machine.name
         match op.kind:
             case "crash":
-                machine.plan = Plan(op.count, op.flag, op.seconds, op.seed)
+                machine.plan = Plan(op.count, op.flag, op.seconds, op.seed, op.near)
+            case "outage":
+                self._outage(op)
             case "stop":
                 machine.halt(op.seconds)
             case "join":
@@ -201,6 +200,14 @@ class World:
                 machine.skew += op.seconds
             case "twist":
                 self._evil.cheat(name, op.seed)
+
+    def _outage(self, op: Op) -> None:
+        for number in range(op.who, op.who + op.count):
+            machine = self._machines[number % len(self._machines)]
+            if op.flag and machine.running:
+                machine.crash(Plan(0, True, op.seconds, op.seed + number))
+            else:
+                self._network.cut_until[machine.name] = self._loop.time() + op.seconds
 
     def _flip(self, op: Op, machine: Machine) -> None:
         if op.who == SERVER:
