@@ -16,9 +16,10 @@ from edge_client.rounds import (
     require_agreed,
 )
 from edge_client.rounds.checks import LONGEST_PROMISE
+from fedit_shared.adapter import file_size
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import SigningKey, verify
-from fedit_shared.messages import Muster, Offer, Result, Roster
+from fedit_shared.messages import Muster, Offer, Result, Roster, decode_task
 from fedit_shared.secagg import Session
 from fedit_shared.secagg.bodies import (
     OUTCOMES,
@@ -52,7 +53,7 @@ def offer(*, signer: SigningKey = SERVER, to: bytes = DEVICE.identity, **changes
     return Offer(
         task=COHORT.task,
         adapter=COHORT.adapter,
-        adapter_size=10,
+        adapter_size=file_size(decode_task(COHORT.task).tensors),
         signature=signer.sign("checkin", body.encode()),
         **times,
     )
@@ -78,9 +79,10 @@ def test_an_offer_changed_in_anything_that_matters_is_refused(forged: Offer) -> 
         check_offer(forged, identity=DEVICE.key.public, server_key=SERVER.public)
 
 
-def test_an_adapter_larger_than_its_tensors_is_not_even_downloaded() -> None:
-    vast = msgspec.structs.replace(offer(), adapter_size=2**34)
-    with pytest.raises(UnsafeError, match="more than the task"):
+@pytest.mark.parametrize("more", [-1, 1, 2**34])
+def test_an_adapter_of_another_size_than_its_tensors_is_not_even_downloaded(more: int) -> None:
+    vast = msgspec.structs.replace(offer(), adapter_size=offer().adapter_size + more)
+    with pytest.raises(UnsafeError, match="the task's tensors have"):
         check_offer(vast, identity=DEVICE.key.public, server_key=SERVER.public)
 
 

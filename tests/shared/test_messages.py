@@ -44,6 +44,7 @@ from fedit_shared.messages import (
     decode_task,
     encode,
 )
+from fedit_shared.messages.task import MAX_VALUES
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, CohortParameters, upload_size
 from fedit_shared.secagg import merkle
 from fedit_shared.secagg.bodies import Finding, RosterBody, RosterEntry
@@ -208,8 +209,6 @@ def test_the_small_messages_fit_their_routes_at_their_largest() -> None:
 
 
 def test_the_largest_adapter_that_is_read_can_be_offered_and_its_upload_listed() -> None:
-    from fedit_shared.adapter import MAX_VALUES
-
     offer = msgspec.structs.replace(SERVER[4], adapter_size=4 * MAX_VALUES + 2**24)
     assert decode(encode(offer), ServerMessage) == offer
     chunks = -(-upload_size(MAX_VALUES, 24) // CHUNK_SIZE)
@@ -220,9 +219,18 @@ def test_the_largest_adapter_that_is_read_can_be_offered_and_its_upload_listed()
 def test_a_task_sets_exactly_one_measure_of_local_work() -> None:
     assert decode_task(encode(TASK)) == TASK
     for measures in ({"epochs": None}, {"steps": 3}, {"minutes": 2.0}, {"steps": 3, "minutes": 2.0, "epochs": None}):
-        training = msgspec.structs.replace(TASK.training, **measures)
+        task = msgspec.to_builtins(TASK)
+        task["training"] |= measures
         with pytest.raises(ProtocolError, match="exactly one"):
-            decode_task(encode(msgspec.structs.replace(TASK, training=training)))
+            decode_task(msgspec.msgpack.encode(task))
+
+
+def test_a_task_of_more_values_than_any_adapter_has_is_refused() -> None:
+    task = msgspec.to_builtins(TASK) | {"tensors": [{"name": "a", "shape": [2**30]}, {"name": "b", "shape": [2**30]}]}
+    assert sum(tensor.size for tensor in decode_task(msgspec.msgpack.encode(task)).tensors) == MAX_VALUES
+    task["tensors"].append({"name": "c", "shape": [1]})
+    with pytest.raises(ProtocolError, match=f"{MAX_VALUES} are allowed"):
+        decode_task(msgspec.msgpack.encode(task))
 
 
 @pytest.mark.parametrize("change", [{"clip": (0.1, 0.1)}, {"model": "another"}])

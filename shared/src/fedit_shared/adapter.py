@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ProtocolError
-from .messages.task import TensorSpec
+from .messages.task import MAX_VALUES, TensorSpec
 
 CONFIG_NAME = "adapter_config.json"
 FILE_NAME = "adapter_model.safetensors"
 MAX_TENSORS = 65536
-MAX_VALUES = 2**31
-"""Values of an adapter: 8 GiB in float32. Rank 64 on every layer of a 70B model has 0.8 · 10⁹."""
 _MAX_HEADER = 16 * 2**20
 _MAX_NAME = 400
 _LENGTH = struct.Struct("<Q")
@@ -64,15 +62,12 @@ def write_adapter(tensors: Sequence[TensorSpec], vector: NDArray[np.float32]) ->
     ``vector`` float32[n] in the order of ``tensors``. Raises ProtocolError if the sizes differ.
     """
     _check_size(tensors, vector)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for tensor in tensors:
-        end = start + 4 * math.prod(tensor.shape)
-        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the values aligned
-    return _LENGTH.pack(len(text)) + text + np.ascontiguousarray(vector, "<f4").tobytes()
+    return _header(tensors) + np.ascontiguousarray(vector, "<f4").tobytes()
+
+
+def file_size(tensors: Sequence[TensorSpec]) -> int:
+    """Bytes of the file that :func:`write_adapter` makes of these tensors."""
+    return len(_header(tensors)) + 4 * size(tensors)
 
 
 def version(data: bytes) -> bytes:
@@ -80,25 +75,9 @@ def version(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def flatten(tensors: Sequence[TensorSpec], values: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """The flat float32 vector of ``values``, by name. Raises ProtocolError unless they are those of ``tensors``."""
-    check_fits(tensors, tuple(TensorSpec(name=name, shape=values[name].shape) for name in sorted(values)))
-    return np.concatenate([np.asarray(values[tensor.name], np.float32).ravel() for tensor in tensors])
-
-
-def unflatten(tensors: Sequence[TensorSpec], vector: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Views into ``vector`` by name, each in its shape. Raises ProtocolError if the sizes differ."""
-    _check_size(tensors, vector)
-    starts = np.cumsum([0, *(math.prod(tensor.shape) for tensor in tensors)])
-    return {
-        tensor.name: vector[start:end].reshape(tensor.shape)
-        for tensor, start, end in zip(tensors, starts[:-1], starts[1:], strict=True)
-    }
-
-
 def size(tensors: Sequence[TensorSpec]) -> int:
     """Number of values."""
-    return sum(math.prod(tensor.shape) for tensor in tensors)
+    return sum(tensor.size for tensor in tensors)
 
 
 def check_fits(expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
@@ -125,6 +104,19 @@ def read_config(data: bytes) -> str:
     if kind != "LORA":
         raise ProtocolError(f"{CONFIG_NAME} is of an adapter of type {kind}, not LORA.", advice=_ADVICE)
     return text
+
+
+def _header(tensors: Sequence[TensorSpec]) -> bytes:
+    """What comes before the values, in float32."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for tensor in tensors:
+        end = start + 4 * tensor.size
+        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the format wants the values aligned
+    return _LENGTH.pack(len(text)) + text
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], memoryview]:

@@ -18,8 +18,6 @@ from fedit_shared.secagg.bodies import (
 )
 from fedit_shared.secagg.member import check_certificate
 
-ADAPTER_HEADER_MAX = 2**24
-"""Bytes of an adapter's file beyond its float32 values: names and shapes."""
 LONGEST_PROMISE = 30 * 86400
 """Seconds ahead that a device promises at most to be there for answers, and keeps its round key."""
 
@@ -30,7 +28,7 @@ class TaskChangedError(UnsafeError):
 
 def check_offer(offer: Offer, *, identity: PublicKey, server_key: bytes) -> TaskSpec:
     """The offered task. Raises ForgedError unless the federation's server offered just this to this device, UnsafeError
-    for an adapter larger than its tensors: it would only fill the disk."""
+    for an adapter of another size than its tensors have: a larger one would only fill the disk."""
     body = OfferBody(
         federation_id(server_key),
         identity,
@@ -43,9 +41,9 @@ def check_offer(offer: Offer, *, identity: PublicKey, server_key: bytes) -> Task
     )
     verify(server_key, "checkin", body.encode(), offer.signature)
     task = decode_task(offer.task)
-    if offer.adapter_size > 4 * adapter.size(task.tensors) + ADAPTER_HEADER_MAX:
+    if offer.adapter_size != (expected := adapter.file_size(task.tensors)):
         raise UnsafeError(
-            f"The server offers an adapter of {offer.adapter_size} bytes, more than the task's tensors can have.",
+            f"The server offers an adapter of {offer.adapter_size} bytes; the task's tensors have {expected}.",
             advice="Nothing was downloaded. Ask the federation's operator.",
         )
     return task

@@ -32,11 +32,8 @@ def decode(data: bytes, kind: Any) -> Any:
 
 
 def decode_task(task: bytes) -> TaskSpec:
-    """The task in ``task``; exactly one measure of local work must be set."""
-    spec = decode(task, TaskSpec)
-    if sum(x is not None for x in (spec.training.steps, spec.training.epochs, spec.training.minutes)) != 1:
-        raise ProtocolError("A task must set exactly one of steps, epochs and minutes.")
-    return spec
+    """The task in ``task``."""
+    return decode(task, TaskSpec)
 
 
 def decode_settings(settings: bytes, task: TaskSpec) -> RoundSettings:

@@ -1,5 +1,6 @@
 """What a federation trains, and how: bytes that everyone hashes as received and never encodes again."""
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,6 +15,8 @@ Steps = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 ClipRange = Annotated[float, msgspec.Meta(ge=1e-300, le=1e30)]
 """Beyond it w·L/c is no float64, or the mean no float32."""
 Quantization = Literal["int8", "nf4", "none"]
+MAX_VALUES = 2**31
+"""Values of an adapter: 8 GiB in float32. Rank 64 on every layer of a 70B model has 0.8 · 10⁹."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +38,11 @@ class TensorSpec(_Part, frozen=True, kw_only=True):
     name: Text
     shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=2**31)], ...], msgspec.Meta(max_length=4)]
 
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
 
 class TrainingSettings(_Part, frozen=True, kw_only=True):
     """Local work. Exactly one of ``steps``, ``epochs`` and ``minutes`` is set."""
@@ -54,6 +62,10 @@ class TrainingSettings(_Part, frozen=True, kw_only=True):
     quantization: Annotated[tuple[Quantization, ...], msgspec.Meta(min_length=1, max_length=3)] = ("int8",)
     """What a client may load the base in, preferred first."""
 
+    def __post_init__(self) -> None:
+        if sum(measure is not None for measure in (self.steps, self.epochs, self.minutes)) != 1:
+            raise ValueError("exactly one of steps, epochs and minutes has to be set")
+
 
 class TaskSpec(_Part, frozen=True, kw_only=True):
     """Everything that stays the same over all rounds of a federation."""
@@ -64,6 +76,11 @@ class TaskSpec(_Part, frozen=True, kw_only=True):
     """PEFT's adapter_config.json."""
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=65536)]
     training: TrainingSettings
+
+    def __post_init__(self) -> None:
+        values = sum(tensor.size for tensor in self.tensors)
+        if values > MAX_VALUES:
+            raise ValueError(f"the tensors have {values} values, {MAX_VALUES} are allowed")
 
 
 class RoundSettings(_Part, frozen=True, kw_only=True):
