@@ -24,6 +24,8 @@ PROGRESS = t.Progress(
 TRAINING = [
     t.Notice(message="Something."),
     t.Loading(part="model"),
+    t.Fetching(model="some/model", here=0, total=2**30),
+    t.Fetching(model="some/model", here=2**20, total=2**30),
     t.Planned(
         device="cpu",
         quantization="int8",

@@ -76,3 +76,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError, match="file"):
         Disk().make(tmp_path / "file" / "folder")
+
+
+def test_what_a_kill_left_unsynced_is_made_durable_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {tmp_path / "state", tmp_path / "state" / "a", tmp_path / "state" / "a" / "b"}
+    for folder in sorted(folders):
+        folder.mkdir()
+    synced: set[Path] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+    Disk().settle(tmp_path / "state")
+    assert synced == folders | {tmp_path}

@@ -9,11 +9,14 @@ import os
 import shutil
 import struct
 import tempfile
+import threading
 from pathlib import Path
 
 from .errors import storage_error
 
 _OFFSET = struct.Struct("<I")
+_making = threading.RLock()
+"""A folder that another thread has made counts only once its name is on disk."""
 
 
 class Blobs:
@@ -21,6 +24,13 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def settle(self) -> None:
+        """Make every name durable that is there. To be called at the start: a kill may have come between the making
+        of one and the sync of its folder, and who finds it now would take it for durable."""
+        for folder, below, _ in os.walk(self._root):
+            below.sort()  # the same order each time: a simulation can be run again
+            sync_folder(Path(folder))
 
     def path(self, key: str) -> Path:
         """Where the blob lies or will lie."""
@@ -81,11 +91,12 @@ def read_item(file: Path, index: int, count: int) -> bytes:
 
 def make_folder(folder: Path) -> None:
     """The folder and its parents, each name on disk."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.parent)
+    with _making:
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -47,6 +47,16 @@ class Disk:
                 folder.mkdir(mode=0o700)
             _sync_folder(folder.parent)
 
+    def settle(self, folder: Path) -> None:
+        """Make ``folder`` and every name below it durable: a kill may have come between the making of one and the sync
+        of the folder that it lies in, and who finds it later would take it for durable."""
+        with disk_errors(folder):
+            with suppress(PermissionError):  # of another user, who made the folder for this one
+                _sync_folder(folder.parent)
+            for place, below, _ in os.walk(folder):
+                below.sort()  # the same order each time: a simulation can be run again
+                _sync_folder(Path(place))
+
     def write(self, path: Path, data: bytes) -> None:
         """``path`` holds ``data``, or, if this does not return, what it held before."""
         with self.stream(path) as file:

@@ -15,7 +15,6 @@ PRIMES = (2147377153, 2147352577)
 """p₀, p₁: the two largest primes ≡ 1 mod 2N below 2³¹; q = p₀·p₁."""
 MODULUS = PRIMES[0] * PRIMES[1]
 MESSAGE_BITS = 48
-MESSAGE_MODULUS = 1 << MESSAGE_BITS
 """t: what a coefficient's message is taken modulo; the error sits above it."""
 ERROR_HALF = 32
 """η: an error is the popcount of 32 bits minus that of 32 others: centred binomial, |e| ≤ 32."""

@@ -102,6 +102,20 @@ def test_a_way_that_fails_gives_way_to_the_next_one_allowed_and_says_so(copy: Pa
     assert "It is loaded in 4 bits (nf4) instead, as the federation allows." in said[0]
 
 
+def test_a_model_without_a_layer_to_quantize_is_never_called_quantized(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = {name: value for name, value in load_file(copy / "model.safetensors").items() if ".layers." not in name}
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    config = msgspec.json.decode((copy / "config.json").read_bytes()) | {"num_hidden_layers": 0}
+    (copy / "config.json").write_bytes(msgspec.json.encode(config))
+    with pytest.raises(ModelError, match="no layer in it to quantize"):
+        load_base(copy, ("int8",), torch.device("cpu"), said_nothing)
+    said: list[str] = []
+    assert load_base(copy, ("int8", "none"), torch.device("cpu"), said.append).quantization == "none"
+    assert "It is loaded unquantized instead, as the federation allows." in said[0]
+
+
 def test_missing_weights_are_an_error_not_random_numbers(copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -79,7 +79,10 @@ def _owner(path: object) -> tuple[Process, str] | None:
 def _open(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
     owned = _owner(file)
     if owned is None:
-        return _real_open(file, mode, *args, **options)
+        opened = _real_open(file, mode, *args, **options)
+        if not isinstance(file, int):
+            _paths.pop(opened.fileno(), None)  # its number may have been another file's
+        return opened
     process, path = owned
     if not process.alive or "r" not in mode:
         process.effect(f"open {_short(process, path)}")
@@ -97,7 +100,9 @@ def _opening(real: Callable[..., int]) -> Callable[..., int]:
     def call(path: Any, flags: int, *args: Any, **options: Any) -> int:
         owned = _owner(path)
         if owned is None:
-            return real(path, flags, *args, **options)
+            descriptor = real(path, flags, *args, **options)
+            _paths.pop(descriptor, None)
+            return descriptor
         process, name = owned
         if flags & os.O_CREAT:
             process.effect(f"create {_short(process, name)}")

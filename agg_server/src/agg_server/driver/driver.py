@@ -80,6 +80,7 @@ class Driver:
         """Fold the journal, and go on from there."""
         await self.on_ledger(self.ledger.load)
         await self._refresh_people()
+        await self.on_pool(self.tools.blobs.settle)
         busy = await self.on_ledger(self.ledger.busy_cohorts)
         await self.on_pool(partial(self.tools.rooms.clear_others, busy))
         current = await self.on_ledger(lambda: self.ledger.current)

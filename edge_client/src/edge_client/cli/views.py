@@ -77,8 +77,10 @@ class PlainView:
         match event:
             case c.Training(event=t.Checkpointed()):
                 return False
-            case c.Training(event=t.Progress()):
-                kind: type = t.Progress
+            case c.Training(event=t.Progress() as told):
+                kind: type = type(told)
+            case c.Training(event=t.Fetching(here=done, total=total) as told) if 0 < done < total:
+                kind = type(told)
             case c.Uploading(sent=done, total=total) | c.Downloading(received=done, total=total) if done < total:
                 kind = type(event)
             case _:
@@ -125,6 +127,9 @@ class LiveView:
                 self._idle = f"{words}  {span(p.seconds_left)} left"
             case c.Training(event=t.Checkpointed()):
                 pass
+            case c.Training(event=t.Fetching(here=done, total=total)) if done:
+                self._bar = (f"Round {event.round}: base model", done, total)
+                self._idle = f"{size(done)} of {size(total)}"
             case c.Downloading():
                 self._bar = (f"Round {event.round}: adapter", event.received, event.total)
             case c.Uploading():

@@ -121,6 +121,10 @@ def _training(event: t.TrainEvent) -> str:
             return event.message
         case t.Loading():
             return f"loading the {event.part}."
+        case t.Fetching():
+            if not event.here:
+                return f"the base model {event.model} is fetched from the Hugging Face hub, once: {size(event.total)}."
+            return f"base model, {size(event.here)} of {size(event.total)}."
         case t.Planned():
             work = f"{event.steps} steps" if event.steps is not None else "by time"
             budget = f", memory up to {size(event.budget_bytes)}" if event.budget_bytes else ""

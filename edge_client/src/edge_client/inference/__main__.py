@@ -4,7 +4,7 @@ import msgspec
 
 from edge_client.training.channel import Channel
 from edge_client.training.child import failure, with_failures
-from edge_client.training.events import Loading, Notice
+from edge_client.training.events import Fetching, Loading, Notice
 from edge_client.training.model_files import checked_model
 from fedit_shared.errors import UserError
 
@@ -23,7 +23,13 @@ def _serve(channel: Channel) -> None:
         return
     opening = msgspec.msgpack.decode(body, type=Open)
     channel.emit(Loading(part="files"))
-    folder = checked_model(opening.model, opening.model_folder, lambda text: channel.emit(Notice(message=text)))
+    model = opening.model
+    folder = checked_model(
+        model,
+        opening.model_folder,
+        lambda text: channel.emit(Notice(message=text)),
+        lambda here, total: channel.emit(Fetching(model=model.id, here=here, total=total)),
+    )
     channel.emit(Loading(part="libraries"))
     from .server import Server
 

@@ -7,13 +7,13 @@ from typing import Self, TypeVar
 import msgspec
 
 from edge_client.data.source import DataSource, Record
-from edge_client.training.events import Failed, Loading, Notice
+from edge_client.training.events import Failed, Fetching, Loading, Notice
 from edge_client.training.process import Child
 from edge_client.training.run import death, error_of
 
 from .protocol import Evaluate, Evaluation, Generate, Generated, Open, Ready, Reply, Request, Scored
 
-Progress = Callable[[Notice | Loading | Scored], None]
+Progress = Callable[[Notice | Loading | Fetching | Scored], None]
 T = TypeVar("T", Ready, Evaluation, Generated)
 _REPLIES = msgspec.msgpack.Decoder(Reply)
 
@@ -22,9 +22,9 @@ class InferenceProcess:
     """A model in a child process, loaded once, asked often; one question at a time.
 
     ``async with InferenceProcess(Open(model=…, model_folder=…)) as model: await model.evaluate(None, records)``.
-    Entering waits until the model is loaded. ``on_progress`` is called with each Notice, Loading and Scored. Every
-    method raises UserError for what a person can set right, and FeditError when the child died; after the latter
-    the process is of no more use.
+    Entering waits until the model is loaded. ``on_progress`` is called with each Notice, Loading, Fetching and
+    Scored. Every method raises UserError for what a person can set right, and FeditError when the child died; after
+    the latter the process is of no more use.
     """
 
     def __init__(self, settings: Open, on_progress: Progress | None = None) -> None:
@@ -83,7 +83,7 @@ class InferenceProcess:
                 return reply
             if isinstance(reply, Failed):
                 raise error_of(reply)
-            if self._on_progress is not None and isinstance(reply, Notice | Loading | Scored):
+            if self._on_progress is not None and isinstance(reply, Notice | Loading | Fetching | Scored):
                 self._on_progress(reply)
         raise error_of(await death(self._child))
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from edge_client.data.source import DataSource, Record
-from edge_client.training.events import Failed, Loading, Notice
+from edge_client.training.events import Failed, Fetching, Loading, Notice
 from edge_client.training.job import Device
 from fedit_shared.messages import ModelRef
 from fedit_shared.messages.task import Quantization
@@ -87,7 +87,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag="generated"):
 
 
 Request = Open | Evaluate | Generate
-Reply = Ready | Scored | Evaluation | Generated | Failed | Notice | Loading
+Reply = Ready | Scored | Evaluation | Generated | Failed | Notice | Loading | Fetching
 
 
 def _mean(records: tuple[RecordLoss, ...]) -> float:

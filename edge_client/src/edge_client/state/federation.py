@@ -192,6 +192,7 @@ class FederationState:
 
     def _tidy(self) -> None:
         """Throw away what was left unfinished when everything stopped; finish what had been decided."""
+        self.disk.settle(self.folder)
         for path in self.folder.glob(f"**/*{TEMPORARY}"):
             if "work" not in path.relative_to(self.folder).parts:
                 self.disk.remove(path)

@@ -10,7 +10,7 @@ import msgspec
 from fedit_shared.errors import FeditError, UserError
 
 from .channel import Channel
-from .events import Failed
+from .events import Failed, Fetching
 from .job import CreateJob, TrainJob
 
 _OUT_OF_MEMORY = Failed(
@@ -38,7 +38,10 @@ def _work(job: TrainJob | CreateJob, channel: Channel) -> None:
     else:
         from .create import create
 
-        channel.emit(create(job))
+        def fetching(here: int, total: int) -> None:
+            channel.emit(Fetching(model=job.model, here=here, total=total))
+
+        channel.emit(create(job, fetching))
 
 
 def with_failures(channel: Channel, work: Callable[[], None]) -> None:

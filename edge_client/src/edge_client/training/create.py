@@ -20,17 +20,19 @@ from fedit_shared.errors import UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file
 
 from .failures import AdapterError, ModelError
+from .hub import Progress
 from .job import Created, CreateJob
 from .loading import load_tokenizer
-from .model_files import describe_files, fetch, find_model
+from .model_files import describe_files, find_model
 
 
-def create(job: CreateJob) -> Created:
-    """Do ``job``. Raises ModelError, AdapterError, and UserError for an ``out`` that is taken."""
+def create(job: CreateJob, progress: Progress = lambda here, total: None) -> Created:
+    """Do ``job``; ``progress`` is told of a model that has to be fetched. Raises ModelError, AdapterError, and
+    UserError for an ``out`` that is taken."""
     out = Path(job.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already.", advice="Name a new folder.")
-    folder, model_id, revision = _find(job)
+    folder, model_id, revision = _find(job, progress)
     load_tokenizer(folder)
     config, manifest = _attach(folder, job)
     config |= {"base_model_name_or_path": model_id, "revision": revision or None, "inference_mode": True}
@@ -50,15 +52,15 @@ def create(job: CreateJob) -> Created:
     )
 
 
-def _find(job: CreateJob) -> tuple[Path, str, str]:
+def _find(job: CreateJob, progress: Progress) -> tuple[Path, str, str]:
     """The model's folder, the name that participants will know it by, and its commit."""
     path = Path(job.model)
     if path.is_dir():
         return find_model(ModelRef(id=""), job.model), path.resolve().name, ""
     if path.is_absolute() or job.model.startswith("."):
         raise ModelError(f"There is no folder {job.model}.", advice="Name a folder that holds a model, or a hub id.")
-    folder, revision = fetch(job.model, job.revision)
-    return find_model(ModelRef(id=job.model), str(folder)), job.model, revision
+    folder = find_model(ModelRef(id=job.model, revision=job.revision or ""), None, progress)
+    return folder, job.model, folder.name  # the cache keeps one folder a commit, named by it
 
 
 def _attach(folder: Path, job: CreateJob) -> tuple[dict[str, Any], wire.Manifest]:

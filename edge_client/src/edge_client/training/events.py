@@ -1,5 +1,5 @@
-"""What the training child says while it works, in this order: Notice and Loading, Planned, then Progress, BackedOff
-and Checkpointed as they come, and last Finished or Failed."""
+"""What the training child says while it works, in this order: Notice, Loading and Fetching, Planned, then Progress,
+BackedOff and Checkpointed as they come, and last Finished or Failed."""
 
 import msgspec
 
@@ -19,6 +19,14 @@ class Loading(_Event, frozen=True, kw_only=True):
     or ``adapter``."""
 
     part: str
+
+
+class Fetching(_Event, frozen=True, kw_only=True):
+    """The base model's files come from the hub, once: bytes ``here`` of ``total`` that were missing at first."""
+
+    model: str
+    here: int
+    total: int
 
 
 class Planned(_Event, frozen=True, kw_only=True):
@@ -102,4 +110,4 @@ class Failed(_Event, frozen=True, kw_only=True):
     """Last lines that the child wrote to stderr: for a bug report, not for a person's screen."""
 
 
-TrainEvent = Notice | Loading | Planned | Progress | BackedOff | Checkpointed | Finished | Failed
+TrainEvent = Notice | Loading | Fetching | Planned | Progress | BackedOff | Checkpointed | Finished | Failed

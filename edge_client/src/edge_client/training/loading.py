@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
@@ -15,6 +16,7 @@ from .failures import ModelError
 from .int8_linear import use_int8_linear
 from .memory import is_out_of_memory
 
+QUANTIZED = (Linear4bit, Linear8bitLt)
 Notify = Callable[[str], None]
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for files that are no model, or for one that this version does not know."""
@@ -107,6 +109,8 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
     if missing:  # transformers would go on with random weights
         raise ValueError(f"{len(missing)} weights are missing or of another shape, first {missing[0]}")
     loaded: PreTrainedModel = model
+    if config is not None and not any(isinstance(layer, QUANTIZED) for layer in loaded.modules()):
+        raise ValueError("bitsandbytes finds no layer in it to quantize")  # it only warns, and goes on unquantized
     return loaded
 
 

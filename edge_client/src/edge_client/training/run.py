@@ -1,6 +1,6 @@
 """``run_training`` and ``create_adapter``: the children's life, as their callers see it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import msgspec
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from fedit_shared.errors import FeditError, ProtocolError, UserError
 
-from .events import Failed, Finished, TrainEvent
+from .events import Failed, Fetching, Finished, TrainEvent
 from .job import Created, CreateJob, TrainJob
 from .process import Child
 
 _MODULE = "edge_client.training"
 _EVENTS = msgspec.msgpack.Decoder(TrainEvent)
-_CREATION = msgspec.msgpack.Decoder(Created | Failed)
+_CREATION = msgspec.msgpack.Decoder(Created | Failed | Fetching)
 
 
 async def run_training(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
@@ -35,15 +35,22 @@ async def run_training(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
         yield await death(child)
 
 
-async def create_adapter(job: CreateJob) -> Created:
-    """Make a new adapter's folder in a child process. Raises UserError for a model or folder that cannot be used."""
+async def create_adapter(job: CreateJob, fetching: Callable[[Fetching], None] = lambda event: None) -> Created:
+    """Make a new adapter's folder in a child process. Raises UserError for a model or folder that cannot be used.
+
+    ``fetching`` is told how far the download of a model from the hub is.
+    """
     async with await Child.start(_MODULE) as child:
         await child.send(job)
-        body = await child.receive()
-        answer: Created | Failed = await death(child) if body is None else _CREATION.decode(body)
-    if isinstance(answer, Failed):
-        raise error_of(answer)
-    return answer
+        while (body := await child.receive()) is not None:
+            answer: Created | Failed | Fetching = _CREATION.decode(body)
+            match answer:
+                case Created():
+                    return answer
+                case Failed():
+                    raise error_of(answer)
+            fetching(answer)
+        raise error_of(await death(child))
 
 
 def read_delta(path: str | Path, size: int) -> NDArray[np.float32]:

@@ -16,13 +16,11 @@ from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TaskSpec
 
 from .channel import Channel
-from .events import Failed, Finished, Loading, Notice, Planned, TrainEvent
+from .events import Failed, Fetching, Finished, Loading, Notice, Planned
 from .failures import AdapterError
 from .job import TrainJob
 from .model_files import checked_model
 from .work_folder import WorkFolder
-
-Emit = Callable[[TrainEvent], None]
 
 
 def train(job: TrainJob, channel: Channel) -> None:
@@ -46,7 +44,12 @@ def _train(
         channel.emit(Notice(message=message))
 
     channel.emit(Loading(part="files"))
-    model_folder = checked_model(job.task.model, job.model_folder, notify)
+    model = job.task.model
+
+    def fetching(here: int, total: int) -> None:
+        channel.emit(Fetching(model=model.id, here=here, total=total))
+
+    model_folder = checked_model(model, job.model_folder, notify, fetching)
     channel.emit(Loading(part="libraries"))
     import torch
 

@@ -224,7 +224,7 @@ class Transport:
             case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
                 problem = f"the certificate of {self.server.address} is not to be trusted ({reason})"
             case _:
-                return TryAgainError(_problem(error, self._proxy is not None))
+                return TryAgainError(_problem(error))
         if self._met:  # a captive portal, say: nothing was sent to it, and it will go away
             return TryAgainError(problem)
         return WrongServerError(
@@ -244,7 +244,7 @@ async def read_message(response: aiohttp.ClientResponse) -> ServerMessage:
     return message
 
 
-def _problem(error: Exception, proxied: bool) -> str:
+def _problem(error: Exception) -> str:
     match error:
         case aiohttp.ClientHttpProxyError(status=407):
             return "the proxy asks for a password (set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT)"

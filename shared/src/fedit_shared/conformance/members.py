@@ -14,13 +14,11 @@ from fedit_shared.secagg.bodies import (
     DealBody,
     MusterBody,
     ResultBody,
-    decode_survivors,
     encode_certificate,
     receipt_hash,
 )
 from fedit_shared.secagg.member import check_certificate
 from fedit_shared.secagg.prg import key_from
-from fedit_shared.secagg.session import Session
 
 from .cohorts import contributed, device_of, session_of
 from .signed import ACCEPTED
@@ -130,11 +128,6 @@ def result(given: Inputs) -> Result:
         given.integer("total_weight"),
     ).encode()
     return {"result": body, "signature": SigningKey(given.raw("server_seed")).sign("result", body)}
-
-
-def survivors_of(session: Session, raw: bytes) -> list[int]:
-    """The places of U's dealers."""
-    return [session.index(survivor.identity) for survivor in decode_survivors(raw)]
 
 
 def _member(given: Inputs) -> Member:

@@ -1,0 +1,60 @@
+"""A model comes from the hub once, after its size was said, and not at all onto a disk that has no room for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub import COMMIT, Hub, serving
+
+SCRIPT = """
+import sys
+from edge_client.training.failures import ModelError
+from edge_client.training.model_files import find_model
+from fedit_shared.messages import ModelRef
+try:
+    path = find_model(ModelRef(id=sys.argv[1]), None, lambda here, total: print(here, total))
+except ModelError as error:
+    print(error.message)
+else:
+    print(path.name, *sorted(file.name for file in path.iterdir()))
+"""
+
+
+def find(hub: Hub, cache: Path, name: str = "someone/tiny") -> list[str]:
+    """What a process of its own says, since the hub's library reads its settings when it is imported."""
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_model_is_fetched_once_and_its_size_is_said_first(model_folder: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in model_folder.iterdir())
+    total = sum(path.stat().st_size for path in model_folder.iterdir())
+    with serving(Hub("someone/tiny", model_folder)) as hub:
+        said = find(hub, tmp_path)
+        assert said[0] == f"0 {total}"
+        assert said[-1].split() == [COMMIT, *names]
+        assert sorted(hub.fetched) == names
+        assert find(hub, tmp_path) == said[-1:]
+        assert sorted(hub.fetched) == names
+    assert find(hub, tmp_path) == said[-1:], "what is in the cache does without the hub"
+
+
+def test_a_model_that_the_disk_has_no_room_for_is_not_begun(model_folder: Path, tmp_path: Path) -> None:
+    with serving(Hub("someone/tiny", model_folder)) as hub:
+        hub.sizes["model.safetensors"] = 2**50
+        (said,) = find(hub, tmp_path)
+    assert said.startswith("The model someone/tiny has 1048576.0 GiB to download")
+    assert hub.fetched == []
+
+
+@pytest.mark.parametrize("name", ["someone/else", "nothing"])
+def test_a_model_that_the_hub_does_not_have_is_told(name: str, model_folder: Path, tmp_path: Path) -> None:
+    with serving(Hub("someone/tiny", model_folder)) as hub:
+        (said,) = find(hub, tmp_path, name)
+    assert said == f"There is no model {name} on the Hugging Face hub."
