@@ -1,7 +1,9 @@
 """What a person gets wrong is said in one clear line, with an exit status; nothing is lost and no traceback shown."""
 
 import base64
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -52,6 +54,33 @@ def test_a_link_that_is_none_is_refused_with_advice(
     assert status == 2
     assert error.startswith("Error: ")
     assert len(error.strip().splitlines()) == 2
+
+
+def test_a_link_can_be_given_where_no_list_of_processes_shows_it(
+    records: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{LINK[:-5]}\n"))
+    status, error = fails(capsys, "join", "-", "--data", records)
+    assert status == 2
+    assert "link" in error
+    assert LINK[:-5] not in error
+
+
+@pytest.mark.parametrize("option", ["--data", "--state", "--model-path"])
+def test_a_name_that_is_no_text_is_refused_in_one_line(
+    option: str, tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = {"--data": records, "--state": tmp_path / "state"} | {option: os.fsdecode(b"/tmp/a\xffb")}
+    status, error = fails(capsys, "join", LINK, *(word for pair in named.items() for word in pair))
+    assert status == 2
+    assert "is not valid UTF-8" in error
+
+
+@pytest.mark.parametrize("field", ["response", "=answer", "response="])
+def test_a_mapping_that_is_none_is_refused(field: str, records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, error = fails(capsys, "join", LINK, "--data", records, "--field", field)
+    assert status == 2
+    assert "response=answer" in error
 
 
 def test_without_data_and_terminal_the_reason_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Every event is one plain line, one JSON object, and no more lines than a reader wants."""
 
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -53,6 +54,7 @@ EVENTS: list[c.Event] = [
     c.Reconnected(),
     c.Waiting("Soon.", 3, 2, 5, 1_700_000_000),
     c.Offered(3, bytes(32), 100, 1_700_000_000, 1_700_000_000, TASK),
+    c.Agreed(TASK, 2**21),
     c.Downloading(3, 50, 100),
     *(c.Training(3, event) for event in TRAINING),
     c.Declined(3, "Too slow."),
@@ -121,6 +123,20 @@ def test_the_live_view_shows_every_event_without_failing(capsys: pytest.CaptureF
         for event in EVENTS:
             view.show(event)
     assert "Look here." in capsys.readouterr().out
+
+
+def test_on_a_terminal_every_line_keeps_its_time_and_nothing_stale_stays_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with LiveView() as view:
+        view.show(c.Joined("name", "https://a:1", bytes(32), True))
+        view.show(c.Notice("Look here."))
+    said = capsys.readouterr().out
+    assert "\x1b[" in said, "rich takes this for a terminal"
+    said = re.sub(r"\x1b\[[0-9;]*m", "", said).replace("\r", "\n")
+    assert re.search(r"(^|\x1b\[\d+[AK])\d\d:\d\d:\d\d  Look here\.$", said, re.MULTILINE)
+    assert "Connecting" not in said[said.index("Joined") :]
 
 
 def test_sizes_and_spans_are_read_at_a_glance() -> None:

@@ -67,7 +67,7 @@ BAD: dict[str, tuple[Any, str]] = {
 def test_a_bad_line_is_named_with_its_number_and_skipped_by_option(tmp_path: Path, bad: str) -> None:
     line, reason = BAD[bad]
     lines = (DOLLY, "", line, DOLLY)
-    with pytest.raises(UserError, match="1 of 3 lines") as caught:
+    with pytest.raises(UserError, match="1 of the 3 records") as caught:
         load_records(source(tmp_path, *lines))
     assert f"line 3: {reason}" in caught.value.message
     kept = load_records(source(tmp_path, *lines, bad="skip"))
@@ -104,7 +104,7 @@ def test_of_many_bad_lines_the_first_are_shown(tmp_path: Path) -> None:
 def test_a_file_without_one_record_is_refused_even_if_bad_lines_may_be_skipped(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"its fields \(question, answer\)") as caught:
         load_records(source(tmp_path, {"question": "1 + 1", "answer": "2"}, bad="skip"))
-    assert "mapped" in caught.value.advice
+    assert "--field response=NAME" in caught.value.advice
 
 
 def test_what_is_no_text_file_is_refused_in_one_line(tmp_path: Path) -> None:

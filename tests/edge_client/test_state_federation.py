@@ -213,6 +213,18 @@ def test_rounds_and_updates_are_listed_in_order_beyond_nine(tmp_path: Path) -> N
         assert names == [f"000001-{number}" for number in range(1, 12)] + ["000002-1"]
 
 
+def test_an_invitation_that_failed_hides_no_federation_that_was_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEDIT_STATE", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for federation, key in ((b"\1" * 32, None), (b"\2" * 32, b"k" * 32)):
+        with FederationState(state_folder(federation)) as state:
+            state.membership = Membership(federation=federation, address="https://a:1", pin=None, server_key=key)
+    assert state_folder(None) == state_folder(b"\2" * 32)
+
+
 def test_the_folder_is_the_given_one_then_the_environments_then_the_platforms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,9 +237,12 @@ def test_the_folder_is_the_given_one_then_the_environments_then_the_platforms(
         state_folder(None)
     for federation in (b"\1" * 32, b"\2" * 32):
         with FederationState(state_folder(federation)) as state:
-            state.membership = Membership(federation=federation, address="https://a:1", pin=None)
+            state.membership = Membership(federation=federation, address="https://a:1", pin=None, server_key=b"k" * 32)
         if federation == b"\1" * 32:
             assert state_folder(None) == own
+    with pytest.raises(UserError, match="several federations"):
+        state_folder(None)
+    monkeypatch.setenv("FEDIT_STATE", "")
     with pytest.raises(UserError, match="several federations"):
         state_folder(None)
     monkeypatch.setenv("FEDIT_STATE", str(tmp_path / "env"))

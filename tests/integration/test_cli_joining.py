@@ -13,6 +13,7 @@ from server_process import ServerProcess, command
 
 from edge_client.cli import main
 from edge_client.client import Client
+from edge_client.data import DataSource
 from edge_client.state import FederationState
 from fedit_shared.identity import JoinLink
 
@@ -64,6 +65,25 @@ def test_a_link_that_is_used_up_is_refused_in_the_operators_words(
     assert status == 4
     assert "used up" in error
     assert "new join link" in error
+
+
+def test_a_file_with_other_names_and_bad_lines_is_taken_as_its_owner_says(
+    server: ServerProcess, shell: Shell, tmp_path: Path
+) -> None:
+    [link] = server.invite("--expires", "1s")
+    time.sleep(1.1)
+    (tmp_path / "records.jsonl").write_text('{"instruction": "Say yes.", "answer": "Yes."}\nrubbish\n')
+    status, _, error = shell("join", link, "--bad-lines", "skip")
+    assert status == 2
+    assert "--field response=NAME" in error
+    status, _, error = shell("join", link, "--field", "response=answer", "--bad-lines", "refuse")
+    assert status == 2
+    assert "--bad-lines skip" in error
+    status, _, error = shell("join", link, "--field", "response=answer", "--bad-lines", "skip")
+    assert status == 4, "only the invitation is at fault now"
+    kept = FederationState(tmp_path / "state").preferences
+    assert kept is not None
+    assert kept.data == DataSource(path=str(tmp_path / "records.jsonl"), fields={"response": "answer"}, bad="skip")
 
 
 def test_a_link_that_has_expired_is_refused(server: ServerProcess, shell: Shell) -> None:

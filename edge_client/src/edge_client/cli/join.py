@@ -2,15 +2,29 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from .options import parse_size, work_options
+from .options import parse_fields, parse_size, work_options
 
 
 @click.command()
 @click.argument("link")
 @click.option("--data", type=click.Path(path_type=Path), help="Your instruction records, JSON lines. They stay here.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    callback=parse_fields,
+    metavar="NAME=THEIRS",
+    help="What your file calls a field: response=answer. May be repeated.",
+)
+@click.option(
+    "--bad-lines",
+    type=click.Choice(["refuse", "skip"]),
+    help="What to do with a file that has lines which are no records (default: refuse it).",
+)
 @click.option(
     "--memory",
     callback=parse_size,
@@ -32,6 +46,8 @@ from .options import parse_size, work_options
 def command(
     link: str,
     data: Path | None,
+    fields: dict[str, str],
+    bad_lines: Literal["refuse", "skip"] | None,
     memory: int | None,
     model_path: Path | None,
     min_survivors: int | None,
@@ -42,21 +58,26 @@ def command(
 ) -> None:
     """Join the federation that invited you with LINK, and take part in its rounds until stopped.
 
+    Until it is used, a link lets anybody join: with - for LINK it is asked for, and stands in no list of processes.
     On a machine that has joined already, this goes on where it was; what is not given again stays as it was.
     """
+    from msgspec.structs import replace
+
     from edge_client.client import Client
+    from edge_client.data import DataSource
     from edge_client.state import FederationState, state_folder
     from fedit_shared.identity import JoinLink
 
     from .session import take_part
 
-    parsed = JoinLink.parse(link)
+    parsed = JoinLink.parse(_ask_for_link() if link == "-" else link)
     known = FederationState(state_folder(parsed.federation, state)).preferences
-    if data is None and known is None:
-        data = _ask_for_data()
+    source = known.data if known is not None else DataSource(path="")
+    if data is not None or known is None:
+        source = replace(source, path=str(data or _ask_for_data()))
     client = Client.join(
         parsed,
-        data=data,
+        data=replace(source, fields=fields or source.fields, bad=bad_lines or source.bad),
         state=state,
         memory_bytes=memory,
         model_folder=model_path,
@@ -64,6 +85,11 @@ def command(
         accept_new_task=accept_new_task,
     )
     sys.exit(take_part(client, rounds, view))
+
+
+def _ask_for_link() -> str:
+    link: str = click.prompt("Join link", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
+    return link
 
 
 def _ask_for_data() -> Path:

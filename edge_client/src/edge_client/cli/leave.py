@@ -27,7 +27,7 @@ def command(state: Path | None, view: str | None, now: bool) -> None:
 
     from .session import take_part
 
-    if not now and (status := take_part(Client.open(state), 0, view)):
+    if not now and (status := take_part(Client.open(state), 0, view, leaving=True)):
         sys.exit(status)
     client = Client.open(state)
     asyncio.run(_leave(client))

@@ -33,12 +33,13 @@ def command(
     import asyncio
 
     from edge_client.client.words import size
+    from edge_client.paths import absolute
     from edge_client.training import CreateJob, Fetching, create_adapter
 
     names = tuple(name.strip() for name in target_modules.split(",") if name.strip()) if target_modules else None
     job = CreateJob(
-        model=model,
-        out=str(out.expanduser().absolute()),
+        model=str(absolute(model)) if Path(model).is_dir() else model,
+        out=str(absolute(out)),
         revision=revision,
         rank=rank,
         alpha=alpha,

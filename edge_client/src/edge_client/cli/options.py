@@ -25,6 +25,15 @@ def parse_size(context: click.Context, parameter: click.Parameter, value: str | 
     return size
 
 
+def parse_fields(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Field name → the file's name for it, of ``response=answer``."""
+    pairs = [value.partition("=") for value in values]
+    for value, (name, _, theirs) in zip(values, pairs, strict=True):
+        if not name or not theirs:
+            raise click.BadParameter(f"{value!r} names no field; write it like response=answer.", context, parameter)
+    return {name: theirs for name, _, theirs in pairs}
+
+
 def state_option(command: F) -> F:
     """``--state DIR``."""
     return click.option(

@@ -1,6 +1,7 @@
 """``join`` and ``run`` at work: the preface, the events, the end."""
 
 import asyncio
+import shlex
 import signal
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ import msgspec
 from edge_client.client import Client
 from edge_client.client.words import clock
 from edge_client.hardware import find_hardware
-from edge_client.state import FederationState
+from edge_client.state import FederationState, state_folder
 from fedit_shared.errors import FeditError
 
 from .hardware import hardware_lines
@@ -23,8 +24,8 @@ Leaves this machine, each round: the change of your adapter, the number of its r
 Stays here: your records, your adapter, and whatever is about one record."""
 
 
-def take_part(client: Client, rounds: int | None, view: str | None) -> int:
-    """Run until done, stopped, or in need of the owner. The exit status."""
+def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: bool = False) -> int:
+    """Run until done, stopped, or in need of the owner. The exit status. ``leaving``: it is not to go on afterwards."""
     shown = choose(view)
     terminated: list[bool] = []
     status = 0
@@ -39,11 +40,11 @@ def take_part(client: Client, rounds: int | None, view: str | None) -> int:
             click.echo(msgspec.json.encode(problem))
         raise
     if view != "json":
-        click.echo(outlook(client.state))
+        click.echo(outlook(client.state, leaving=leaving))
     return status
 
 
-def outlook(state: FederationState) -> str:
+def outlook(state: FederationState, *, leaving: bool = False) -> str:
     """What is done and what is still open, and what to do about it."""
     attempts = state.attempts
     ended = [past for past in (attempt.ended() for attempt in attempts) if past is not None]
@@ -55,8 +56,17 @@ def outlook(state: FederationState) -> str:
             lines.append(
                 f"Round {mustered.round} is open ({step}); answers are promised until {clock(mustered.not_after)}."
             )
-    lines.append("Nothing is lost: `fedit-client run` goes on from here.")
+    if not leaving:
+        lines.append(f"Nothing is lost: `{command_for(state, 'run')}` goes on from here.")
     return "\n".join(lines)
+
+
+def command_for(state: FederationState, verb: str) -> str:
+    """The command line for this folder, which has to be named if it is not the one that would be found."""
+    with suppress(FeditError):
+        if state_folder(None) == state.folder:
+            return f"fedit-client {verb}"
+    return f"fedit-client {verb} --state {shlex.quote(str(state.folder))}"
 
 
 async def _run(client: Client, rounds: int | None, shown: View, terminated: list[bool]) -> None:

@@ -35,4 +35,4 @@ def command(state: Path | None) -> None:
                 f"Round {past.round}: {past.outcome}, {counted}, {past.survivors} survivors of {past.members}, "
                 f"{size(past.bytes_up)} sent, {clock(past.time)}"
             )
-    click.echo(outlook(kept))
+    click.echo(outlook(kept, leaving=membership.left))

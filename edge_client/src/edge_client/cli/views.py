@@ -118,6 +118,8 @@ class LiveView:
         self._console.print(line, markup=False)
 
     def show(self, event: c.Event) -> None:
+        from rich.text import Text
+
         match event:
             case c.Training(event=t.Progress() as p):
                 budget = f" of {size(p.budget_bytes)}" if p.budget_bytes else ""
@@ -141,8 +143,8 @@ class LiveView:
                 self._rounds[number] = describe(event)
             case _:
                 self._note(event)
-                self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim]  ", end="")
-                self._console.print(describe(event), markup=False)
+                self._live.refresh()  # printing alone draws what was below the last time
+                self._console.print(Text.assemble((time.strftime("%H:%M:%S"), "dim"), "  ", describe(event)))
 
     def _note(self, event: c.Event) -> None:
         match event:
@@ -151,7 +153,9 @@ class LiveView:
             case c.Mustered(round=number) | c.Contributed(round=number):
                 self._bar, self._idle = None, ""
                 self._rounds[number] = describe(event)
-            case c.Training() | c.Trained():
+            case c.Training(event=t.Loading()):
+                self._bar, self._idle = None, f"{describe(event)[:-1]} …"
+            case c.Joined() | c.Offered() | c.Training() | c.Trained() | c.Reconnected():
                 self._bar, self._idle = None, ""
             case c.Retrying():
                 self._idle = f"{describe(event)} ({clock(int(time.time()))})"

@@ -2,6 +2,7 @@
 
 from .client import Client
 from .events import (
+    Agreed,
     Answered,
     Contributed,
     Declined,
@@ -27,6 +28,7 @@ from .events import (
 from .words import describe
 
 __all__ = [
+    "Agreed",
     "Answered",
     "Client",
     "Contributed",

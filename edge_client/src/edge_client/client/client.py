@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import msgspec
 
 from edge_client.data import DataSource, load_records
+from edge_client.paths import absolute
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
 from edge_client.transport import Recovered, Server, Transport, Trouble
@@ -77,7 +78,7 @@ class Client:
         wishes = {
             "data": None if data is None else _source(data),
             "memory_bytes": memory_bytes,
-            "model_folder": None if model_folder is None else _absolute(model_folder),
+            "model_folder": None if model_folder is None else str(absolute(model_folder)),
             "min_survivors": min_survivors,
         }
         return cls(
@@ -220,8 +221,4 @@ class Client:
 
 def _source(data: str | Path | DataSource) -> DataSource:
     source = data if isinstance(data, DataSource) else DataSource(path=str(data))
-    return msgspec.structs.replace(source, path=_absolute(source.path))
-
-
-def _absolute(path: str | Path) -> str:
-    return str(Path(path).expanduser().absolute())
+    return msgspec.structs.replace(source, path=str(absolute(source.path)))

@@ -63,11 +63,13 @@ class Enrolment:
         """SHA-256 of the task that the owner agreed to; None if any is agreed to, once."""
         return None if self._accept_new_task else self._membership.task_hash
 
-    def agree(self, task: bytes) -> None:
-        """Keep the task: from here on, this one is agreed to and no other."""
+    def agree(self, task: bytes) -> bool:
+        """Keep the task: from here on, this one is agreed to and no other. Whether it was not before."""
         self._accept_new_task = False
-        if self._membership.task_hash != sha256(task).digest():
-            self._change(task_hash=self._state.keep_task(task))
+        if self._membership.task_hash == sha256(task).digest():
+            return False
+        self._change(task_hash=self._state.keep_task(task))
+        return True
 
     async def join(
         self, transport: Transport, emit: Callable[[events.Event], None], clock: Callable[[], float]

@@ -58,6 +58,17 @@ class Offered:
 
 
 @dataclass(frozen=True)
+class Agreed:
+    """Taking part means to agree to this task, seen for the first time now; any other one is refused from here on.
+
+    ``upload_bytes``: what each update takes at most.
+    """
+
+    task: TaskSpec
+    upload_bytes: int
+
+
+@dataclass(frozen=True)
 class Downloading:
     """The adapter version comes down."""
 
@@ -191,6 +202,7 @@ Event = (
     | Reconnected
     | Waiting
     | Offered
+    | Agreed
     | Downloading
     | Training
     | Declined

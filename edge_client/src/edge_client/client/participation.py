@@ -83,6 +83,7 @@ class Participation:
         self._bytes_before = self._past.bytes_up if self._past else 0
         self._seat: Seat | None = None
         self._told: events.Waiting | None = None
+        self._asked_after: Step | None = None
 
     @property
     def contributed(self) -> bool:
@@ -181,14 +182,17 @@ class Participation:
     async def _ask(self) -> bool:
         after: Step = self._past.step if self._past else "mustered"
         cohort = self._seat.session.roster.cohort if self._seat else None
-        question = Poll(round=self._round, cohort=cohort, after=after, wait=HOLD_SECONDS)
+        hold = HOLD_SECONDS if after == self._asked_after else 0  # at first, to be told at once what is awaited
+        self._asked_after = after
+        question = Poll(round=self._round, cohort=cohort, after=after, wait=hold)
         asked = asyncio.get_running_loop().time()
-        reply = await self._transport.send(question, wait=HOLD_SECONDS)
+        reply = await self._transport.send(question, wait=hold)
         require_expected(after, reply)
         match reply:
             case Wait():
                 self._tell_wait(reply)
-                await pause(reply, asked)
+                if hold:
+                    await pause(reply, asked)
             case Closed():
                 return await self._closed(reply)
             case Result():

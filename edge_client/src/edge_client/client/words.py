@@ -51,6 +51,8 @@ def describe(event: c.Event) -> str:
                 f"Round {event.round}: offered, {event.task.model.id}, adapter {event.adapter.hex()[:DEVICE_LETTERS]}; "
                 f"train by {clock(event.train_until)}."
             )
+        case c.Agreed():
+            return _agreed(event)
         case c.Downloading():
             return f"Round {event.round}: adapter {size(event.received)} of {size(event.total)}."
         case c.Training():
@@ -91,6 +93,19 @@ def describe(event: c.Event) -> str:
 
 def _round(number: int | None) -> str:
     return "" if number is None else f"Round {number}: "
+
+
+def _agreed(event: c.Agreed) -> str:
+    task = event.task
+    training, values = task.training, sum(tensor.size for tensor in task.tensors)
+    amount = f"{training.steps} steps" if training.steps else f"{training.minutes} minutes"
+    if training.epochs:
+        amount = f"{training.epochs:g} times your records"
+    revision = f" at {task.model.revision[:DEVICE_LETTERS]}" if task.model.revision else ""
+    return (
+        f"The task that you agree to by taking part: an adapter of {values:,} values for {task.model.id}{revision}, "
+        f"{amount} a round, up to {size(event.upload_bytes)} sent each. Any other task is refused."
+    )
 
 
 def _waiting(event: c.Waiting) -> str:

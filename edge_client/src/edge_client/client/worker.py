@@ -14,6 +14,7 @@ from edge_client.rounds import check_offer, make_muster, require_agreed
 from edge_client.state import Attempt, Ended, Mustered, Preferences, UpdateFolder
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
+from fedit_shared.parameters import LAYOUTS, upload_size
 from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
 
 from . import events
@@ -65,16 +66,17 @@ class Worker:
         """The next offer, checked and agreed to; None when the federation has no more work for anybody."""
         hardware = await in_thread(find_hardware)
         memory = self._preferences.memory_bytes or hardware.free_bytes
-        message = CheckIn(
-            client_version=__version__,
-            accelerator="cuda" if hardware.accelerator == "cuda" else "cpu",
-            memory_gib=memory >> 30,
-            wait=HOLD_SECONDS,
-        )
+        hold = 0  # the first answer comes at once, to say what is awaited; the next ones when something has changed
         while True:
             asked = asyncio.get_running_loop().time()
+            message = CheckIn(
+                client_version=__version__,
+                accelerator="cuda" if hardware.accelerator == "cuda" else "cpu",
+                memory_gib=memory >> 30,
+                wait=hold,
+            )
             try:
-                reply = await self._context.transport.send(message, wait=HOLD_SECONDS)
+                reply = await self._context.transport.send(message, wait=hold)
             except UnauthorizedError:
                 if not await self._enrolment.renew():
                     raise
@@ -84,7 +86,9 @@ class Worker:
                     return reply, await self._agree(reply)
                 case Wait():
                     self._tell_wait(reply)
-                    await pause(reply, asked)
+                    if hold:
+                        await pause(reply, asked)
+                    hold = HOLD_SECONDS
                 case Closed():
                     self._context.emit(events.Notice(reply.reason))
                     return None
@@ -100,7 +104,9 @@ class Worker:
     async def _agree(self, offer: Offer) -> TaskSpec:
         task = check_offer(offer, identity=self._state.identity.public, server_key=self._context.server_key)
         require_agreed(offer.task, self._enrolment.agreed_task)
-        await in_thread(self._enrolment.agree, offer.task)
+        if await in_thread(self._enrolment.agree, offer.task):
+            values = sum(tensor.size for tensor in task.tensors)
+            self._context.emit(events.Agreed(task, upload_size(values, max(LAYOUTS))))
         return task
 
     async def _take_part(self, group: asyncio.TaskGroup, offer: Offer, task: TaskSpec) -> bool:

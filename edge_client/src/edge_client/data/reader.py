@@ -63,10 +63,10 @@ def load_records(source: DataSource) -> Records:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.", advice="Check --data.") from error
     if bad and (source.bad == "refuse" or not records):
         raise UserError(
-            f"{len(bad)} of {len(bad) + len(records)} lines of {path} are no records: {_first(bad)}.",
-            advice="Correct them, or choose to skip bad lines."
+            f"{len(bad)} of the {len(bad) + len(records)} records in {path} cannot be read: {_first(bad)}.",
+            advice="Correct them, or leave them out with --bad-lines skip."
             if records
-            else f"Each line has to be one JSON object, as {_FORMS}; other field names can be mapped.",
+            else f"Each line has to be one JSON object, as {_FORMS}; --field response=NAME maps another name.",
         )
     if not records:
         raise UserError(f"{path} is empty.", advice="It has to hold at least one record, as a line of JSON.")

@@ -55,7 +55,7 @@ def require_agreed(task: bytes, agreed: bytes | None) -> None:
         raise TaskChangedError(
             "The federation's task is no longer the one that you joined for (another model, other training settings "
             "or other tensors). Nothing was trained or sent.",
-            advice="Ask its operator why. If you agree: fedit-client run --accept-new-task.",
+            advice="Ask its operator why. If you agree, start again with --accept-new-task.",
         )
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 
 from edge_client.disk import TEMPORARY, Disk, disk_error
+from edge_client.paths import absolute
 from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
@@ -41,12 +42,13 @@ def state_folder(federation: bytes | None, given: Path | None = None) -> Path:
     With ``federation`` None: the one federation that this machine has joined. Raises UserError if it has joined none,
     or several.
     """
-    if given is not None or ENVIRONMENT in os.environ:
-        return (given or Path(os.environ[ENVIRONMENT])).expanduser().absolute()
+    if named := given or os.environ.get(ENVIRONMENT):
+        return absolute(named)
     base = user_state_path("fedit", appauthor=False)
     if federation is not None:
         return base / federation.hex()[:32]
-    joined = sorted(path.parent for path in base.glob("*/membership"))
+    begun = sorted(path.parent for path in base.glob("*/membership"))
+    joined = [folder for folder in begun if _has_joined(folder)] or begun
     if len(joined) != 1:
         listed = "".join(f" {path}" for path in joined)
         raise UserError(
@@ -56,6 +58,15 @@ def state_folder(federation: bytes | None, given: Path | None = None) -> Path:
             advice="Name one folder with --state." if joined else "Join one with `fedit-client join LINK`.",
         )
     return joined[0]
+
+
+def _has_joined(folder: Path) -> bool:
+    """Whether the server took this device in, which an invitation that had expired does not come to."""
+    try:
+        membership = FederationState(folder).membership
+    except CorruptStateError:
+        return True  # to be looked at, not to be passed over
+    return membership is not None and membership.server_key is not None
 
 
 class FederationState:

@@ -166,7 +166,7 @@ def _examples(records: Records, tokenizer: Tokenizer, task: TaskSpec, notify: Ca
     ]
     examples = [example for example in made if example is not None]
     if records.bad:
-        notify(f"{len(records.bad)} lines are no records and were skipped, the first one {records.bad[0]}.")
+        notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
     if len(examples) < len(made):
         lost = next(record.line for record, example in zip(records.records, made, strict=True) if example is None)
         notify(
