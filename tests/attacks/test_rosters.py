@@ -15,6 +15,7 @@ from fedit_shared.messages import RoundSettings, TaskSpec, decode, encode
 from fedit_shared.parameters import CohortParameters
 from fedit_shared.secagg import RoundKey, open_session, require_own_entry
 from fedit_shared.secagg.bodies import RosterBody, RosterEntry
+from fedit_shared.secagg.sealing import check_round_key, seal
 from fedit_shared.secagg.session import compute_sid
 
 BASE_POINT = bytes([0x58]) + bytes([0x66]) * 31
@@ -230,6 +231,27 @@ def refuse_round_key(spoil: Callable[[bytes], bytes]) -> None:
     device.round_key.public = spoil(device.round_key.public)
     with pytest.raises(ProtocolError, match="round key"):
         cohort.session()
+
+
+def test_a_round_key_of_any_other_length_is_refused_in_the_protocols_words():
+    """Whoever asks: a roster's check, a dealer that seals, another program."""
+    good = RoundKey(bytes(96)).public
+    for size in [*range(len(good)), *range(len(good) + 1, len(good) + 40)]:
+        with pytest.raises(ProtocolError, match="can be sealed"):
+            check_round_key((good + good)[:size])
+        with pytest.raises(ProtocolError, match="can be sealed"):
+            seal((good + good)[:size], b"words", bytes(32), bytes(32), bytes(32))
+
+
+def test_what_is_no_packet_for_this_key_is_none_and_breaks_nothing():
+    """Cut off anywhere, changed anywhere, or with a point of small order as its encapsulation."""
+    key = RoundKey(bytes(96))
+    packet = seal(key.public, b"words", bytes(32), bytes(32), bytes(32))
+    changed = [packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1 :] for at in range(0, len(packet), 5)]
+    small = [packet[:1088] + y.to_bytes(32, "little") + packet[1120:] for y in (0, 1, 2**255 - 20)]
+    for wrong in (*(packet[:size] for size in range(len(packet))), packet + b"\0", *changed, *small):
+        assert key.open(wrong, bytes(32), bytes(32), bytes(32)) is None
+    assert key.open(packet, bytes(32), bytes(32), bytes(32)) == b"words"
 
 
 def test_a_round_key_copied_from_another_member_lets_nobody_read_that_members_packets():

@@ -5,6 +5,7 @@ same again. Methods check first and change last: what raises has changed nothing
 and changes nothing; sending something else raises ConflictError.
 """
 
+from collections.abc import Collection
 from hashlib import sha256
 from typing import TypeVar
 
@@ -68,6 +69,8 @@ class Aggregator:
         self.answers: dict[bytes, bytes] = {}
         self._findings: dict[bytes, list[Finding]] = {}
         self._offered: set[bytes] = set()
+        self._heard: frozenset[bytes] = frozenset()
+        """Who had reported when U was offered."""
         self._suspects: set[bytes] = set()
 
     def snapshot(self) -> "Aggregator":
@@ -75,7 +78,7 @@ class Aggregator:
         twin = Aggregator(self.session)
         twin.receipts, twin.reports, twin.survivors = self.receipts.copy(), self.reports.copy(), self.survivors
         twin.votes, twin.answers, twin._findings = self.votes.copy(), self.answers.copy(), self._findings.copy()
-        twin._offered, twin._suspects = self._offered.copy(), self._suspects.copy()
+        twin._offered, twin._suspects, twin._heard = self._offered.copy(), self._suspects.copy(), self._heard
         return twin
 
     def add_deal(self, identity: bytes, body: bytes, signature: bytes) -> None:
@@ -108,7 +111,7 @@ class Aggregator:
 
     def choose_survivors(self) -> bytes | None:
         """U (encoded) such that r reporting members can answer for all of it; None while there is no such U."""
-        edges, broken = self._edges()
+        edges, broken = self._edges(self.reports)
         sound = [dealer for dealer in sorted(self.receipts) if dealer not in broken]
         chosen = select(
             sorted(self.reports),
@@ -131,6 +134,8 @@ class Aggregator:
         known = {d: receipt_hash(r.body, r.signature) for d, r in self.receipts.items()}
         if any(known.get(s.identity) != s.receipt_hash for s in decode_survivors(survivors)):
             raise ProtocolError("A list of survivors names a receipt that this cohort does not have.")
+        if self.survivors != survivors:
+            self._heard = frozenset(self.reports)
         self.survivors = survivors
         self._offered.add(sha256(survivors).digest())
 
@@ -164,24 +169,42 @@ class Aggregator:
 
     def open_key(self) -> NDArray[np.uint32] | None:
         """S = Σ s over U, uint32 (2, N) residues, NTT order; None with fewer than r answers, or with more that
-        disagree beyond repair. With r answers a liar cannot be told here: :class:`VectorSum` finds a wrong S."""
+        disagree beyond repair. With r answers a liar cannot be told here: :class:`VectorSum` finds a wrong S.
+
+        Who claimed an edge into U is left out. Who has one by its check values is left out by all reports, else by
+        those that U was chosen from, else not at all: liars may report late, or put honest members off a polynomial.
+        A key that more than r answers agree on goes before one that just r give.
+        """
         if not self.survivors:
             return None
         chosen = {survivor.identity for survivor in decode_survivors(self.survivors)}
-        edges, _ = self._edges()
-        unfit = {member for member, dealer in edges if dealer in chosen}
-        answers = {m: np.frombuffer(words, "<u4") for m, words in self.answers.items() if m not in unfit}
-        opened = open_sum(self.session.parameters, {self.session.index(m): words for m, words in answers.items()})
-        self._suspects |= {self.session.identities[index - 1] for index in opened.liars}
-        return opened.key
+        claimed = {
+            m for m, said in self._findings.items() if any(f.checks is None and f.dealer in chosen for f in said)
+        }
+        judged = [self._edges(heard)[0] for heard in (self.reports, self._heard)]
+        unfit = [claimed | {member for member, dealer in edges if dealer in chosen} for edges in judged]
+        unproved: NDArray[np.uint32] | None = None
+        for left_out in (*unfit, claimed):
+            answers = {
+                self.session.index(m): np.frombuffer(w, "<u4") for m, w in self.answers.items() if m not in left_out
+            }
+            opened = open_sum(self.session.parameters, answers)
+            if opened.key is not None and len(answers) > self.session.parameters.threshold:
+                wrong = {self.session.identities[index - 1] for index in opened.liars}
+                self._suspects |= wrong.difference(*unfit)  # who has an edge may have been dealt a wrong share
+                return opened.key
+            unproved = opened.key if unproved is None else unproved
+        return unproved
 
     def suspects(self) -> tuple[bytes, ...]:
         """Dealers and members found off a polynomial so far: to be scored, not shown as proof."""
         return tuple(sorted(self._suspects))
 
-    def _edges(self) -> tuple[Edges, set[bytes]]:
+    def _edges(self, heard: Collection[bytes]) -> tuple[Edges, set[bytes]]:
+        """What the reports of ``heard`` say."""
         places: dict[bytes, int] = {identity: k for k, identity in enumerate(self.session.identities, start=1)}
-        return edges_of(self.session.parameters, places, sorted(self.receipts), self._findings)
+        findings = {member: said for member, said in self._findings.items() if member in heard}
+        return edges_of(self.session.parameters, places, sorted(self.receipts), findings)
 
 
 def _put(into: dict[bytes, T], identity: bytes, value: T, what: str) -> None:

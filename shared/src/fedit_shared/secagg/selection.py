@@ -1,7 +1,6 @@
 """Which survivors can be summed, seen from the reports: a graph with an edge (member, dealer) for every packet that the
 member could not use. Wanted: a set U of dealers and r members without an edge into U."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
@@ -12,6 +11,9 @@ from .bodies import Finding
 from .decoding import off_places
 
 Edges = set[tuple[bytes, bytes]]
+
+SEARCH = 4096
+"""Steps that the search for survivors may take: milliseconds in a cohort of 16, a second or so in one of 255."""
 
 
 def edges_of(
@@ -52,25 +54,42 @@ def select(
 ) -> list[bytes] | None:
     """U, rising, with at least ``floor`` dealers and ``threshold`` members that have no edge into it; else None.
 
-    Greedy: as long as too few members are clean, the vertex with most edges goes; on a tie a member, since writing off
-    a member costs no update.
+    As many dealers as can be, found by branch and bound: wanted are ``threshold`` members whose edges lead to the
+    fewest dealers (minimum k-union, NP-hard). After ``SEARCH`` steps the best found so far has to do.
     """
-    chosen, willing = set(dealers), set(members)
-    while True:
-        live = {(member, dealer) for member, dealer in edges if member in willing and dealer in chosen}
-        clean = willing - {member for member, _ in live}
-        if len(chosen) < floor or len(willing) < threshold:
-            return None
-        if len(clean) >= threshold:
-            return sorted(chosen)
-        by_member = Counter(member for member, _ in live)
-        by_dealer = Counter(dealer for _, dealer in live)
-        worst_member = max(sorted(willing), key=by_member.__getitem__)
-        worst_dealer = max(sorted(chosen), key=by_dealer.__getitem__)
-        if len(willing) > threshold and by_member[worst_member] >= by_dealer[worst_dealer]:
-            willing.remove(worst_member)
-        else:
-            chosen.remove(worst_dealer)
+    bits = {dealer: 1 << place for place, dealer in enumerate(dealers)}
+    masks = dict.fromkeys(members, 0)
+    for member, dealer in edges:
+        if member in masks:
+            masks[member] |= bits.get(dealer, 0)
+    dropped = _least_union([masks[member] for member in sorted(masks)], threshold)
+    if dropped is None or len(bits) - dropped.bit_count() < floor:
+        return None
+    return sorted(dealer for dealer, bit in bits.items() if not dropped & bit)
+
+
+def _least_union(masks: Sequence[int], count: int) -> int | None:
+    """The union of those ``count`` of ``masks`` that have the smallest one; None if there are too few."""
+    best: int | None = None
+    open_nodes = [(0, list(masks), count)]
+    for _ in range(SEARCH):
+        if not open_nodes:
+            break
+        union, pool, wanted = open_nodes.pop()
+        added = sorted(((mask & ~union).bit_count(), mask) for mask in pool)
+        free = sum(1 for cost, _ in added if not cost)  # what adds nothing is always taken
+        wanted, added = wanted - free, added[free:]
+        if wanted > len(added):
+            continue
+        least = union.bit_count() + (added[wanted - 1][0] if wanted > 0 else 0)
+        if best is not None and least >= best.bit_count():
+            continue
+        if wanted <= 0:
+            best = union
+            continue
+        first, *others = (mask for _, mask in added)
+        open_nodes += [(union, others, wanted), (union | first, others, wanted - 1)]
+    return best
 
 
 def _off_polynomial(
