@@ -1,5 +1,6 @@
 """One update: the adapter comes down, the child trains, and what it gives is kept."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -12,6 +13,7 @@ from edge_client.training.run import error_of
 from edge_client.transport import Transport, download_adapter
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Offer, TaskSpec
+from fedit_shared.secagg import warm
 
 from . import events
 from .threads import in_thread
@@ -39,7 +41,8 @@ async def obtain_update(
     emit: Callable[[events.Event], None],
     clock: Callable[[], float] = time.time,
 ) -> UpdateFolder:
-    """An unspent update of the offered adapter version: one that is here, or one trained now.
+    """An unspent update of the offered adapter version: one that is here, or one trained now. Beside the training the
+    masking's kernels are compiled, or loaded.
 
     Raises TooSlowError, the UserError or FeditError that training failed with, or as the transport does.
     """
@@ -65,7 +68,7 @@ async def obtain_update(
         model_folder=preferences.model_folder,
         memory_bytes=preferences.memory_bytes,
     )
-    finished = await _train(job, offer, train, emit, clock)
+    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock), in_thread(warm))
     await in_thread(update.finish, Path(finished.delta_path), examples=finished.examples, loss=finished.loss)
     emit(events.Trained(offer.round, finished.examples, finished.loss))
     return update
