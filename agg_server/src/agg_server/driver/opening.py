@@ -70,9 +70,13 @@ def _version_after(current: Round | None, newest: AdapterVersion) -> int:
 
 
 def _partition(current: Round | None, seed: bytes) -> bytes:
-    """Cohorts stay the same until a round fails."""
-    kept = current is not None and current.ended is not None and current.ended.outcome == "published"
-    return current.opened.partition if kept and current is not None else sha256(b"partition" + seed).digest()
+    """Cohorts stay the same until a round, or one of them, fails: so that who spoils sums is not always among the
+    same."""
+    if current is not None and current.ended is not None and current.ended.outcome == "published":
+        ends = [cohort.ended for cohort in current.cohorts.values()]
+        if not any(ended is not None and ended.outcome == "failed" for ended in ends):
+            return current.opened.partition
+    return sha256(b"partition" + seed).digest()
 
 
 def _outdated(config: Config, plans: Plans, current: Round, ordered: int | None) -> str | None:

@@ -161,6 +161,10 @@ def _close_contribute(cohort: Cohort, event: ContributeClosed, now: float) -> No
     have, need = len(aggregator.receipts), cohort.session.floor
     aggregator.offer(b"")
     cohort.given_up = f"{have} of {cohort.session.parameters.members} uploads came, {need} were needed"
+    if have >= cohort.session.parameters.floor:  # but for what some members demand it would have gone on
+        demanding = {entry.identity for entry in cohort.session.roster.entries if entry.floor > have}
+        cohort.suspects |= demanding
+        cohort.given_up += f" by the floors of {len(demanding)} members"
     cohort.phase = Phase.GIVEN_UP
 
 

@@ -120,9 +120,9 @@ class Aggregator:
             threshold=self.session.parameters.threshold,
             floor=self.session.floor,
         )
+        self._suspects |= broken
         if chosen is None:
             return None
-        self._suspects |= broken
         receipts = [self.receipts[identity] for identity in chosen]
         return encode_survivors([Survivor(r.identity, receipt_hash(r.body, r.signature)) for r in receipts])
 
