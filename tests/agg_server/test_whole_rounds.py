@@ -131,7 +131,6 @@ def test_who_musters_for_a_round_that_is_over_is_told_so(serve: Serve):
                 await peers[3].send(late.muster)
             closed = await peers[3].poll(late, "mustered")
             assert isinstance(closed, Closed)
-            assert not closed.spent
             renewed = peers[3].train(await peers[3].offer(after=1), adapter=late.offer.adapter)
             with pytest.raises(ConflictError, match="another round"):
                 await peers[3].send(renewed.muster)
@@ -207,11 +206,21 @@ def test_after_the_last_round_devices_are_told_that_the_federation_has_finished(
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            peers = await enrolled(stack, server, 3)
-            await asyncio.gather(*(peer.whole_round() for peer in peers))
-            waiting = await peers[0].check_in()
-            assert isinstance(waiting, Wait)
-            assert "finished" in waiting.reason
+            peers = await enrolled(stack, server, 4)
+            seats = await asyncio.gather(*(peer.muster() for peer in peers[:3]))
+            held = asyncio.create_task(peers[3].check_in(wait=50))
+            there = list(zip(peers, seats, strict=False))
+            await asyncio.gather(*(peer.take_seat(seat) for peer, seat in there))
+            assert not held.done()
+            await asyncio.gather(*(peer.contribute(seat) for peer, seat in there))
+            await asyncio.gather(*(peer.finish(seat) for peer, seat in there))
+            finished = Closed(reason="The federation has finished: all 1 rounds are published.")
+            async with asyncio.timeout(25):
+                assert [await held, await peers[0].check_in(wait=50)] == [finished] * 2
+            server.stop()
+            server.configure("federation", rounds=2)
+            server.start()
+            assert (await peers[3].offer(after=1)).round == 2
 
     asyncio.run(run())
 

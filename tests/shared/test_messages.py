@@ -68,7 +68,7 @@ SERVER: list[Any] = [
     Enrolled(server_key=HASH, federation_name="Überlandwerk"),
     Accepted(),
     Wait(reason="Others are still training.", seconds=2.5, present=3, expected=5, until=1_900_000_000),
-    Closed(reason="The round went on without this device.", spent=True),
+    Closed(reason="The round went on without this device."),
     Offer(
         task=b"task",
         round=1,

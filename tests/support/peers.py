@@ -25,6 +25,7 @@ from fedit_shared.messages import (
     Certificate,
     CheckIn,
     ChunksHeld,
+    Closed,
     Deal,
     Enrol,
     Enrolled,
@@ -138,9 +139,9 @@ class Peer:
         self.server_key = enrolled.server_key
         return enrolled
 
-    async def check_in(self, wait: int = 0) -> Offer | Wait:
+    async def check_in(self, wait: int = 0) -> Offer | Wait | Closed:
         message = CheckIn(client_version="test", accelerator="cpu", memory_gib=1, wait=wait)
-        answer: Offer | Wait = await self.send(message)
+        answer: Offer | Wait | Closed = await self.send(message)
         return answer
 
     async def offer(self, after: int = 0) -> Offer:

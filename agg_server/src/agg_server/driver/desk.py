@@ -13,8 +13,6 @@ from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Closed, Offer, Poll, Receipt, Result, ServerMessage, Wait
 from fedit_shared.secagg import Session
 
-_FINISHED_SECONDS = 3600.0
-
 
 class Packets(NamedTuple):
     """A Prepare whose packets are still on disk. ``member``: the device's 0-based place in the roster."""
@@ -51,8 +49,8 @@ class Desk:
             self.active = active
             self._draw = None
 
-    def check_in(self, identity: bytes, now: float) -> Wait | Round:
-        """The round that is to be offered to this device, or why it waits."""
+    def check_in(self, identity: bytes, now: float) -> Wait | Closed | Round:
+        """The round that is to be offered to this device, why it waits, or that there is no more to come."""
         round = self._ledger.current
         if round is None or round.phase is Phase.OVER:
             return self._between_rounds(round)
@@ -95,9 +93,8 @@ class Desk:
             self._draw = round.number, Draw(round.opened.seed, rules.fraction, rules.cohort_min, self.active)
         return self._draw[1]
 
-    def _between_rounds(self, round: Round | None) -> Wait:
+    def _between_rounds(self, round: Round | None) -> Wait | Closed:
         limit = self._config.federation.rounds
         if round is not None and 0 < limit <= self._ledger.newest_version:
-            reason = f"The federation has finished: all {limit} rounds are published."
-            return Wait(reason=reason, seconds=_FINISHED_SECONDS)
+            return Closed(reason=f"The federation has finished: all {limit} rounds are published.")
         return Wait(reason="The next round is about to open.", seconds=views.POLL_SECONDS)

@@ -11,7 +11,7 @@ from agg_server.enrolment import check_enrol
 from agg_server.ledger import Proposal
 from agg_server.publishing import adapter_key
 from agg_server.rounds.events import Answered, Dealt, Mustered, Offered, Reported, Voted, Withdrawn
-from agg_server.rounds.state import Phase
+from agg_server.rounds.state import Phase, Round
 from agg_server.rounds.views import POLL_SECONDS
 from agg_server.store import Database, Device, People
 from agg_server.uploads import Upload
@@ -22,6 +22,7 @@ from fedit_shared.messages import (
     Answer,
     CheckIn,
     ChunksHeld,
+    Closed,
     Deal,
     Enrol,
     Enrolled,
@@ -79,8 +80,8 @@ class Service:
                 )
         return Accepted()
 
-    async def check_in(self, identity: bytes, message: CheckIn) -> Offer | Wait:
-        """Work for this device, or why it waits."""
+    async def check_in(self, identity: bytes, message: CheckIn) -> Offer | Wait | Closed:
+        """Work for this device, why it waits, or that the federation has finished."""
         device = Device(
             identity=identity,
             status="active",
@@ -175,10 +176,10 @@ class Service:
             return False
         return True
 
-    async def _offer(self, identity: bytes) -> Offer | Wait:
+    async def _offer(self, identity: bytes) -> Offer | Wait | Closed:
         driver = self._driver
         found = await driver.on_ledger(lambda: driver.desk.check_in(identity, driver.clock()))
-        if isinstance(found, Wait):
+        if not isinstance(found, Round):
             return found
         try:
             await driver.submit(Proposal(found.number, Offered(identity=identity)))

@@ -34,11 +34,10 @@ class Wait(Message, frozen=True, kw_only=True):
 
 
 class Closed(Message, frozen=True, kw_only=True):
-    """This round ended, or goes on without this device. ``spent``: whether its update was taken into it: if not, the
-    same update may be mustered again."""
+    """There is no more to come. To a poll: the round ended, or goes on, without this device; its update may be mustered
+    again. To a check-in: the federation has finished."""
 
     reason: Text
-    spent: bool = False
 
 
 class Offer(Message, frozen=True, kw_only=True):
