@@ -24,6 +24,12 @@ class Metrics:
         )
         self._version = Gauge("fedit_adapter_version", "The adapter version that is current", registry=self._registry)
         self._loss = Gauge("fedit_mean_loss", "Weighted mean loss of the last published round", registry=self._registry)
+        self._failures = Counter(
+            "fedit_job_failures",
+            "Failed attempts at a round's work; more than a few: see the log",
+            ["job"],
+            registry=self._registry,
+        )
         self._requests = Counter("fedit_requests", "Requests", ["route", "status"], registry=self._registry)
         self._bytes = Counter("fedit_received_bytes", "Bytes of request bodies", ["route"], registry=self._registry)
 
@@ -41,6 +47,10 @@ class Metrics:
             self._version.set(report.version)
             weighted = [(c.total_weight, c.loss) for c in report.cohorts if c.loss is not None]
             self._loss.set(sum(w * loss for w, loss in weighted) / max(1, sum(w for w, _ in weighted)))
+
+    def job_failed(self, job: str) -> None:
+        """A job of the driver raised."""
+        self._failures.labels(job).inc()
 
     def request(self, route: str, status: int, received: int) -> None:
         """A request has been answered."""

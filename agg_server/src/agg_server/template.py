@@ -9,7 +9,7 @@ _TEMPLATE = """\
 
 [federation]
 name = {name}
-# Adapter versions to publish; 0: no end.
+# Adapter versions to publish; then the clients end. Raise it and start again to go on. 0: no end.
 rounds = {rounds}
 
 [server]

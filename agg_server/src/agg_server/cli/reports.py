@@ -78,6 +78,10 @@ def rounds_command(folder: Path, as_json: bool) -> None:
     for report in reports:
         if report.reason:
             click.echo(f"round {report.round} {report.outcome}: {report.reason}")
+        for cohort in report.cohorts:
+            if cohort.reason not in ("", report.reason):
+                name = f"round {report.round}, cohort {cohort.cohort[:8]}"
+                click.echo(f"{name} {cohort.outcome or cohort.phase}: {cohort.reason}")
         for drop in report.dropped:
             click.echo(f"round {report.round}: {drop.device[:16]} dropped in {drop.phase}: {drop.reason}")
 

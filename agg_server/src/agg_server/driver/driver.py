@@ -11,7 +11,7 @@ from typing import TypeVar
 from agg_server.ledger import Due, Ledger, Proposal
 from agg_server.metrics import Metrics
 from agg_server.publishing import read_version
-from agg_server.rounds.effects import ChooseSurvivors, FormCohorts, OpenSum, Propose
+from agg_server.rounds.effects import ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, give_up
 from agg_server.rounds.events import CohortEnded, RoundEnded
 from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
@@ -20,6 +20,7 @@ from agg_server.store import Database, Device, People
 from fedit_shared.errors import ConflictError, FeditError
 
 from .desk import Desk
+from .failures import Failures, may_pass
 from .opening import Plans, next_proposal
 from .waiting import Waiting
 from .work import Job, Tools, job
@@ -27,7 +28,6 @@ from .writer import Turn, Writer
 
 T = TypeVar("T")
 HOUSEKEEPING_SECONDS = 5.0
-RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +72,7 @@ class Driver:
         self._pool = ThreadPoolExecutor(threads, "work")
         self._started: set[Due] = set()
         self._lanes: set[Due] = set()
+        self._failures = Failures()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: asyncio.Task[None] | None = None
         self._stopping = False
@@ -124,6 +125,7 @@ class Driver:
     def _after_turn(self, turn: Turn) -> None:
         self.waiting.update(turn.stages)
         self._started &= set(turn.due)  # what is not due any more may become so again
+        self._failures.keep({lane(due) for due in turn.due})
         for due in turn.due:
             if due not in self._started and lane(due) not in self._lanes:
                 self._started.add(due)
@@ -144,20 +146,51 @@ class Driver:
             event = await self.on_pool(work) if work is not None else None
             if event is not None:
                 await self.submit(Proposal(due.round, event))
-        except ConflictError as error:
-            _log.debug("round %d: not needed any more: %s", due.round, error)
         except Exception as error:
-            self._log_failure(due, error)
-            await asyncio.sleep(RETRY_SECONDS)
-            self._started.discard(due)
+            await self._after_failure(due, error)
         finally:
             self._lanes.discard(lane(due))
             self._writer.look()  # something newer may have had to wait for this
 
-    def _log_failure(self, due: Due, error: Exception) -> None:
-        name = type(due.effect.event if isinstance(due.effect, Propose) else due.effect).__name__
-        bug = None if isinstance(error, FeditError) else error
-        _log.error("round %d: %s failed, trying again: %s", due.round, name, error, exc_info=bug)
+    async def _after_failure(self, due: Due, error: Exception) -> None:
+        """Wait before the next attempt, or give up what only a mended program could do: no federation is to hang on
+        one cohort. Nothing, if the job has become needless meanwhile."""
+        if not await self._still_due(due):
+            _log.debug("round %d: not needed any more: %s", due.round, error)
+            return
+        name, count = _name(due.effect), self._failures.note(lane(due), error)
+        self._metrics.job_failed(name)
+        shown = None if isinstance(error, FeditError | OSError) else error
+        _log.error(
+            "round %d: %s failed (%d), trying again in %.0f s: %s",
+            *(due.round, name, count.failures, count.pause, error or type(error).__name__),
+            exc_info=shown,
+        )
+        if count.hopeless and await self._give_up(due, f"{name} failed {count.broken} times ({type(error).__name__})"):
+            return
+        await asyncio.sleep(count.pause)
+        self._started.discard(due)
+
+    async def _still_due(self, due: Due) -> bool:
+        try:
+            ahead = await self.on_ledger(lambda: self.ledger.due(self.clock()))
+        except Exception:
+            return True
+        return lane(due) in map(lane, ahead)
+
+    async def _give_up(self, due: Due, reason: str) -> bool:
+        """Whether what the job was for has been ended without it."""
+        round = await self.on_ledger(lambda: self.ledger.live(due.round))
+        event = None if round is None else give_up(round, due.effect, f"{reason}: the server's log has more")
+        if event is None:
+            return False
+        try:
+            await self.submit(Proposal(due.round, event))
+        except FeditError as error:
+            _log.error("round %d: it cannot be given up either: %s", due.round, error)
+            return False
+        _log.error("round %d: given up: %s", due.round, reason)
+        return True
 
     def _job(self, due: Due) -> Job | None:
         round = self.ledger.live(due.round)
@@ -200,8 +233,9 @@ class Driver:
                 await self._refresh_people()
                 await self._advance()
                 self._writer.look()  # the clock may have been set
-            except FeditError as error:
-                _log.error("housekeeping failed, trying again: %s", error)
+            except Exception as error:
+                self._metrics.job_failed("Housekeeping")
+                _log.error("housekeeping failed, trying again: %s", error, exc_info=None if may_pass(error) else error)
 
     def _take_seen(self) -> list[Device]:
         seen, self._seen = list(self._seen.values()), {}
@@ -230,3 +264,7 @@ class Driver:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _name(effect: Effect) -> str:
+    return type(effect.event if isinstance(effect, Propose) else effect).__name__

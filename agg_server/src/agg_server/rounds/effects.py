@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from .events import AnyEvent, CohortEnded, ContributeClosed, Outcome, RoundEnded, Withdrawn
+from .events import AnyEvent, CohortEnded, ContributeClosed, Outcome, RoundEnded, SurvivorsOffered, Withdrawn
 from .state import ROUND_NEEDS_NO_MORE, Cohort, Phase, Round
 
 EXPIRED = "the muster took longer than it had promised to be there"
@@ -146,6 +146,23 @@ def end_without(round: Round, outcome: Outcome, reason: str) -> RoundEnded:
         version=opened.version,
         clip=opened.clip,
     )
+
+
+def give_up(round: Round, effect: Effect, reason: str) -> AnyEvent | None:
+    """The event that ends what ``effect`` was for, where it cannot be done; None while more reports or answers may
+    still make it another, and for what time alone decides.
+
+    A cohort that has no list of survivors is offered the empty one: its members' votes give their updates back. One
+    with a certified list fails: its updates stay spent, nothing more is asked of its members.
+    """
+    match effect:
+        case FormCohorts() | TakeStep():
+            return end_without(round, "failed", reason)
+        case ChooseSurvivors(last=True):
+            return SurvivorsOffered(cohort=effect.cohort, survivors=b"", reason=reason)
+        case OpenSum(last=True):
+            return CohortEnded(cohort=effect.cohort, outcome="failed", reason=reason)
+    return None
 
 
 def _muster_times(round: Round) -> Iterator[float]:

@@ -85,12 +85,12 @@ def report(round: Round, now: float) -> RoundReport:
 
 def _cohort(round: Round, cohort: Cohort) -> CohortReport:
     opened, ended, aggregator = cohort.opened, cohort.ended, cohort.aggregator
-    outcome: Outcome | None = ended.outcome if ended else "published" if opened and round.ended else None
+    last = round.ended if opened else ended
     return CohortReport(
         cohort=cohort.id.hex(),
         phase=cohort.phase.value,
-        outcome=outcome,
-        reason=ended.reason if ended else cohort.given_up,
+        outcome=last.outcome if last else None,
+        reason=last.reason if last else cohort.given_up,
         until=_until(cohort),
         roster=_hex(cohort.session.identities),
         dealt=_hex(aggregator.receipts),

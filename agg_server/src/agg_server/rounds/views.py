@@ -9,6 +9,7 @@ from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Certificate, Closed, Offer, Result, Roster, Survivors, Wait
 from fedit_shared.secagg.bodies import OUTCOMES, OfferBody, Outcome, ResultBody
 
+from .events import RoundEnded
 from .state import Cohort, Phase, Round
 from .transitions import STALE, cohort_named
 
@@ -109,9 +110,9 @@ def has_result(round: Round, cohort: Cohort) -> bool:
 
 def make_result(round: Round, cohort: Cohort, key: SigningKey) -> Result:
     """How the cohort ended, signed."""
-    published = cohort.opened is not None and round.ended is not None
-    outcome: Outcome = "published" if published else cohort.ended.outcome if cohort.ended else "failed"
-    adapter = round.ended.adapter if published and round.ended else round.opened.adapter
+    ended = round.ended if cohort.opened is not None else cohort.ended
+    outcome: Outcome = "failed" if ended is None else ended.outcome
+    adapter = ended.adapter if isinstance(ended, RoundEnded) else round.opened.adapter
     survivors = cohort.aggregator.survivors or b""
     weight = cohort.opened.total_weight if cohort.opened else 0
     body = ResultBody(
