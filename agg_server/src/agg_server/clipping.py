@@ -1,11 +1,13 @@
 """The clip range of each tensor, from public data only: the training settings, then each published mean."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedit_shared.messages import TaskSpec, TrainingSettings
+from fedit_shared.quantize import Quantizer
 from fedit_shared.secagg.session import tensor_size
 
 NOMINAL_RECORDS = 512
@@ -38,20 +40,30 @@ def next_ranges(
     following, start = [], 0
     for tensor, c in zip(task.tensors, ranges, strict=True):
         size = tensor_size(tensor.shape)
-        largest = float(np.abs(mean[start : start + size]).max())
+        values = mean[start : start + size]
+        largest = float(max(values.max(), -values.min()))
         followed = min(2 * c, max(HEADROOM * largest, c / SHRINK))
         following.append(min(max(followed, SMALLEST_RANGE), LARGEST_RANGE))
         start += size
     return tuple(following)
 
 
-def rounding_error(ranges: NDArray[np.float64], survivors: int, levels: int, total_weight: int) -> float:
-    """Expected L2 norm of a mean's quantization error. ``ranges``: each value's clip range, (d,).
+def rounding_error(quantizer: Quantizer, survivors: int, total_weight: int) -> float:
+    """Expected L2 norm of what quantization adds to a cohort's mean: √(n/6 · Σc²) / (L·Σw), over all d values.
 
-    A stochastic rounding of a uniform fraction has variance 1/6; ``survivors`` of them are summed, and the sum is
-    scaled by c/(L·Σw).
+    Rounding a weighted value x·w·L/c up with the probability of its fraction f errs by 0 in the mean, with variance
+    f(1 − f). Over an f uniform in [0, 1), as it is where values spread over some levels, that is ∫f(1 − f) df = 1/6
+    (never more than 1/4). ``survivors`` (n) such errors are independent and add up; the sum is scaled by c/(L·Σw).
+    What clipping takes away is not in it. All of this is public: no update is looked at.
     """
-    return float(np.sqrt(np.square(ranges).sum() * survivors / 6) / (levels * total_weight))
+    squares = sum(size * c * c for size, c in zip(quantizer.sizes, quantizer.clip, strict=True))
+    return math.sqrt(squares * survivors / 6) / (quantizer.levels * total_weight)
+
+
+def combined_error(cohorts: Iterable[tuple[float, int]]) -> float:
+    """The error of a mean over cohorts, from each one's (:func:`rounding_error`, Σw): they are independent."""
+    pairs = list(cohorts)
+    return math.hypot(*(error * weight for error, weight in pairs)) / sum(weight for _, weight in pairs)
 
 
 def _steps(training: TrainingSettings) -> int:

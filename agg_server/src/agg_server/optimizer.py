@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .blockwise import blocks
+
 State = Mapping[str, NDArray[np.float32]]
 
 
@@ -26,7 +28,10 @@ class FedAvg:
         self, adapter: NDArray[np.float32], update: NDArray[np.float64], state: State, learning_rate: float
     ) -> tuple[NDArray[np.float32], State]:
         """See :class:`Optimizer`; it keeps no state."""
-        return (adapter + learning_rate * update).astype(np.float32), {}
+        following = np.empty_like(adapter)
+        for part in blocks(adapter.size):
+            following[part] = adapter[part] + learning_rate * update[part]
+        return following, {}
 
 
 OPTIMIZERS: dict[str, Optimizer] = {"fedavg": FedAvg()}

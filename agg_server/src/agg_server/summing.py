@@ -43,13 +43,12 @@ def describe(aggregator: Aggregator, cohort: bytes, slots: Slots) -> SumOpened:
     """What is recorded of an opened sum."""
     session = aggregator.session
     totals = read_totals(session.quantizer, slots, len(decode_survivors(aggregator.survivors or b"")))
-    ranges = np.repeat(session.quantizer.clip, session.quantizer.sizes)
     return SumOpened(
         cohort=cohort,
         total_weight=totals.total_weight,
         loss=totals.loss,
         clipped=totals.clipped,
-        quantization_error=rounding_error(ranges, totals.survivors, session.quantizer.levels, totals.total_weight),
+        quantization_error=rounding_error(session.quantizer, totals.survivors, totals.total_weight),
         suspects=aggregator.suspects(),
     )
 

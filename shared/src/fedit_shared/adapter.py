@@ -62,7 +62,7 @@ def write_adapter(tensors: Sequence[TensorSpec], vector: NDArray[np.float32]) ->
     ``vector`` float32[n] in the order of ``tensors``. Raises ProtocolError if the sizes differ.
     """
     _check_size(tensors, vector)
-    return _header(tensors) + np.ascontiguousarray(vector, "<f4").tobytes()
+    return b"".join((_header(tensors), np.ascontiguousarray(vector, "<f4").data))
 
 
 def file_size(tensors: Sequence[TensorSpec]) -> int:

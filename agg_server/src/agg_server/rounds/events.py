@@ -163,6 +163,8 @@ class RoundEnded(Event, frozen=True, kw_only=True):
     """The step is taken and the new adapter stored, or there is none.
 
     ``adapter``, ``adapter_size``, ``version``: the one that is current now; ``clip``: the ranges that follow from it.
+    ``update_norm``: L2 norm of what the adapter moved by; ``mean_norm``: of the mean update that it followed;
+    ``quantization_error``: the expected norm of what quantization added to that mean. None unless published.
     """
 
     outcome: Outcome
@@ -172,6 +174,8 @@ class RoundEnded(Event, frozen=True, kw_only=True):
     version: int
     clip: tuple[float, ...]
     update_norm: float | None = None
+    mean_norm: float | None = None
+    quantization_error: float | None = None
 
 
 AnyEvent = (
