@@ -36,6 +36,8 @@ def test_a_round_of_five_is_exact_and_its_adapter_is_the_old_one_plus_the_mean(s
             told = assert_exact(server, 1, seats)
             assert {result.outcome for result in results} == {"published"}
             assert told["dropped"] == []
+            assert 0 < told["relative_error"] == told["quantization_error"] / told["mean_norm"] < 0.1
+            assert f"{told['relative_error']:.2%}" in command("rounds", server.folder).stdout
             status, new = await peers[0].adapter(results[0].adapter)
             assert status == 200
             assert sha256(new).digest() == results[0].adapter

@@ -30,6 +30,11 @@ class Metrics:
             ["job"],
             registry=self._registry,
         )
+        self._error = Gauge(
+            "fedit_quantization_error_ratio",
+            "Expected quantization error of the last published mean update, as a fraction of its norm",
+            registry=self._registry,
+        )
         self._requests = Counter("fedit_requests", "Requests", ["route", "status"], registry=self._registry)
         self._bytes = Counter("fedit_received_bytes", "Bytes of request bodies", ["route"], registry=self._registry)
 
@@ -45,6 +50,7 @@ class Metrics:
             self._dropped.labels(phase).inc(count)
         if report.version is not None:
             self._version.set(report.version)
+            self._error.set(report.relative_error or 0.0)
             weighted = [(c.total_weight, c.loss) for c in report.cohorts if c.loss is not None]
             self._loss.set(sum(w * loss for w, loss in weighted) / max(1, sum(w for w, _ in weighted)))
 

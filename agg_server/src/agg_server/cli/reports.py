@@ -59,7 +59,18 @@ def rounds_command(folder: Path, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
         return
     print_table(
-        ("round", "outcome", "version", "roster", "survivors", "dropped", "seconds", "loss", "update norm"),
+        (
+            "round",
+            "outcome",
+            "version",
+            "roster",
+            "survivors",
+            "dropped",
+            "seconds",
+            "loss",
+            "update norm",
+            "quantization error",
+        ),
         [
             (
                 str(report.round),
@@ -71,6 +82,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
                 f"{report.seconds:.0f}",
                 _number(_mean(report.cohorts, "loss")),
                 _number(report.update_norm),
+                "" if report.relative_error is None else f"{report.relative_error:.2%}",
             )
             for report in reports
         ],
@@ -92,12 +104,10 @@ def _row(report: "RoundReport", blobs: Path) -> dict[str, Any]:
     from agg_server.rooms import sum_key
 
     row: dict[str, Any] = msgspec.to_builtins(report)
-    errors = [c.quantization_error * c.total_weight for c in report.cohorts if c.quantization_error is not None]
-    weight = sum(cohort.total_weight for cohort in report.cohorts)
     row["loss"] = _mean(report.cohorts, "loss")
     row["clipped"] = _mean(report.cohorts, "clipped")
-    row["total_weight"] = weight
-    row["quantization_error"] = sum(error**2 for error in errors) ** 0.5 / weight if errors else None
+    row["total_weight"] = sum(cohort.total_weight for cohort in report.cohorts)
+    row["relative_error"] = report.relative_error
     for cohort in row["cohorts"]:
         opened = cohort["loss"] is not None
         cohort["sum"] = str(blobs / sum_key(bytes.fromhex(cohort["cohort"]))) if opened else None

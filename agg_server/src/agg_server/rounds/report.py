@@ -54,10 +54,20 @@ class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
     adapter_before: str
     adapter_after: str | None
     update_norm: float | None
+    """L2 norm of what the adapter moved by …"""
     offered: int
     mustered: int
     cohorts: list[CohortReport]
     dropped: list[Drop]
+    mean_norm: float | None = None
+    """… and of the mean update that it followed; None unless published."""
+    quantization_error: float | None = None
+    """The expected L2 norm of what quantization added to the mean update."""
+
+    @property
+    def relative_error(self) -> float | None:
+        """``quantization_error`` as a fraction of the mean update's norm."""
+        return self.quantization_error / self.mean_norm if self.quantization_error and self.mean_norm else None
 
 
 def report(round: Round, now: float) -> RoundReport:
@@ -80,6 +90,8 @@ def report(round: Round, now: float) -> RoundReport:
         mustered=len(round.musters),
         cohorts=[_cohort(round, cohort) for cohort in round.cohorts.values()],
         dropped=[Drop(device=d.hex(), phase=p, reason=r) for d, p, r in sorted(_drops(round))],
+        mean_norm=ended.mean_norm if ended else None,
+        quantization_error=ended.quantization_error if ended else None,
     )
 
 

@@ -33,7 +33,9 @@ def describe(event: Event) -> str | None:
         case CohortEnded():
             return f"cohort {_name(event.cohort)} {event.outcome}: {event.reason}"
         case RoundEnded() if event.outcome == "published":
-            return f"published: adapter version {event.version}, moved by {event.update_norm or 0.0:.4g}"
+            share = (event.quantization_error or 0.0) / (event.mean_norm or 1.0)
+            moved = f"moved by {event.update_norm or 0.0:.4g}, quantization error {share:.2%} of the mean update"
+            return f"published: adapter version {event.version}, {moved}"
         case RoundEnded():
             return f"{event.outcome}: {event.reason}"
     return None
