@@ -4,6 +4,7 @@ import json
 import socket
 import sqlite3
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +194,16 @@ def test_a_missing_broken_or_newer_database_is_named_and_left_alone(tmp_path: Pa
     for verb in ("serve", "invite", "status"):
         refused(command(verb, server.folder), "server.sqlite3 is missing", "backup")
     assert not file.exists()
+
+
+@pytest.mark.skipif(find_spec("psycopg") is not None, reason="psycopg is installed")
+def test_a_database_whose_driver_is_missing_is_named_with_what_to_install_and_without_its_password(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.configure("server", database="postgresql://fedit:hush@localhost/fedit")
+    told = command("serve", server.folder)
+    refused(told, "postgresql+psycopg://fedit:***@localhost/fedit", 'pip install "psycopg[binary]"')
+    assert "hush" not in told.stderr
+    server.configure("server", database="nonsense:hush")
+    told = command("status", server.folder)
+    refused(told, "database URL cannot be used", "[server] database")
+    assert "hush" not in told.stderr

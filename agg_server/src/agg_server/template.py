@@ -22,6 +22,7 @@ certificate = {certificate}
 key = {key}
 # Whether links carry the certificate's key. Needed unless a public authority has signed it.
 pin = {pin}
+# Or "postgresql://USER:PASSWORD@HOST/NAME", which needs: pip install "psycopg[binary]".
 # database = "sqlite:///server.sqlite3"
 # blobs = "blobs"
 # Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.

@@ -21,11 +21,18 @@ class Database:
     def __init__(self, url: str, busy_seconds: float = BUSY_SECONDS) -> None:
         """``busy_seconds``: how long SQLite waits for another program's transaction."""
         try:
-            self._url = make_url(url)
+            self._url = _with_driver(make_url(url))
             self._engine = _engine(self._url, busy_seconds)
-        except (ArgumentError, ModuleNotFoundError) as error:
+        except ArgumentError as error:  # its text, and the URL's, may hold a password
             raise UserError(
-                f"The database {url!r} cannot be used: {error}.", advice="Set [server] database."
+                "The database URL cannot be used.", advice="Set [server] database: sqlite:///FILE or postgresql://…"
+            ) from error
+        except ModuleNotFoundError as error:
+            postgresql = self._url.get_backend_name() == "postgresql"
+            package = "psycopg[binary]" if postgresql else error.name
+            raise UserError(
+                f"The database {self._url.render_as_string()} needs a driver that is not installed: {error.name}.",
+                advice=f'Install it where the server is: pip install "{package}"',
             ) from error
 
     def require_existing(self) -> None:
@@ -63,6 +70,11 @@ class Database:
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+
+def _with_driver(url: URL) -> URL:
+    """Plain ``postgresql://`` means psycopg 3, whatever SQLAlchemy's own default is."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
 def _engine(url: URL, busy_seconds: float) -> Engine:
