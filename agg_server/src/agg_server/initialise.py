@@ -77,6 +77,11 @@ def initialise(folder: Path, wishes: Wishes) -> Made:
         notes.append(f"The adapter was made for {reference.id}; make sure that it fits {values.model}.")
     if not (reference and reference.files):
         notes.append("The adapter's folder has no hashes of the base model's files: clients cannot check theirs.")
+    if wishes.certificate is not None and values.pin:
+        notes.append(
+            "No authority that this machine trusts vouches for the certificate at this address: links will carry the "
+            "hash of its key. Keep the key when you renew it."
+        )
     if urlsplit(values.address).hostname in ("localhost", "127.0.0.1", "::1"):
         notes.append("The address is this machine's own: for others to join, set [server] address in the settings.")
     tensors, _ = adapters.read_adapter(data)
@@ -92,18 +97,19 @@ def _values(wishes: Wishes, model: str | None, revision: str) -> Values:
         _, port = host_and_port(wishes.listen)
     except ValueError:
         raise UserError(f"--listen {wishes.listen!r} has not the form HOST:PORT.") from None
-    given = wishes.certificate is not None and wishes.key is not None
+    address = (wishes.address or f"https://localhost:{port}").rstrip("/")
+    trusted, given = False, wishes.certificate is not None and wishes.key is not None
     if wishes.certificate is not None and wishes.key is not None:
-        tls.server_context(wishes.certificate, wishes.key)
+        trusted = tls.is_trusted(wishes.certificate, wishes.key, urlsplit(address).hostname or "localhost")
     chosen = wishes.model or model or ""
     return Values(
         name=wishes.name or f"{chosen.rstrip('/').rsplit('/', 1)[-1]} federation",
         rounds=wishes.rounds,
-        address=(wishes.address or f"https://localhost:{port}").rstrip("/"),
+        address=address,
         listen=wishes.listen,
         certificate=str(wishes.certificate.resolve()) if given and wishes.certificate else "tls/certificate.pem",
         key=str(wishes.key.resolve()) if given and wishes.key else "tls/key.pem",
-        pin=not given or (wishes.certificate is not None and tls.is_self_signed(wishes.certificate)),
+        pin=not trusted,
         model=chosen,
         revision=revision if chosen == model else "",
         cohort_min=wishes.cohort_min,

@@ -20,7 +20,7 @@ listen = {listen}
 # PEM files; relative paths count from this folder. A renewed certificate with the same key needs no new links.
 certificate = {certificate}
 key = {key}
-# Whether links carry the certificate's key. Needed unless a public authority has signed it.
+# Whether links carry the hash of the certificate's key. Needed unless all participants' machines trust who signed it.
 pin = {pin}
 # Or "postgresql://USER:PASSWORD@HOST/NAME", which needs: pip install "psycopg[binary]".
 # database = "sqlite:///server.sqlite3"
