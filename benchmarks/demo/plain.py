@@ -17,9 +17,10 @@ def plain_slots(session: Session, update: Update, randomness: bytes) -> NDArray[
     levels = (2**settings.slot_bits - 1) // (2 * members * settings.max_weight)
     weight = min(settings.max_weight, -(-update.examples // RECORDS_PER_WEIGHT))
     limit = weight * levels
-    clip = np.repeat(np.array(settings.clip), [int(np.prod(tensor.shape)) for tensor in session.task.tensors])
+    sizes = [int(np.prod(tensor.shape)) for tensor in session.task.tensors]
+    clip = np.repeat(np.array(settings.clip), sizes)
     values = update.delta.astype(np.float64)
-    scaled = np.clip(values * (limit / clip), -limit, limit)
+    scaled = np.clip(values * (limit / np.maximum(clip, reach(values, sizes))), -limit, limit)
     clipped = np.count_nonzero(np.abs(values) > clip) / values.size
     extras = [0.0, 2 * limit * min(update.loss, LOSS_CEILING) / LOSS_CEILING, 2 * limit * clipped]
     uniform = _rounding(session, randomness)[: values.size + len(extras)] * 2.0**-32
@@ -29,6 +30,12 @@ def plain_slots(session: Session, update: Update, randomness: bytes) -> NDArray[
     slots[: values.size] = np.minimum(slots[: values.size], limit) + limit
     slots[values.size] = weight
     return slots
+
+
+def reach(values: NDArray[np.float64], sizes: list[int]) -> NDArray[np.float64]:
+    """For each value, the largest size of one of its tensor that is not among the first ⌊z/100⌋ of its z values."""
+    tensors = np.split(np.abs(values), np.cumsum(sizes)[:-1])
+    return np.repeat([np.sort(tensor)[-1 - tensor.size // 100] for tensor in tensors], sizes)
 
 
 def _rounding(session: Session, randomness: bytes) -> NDArray[np.uint32]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from cohorts import Cohort
@@ -12,7 +13,7 @@ from agg_server.durations import Seconds, in_words
 from agg_server.optimizer import OPTIMIZERS
 from agg_server.publishing import CorruptError, adapter_key, combine, publish, read_version
 from agg_server.summing import decode_slots, encode_slots
-from benchmarks.demo.plain import plain_slots
+from benchmarks.demo.plain import plain_slots, reach
 from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, SumError
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
@@ -38,12 +39,27 @@ def test_the_first_clip_range_is_learning_rate_times_local_steps():
 
 def test_later_ranges_follow_each_tensors_mean_but_not_by_leaps():
     moved = np.array([0.4, 0, 0, 0, 0, -0.1, 0.0, 0.0, 0.001, 0.0])
-    assert next_ranges(task(steps=1), (1.0, 1.0), moved, clipped=0.0) == (pytest.approx(0.8), 0.25)
+    assert next_ranges(task(steps=1), (1.0, 1.0), moved, clipped=0.0) == (pytest.approx(0.8), pytest.approx(0.5**0.5))
+    assert next_ranges(task(steps=1), (1.0, 0.5), moved, clipped=0.001) == (1.0, 0.5)
     assert next_ranges(task(steps=1), (0.1, 1.0), moved, clipped=0.0)[0] == pytest.approx(0.2)
 
 
 def test_ranges_double_when_too_many_values_were_clipped():
     assert next_ranges(task(steps=1), (1.0, 0.5), np.zeros(10), clipped=0.02) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.99])
+def test_ranges_settle_where_few_values_are_clipped_whether_updates_are_alike_or_not(alike: float):
+    rng = np.random.default_rng(1)
+    common = rng.normal(0, 0.001, 40_000)
+    ranges, clipped = first_ranges(task(steps=20))[:1], []
+    wide = TaskSpec(**{**msgspec.structs.asdict(task(steps=20)), "tensors": (TensorSpec(name="a", shape=(40_000,)),)})
+    for _ in range(12):
+        updates = [alike * common + (1 - alike**2) ** 0.5 * rng.normal(0, 0.001, 40_000) for _ in range(16)]
+        clipped.append(float(np.mean([np.abs(update) > ranges[0] for update in updates])))
+        ranges = next_ranges(wide, ranges, np.mean(updates, axis=0), clipped[-1])
+    assert max(clipped) < 0.01
+    assert 0.003 < ranges[0] < 0.01, "3 to 10 sigma: neither cut off nor coarse"
 
 
 def test_ranges_stay_numbers_that_everybody_can_read_however_many_rounds_go_by():
@@ -101,9 +117,11 @@ def test_the_estimated_rounding_error_is_that_of_a_real_cohort_within_a_tenth():
     slots = sum(plain_slots(session, device.update, device.randomness) for device in devices)
     opened = read_mean(session.quantizer, slots.astype(np.uint16), 5)
     weights = [session.quantizer.weight(device.update.examples) for device in devices]
-    ranges = np.repeat(session.quantizer.clip, session.quantizer.sizes)
-    clipped = [np.clip(device.update.delta, -ranges, ranges) for device in devices]
-    true = np.average(clipped, axis=0, weights=weights)
+    sizes = list(session.quantizer.sizes)
+    clip = np.repeat(session.quantizer.clip, sizes)
+    deltas = [device.update.delta.astype(float) for device in devices]
+    sent = [np.clip(delta * (clip / np.maximum(clip, reach(delta, sizes))), -clip, clip) for delta in deltas]
+    true = np.average(sent, axis=0, weights=weights)
     error = float(np.linalg.norm(opened.delta - true))
     estimate = rounding_error(session.quantizer, 5, opened.total_weight)
     assert abs(error / estimate - 1) < 0.1

@@ -10,6 +10,7 @@ from simulated import Simulated
 from agg_server.clipping import combined_error, first_ranges, next_ranges, rounding_error
 from agg_server.config import RoundRules
 from agg_server.metrics import Metrics
+from benchmarks.demo.plain import reach
 from fedit_shared.adapter import size
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 from fedit_shared.parameters import DEGREE, EXTRA_SLOTS, levels
@@ -67,8 +68,9 @@ def test_at_the_default_with_64_clients_it_is_below_one_per_cent_and_as_predicte
         updates = trained(rng)
         mean = opened(quantizer, updates, rng)
         each = np.repeat(ranges, sizes)
+        sent = [delta * (each / np.maximum(each, reach(delta, list(sizes)))) for delta, _ in updates]
         weights = [quantizer.weight(examples) for _, examples in updates]
-        true = np.average([np.clip(delta, -each, each) for delta, _ in updates], axis=0, weights=weights)
+        true = np.average([np.clip(delta, -each, each) for delta in sent], axis=0, weights=weights)
         error = float(np.linalg.norm(mean.delta - true))
         predicted = rounding_error(quantizer, CLIENTS, mean.total_weight)
         assert error / predicted == pytest.approx(1, abs=0.05)

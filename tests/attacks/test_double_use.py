@@ -45,7 +45,7 @@ class Victim:
 
     def train(self, state: FederationState) -> UpdateFolder:
         state.keep_task(self.round.cohort.task)
-        update = state.new_update(self.round.cohort.adapter, sha256(self.round.cohort.task).digest(), lambda n: n)
+        update = state.new_update(self.round.cohort.adapter, sha256(self.round.cohort.task).digest())
         (update.work / "out").write_bytes(self.device.update.delta.tobytes())
         update.finish(update.work / "out", examples=100, loss=1.0)
         return update
@@ -377,7 +377,7 @@ def test_an_update_whose_file_is_gone_or_changed_is_not_sent(tmp_path: Path):
                 update.delta()
             path.write_bytes(whole)
         assert update.delta() == whole
-        begun = state.new_update(bytes(32), bytes(32), lambda n: n)
+        begun = state.new_update(bytes(32), bytes(32))
         (begun.folder / "delta").write_bytes(whole)
         with pytest.raises(CorruptStateError):
             begun.delta()

@@ -45,7 +45,7 @@ async def obtained(state, session):
     state.adapter_path(sha256(adapter).digest()).parent.mkdir(exist_ok=True)
     state.adapter_path(sha256(adapter).digest()).write_bytes(adapter)
     offer = Offer(
-        task=encode(session.task), round=1, adapter=sha256(adapter).digest(), adapter_size=len(adapter), seed=1,
+        task=encode(session.task), round=1, adapter=sha256(adapter).digest(), adapter_size=len(adapter),
         train_until=NOT_AFTER, not_after=NOT_AFTER, signature=bytes(64),
     )
     await obtain_update(

@@ -39,14 +39,13 @@ STRANGER = SigningKey(bytes(32))
 
 
 def offer(*, signer: SigningKey = SERVER, to: bytes = DEVICE.identity, **changes: int) -> Offer:
-    times = {"round": 1, "seed": 5, "train_until": 1000, "not_after": NOT_AFTER} | changes
+    times = {"round": 1, "train_until": 1000, "not_after": NOT_AFTER} | changes
     body = OfferBody(
         COHORT.federation,
         to,
         sha256(COHORT.task).digest(),
         times["round"],
         COHORT.adapter,
-        times["seed"],
         times["train_until"],
         times["not_after"],
     )

@@ -44,7 +44,7 @@ def begin(state: FederationState, round: int = 1) -> Attempt:
 
 
 def trained(state: FederationState, delta: bytes = b"\0\0\0\0") -> UpdateFolder:
-    update = state.new_update(ADAPTER, TASK, lambda number: number)
+    update = state.new_update(ADAPTER, TASK)
     (update.work / "out").write_bytes(delta)
     update.finish(update.work / "out", examples=3, loss=1.5)
     return update
@@ -163,9 +163,22 @@ def test_a_damaged_delta_is_not_sent(tmp_path: Path) -> None:
 
 def test_a_new_update_from_the_same_adapter_has_another_number_and_replaces_the_old(tmp_path: Path) -> None:
     with FederationState(tmp_path) as state:
-        seeds = [begun.seed for _ in range(3) if (begun := state.new_update(ADAPTER, TASK, lambda n: n).begun())]
-        assert seeds == [1, 2, 3]
+        names = [state.new_update(ADAPTER, TASK).name for _ in range(3)]
+        assert [name.rpartition("-")[2] for name in names] == ["1", "2", "3"]
         assert len(state.updates) == 1
+
+
+def test_no_two_updates_have_the_same_seed_though_another_adapter_came_in_between(tmp_path: Path) -> None:
+    with FederationState(tmp_path) as state:
+        made = [state.new_update(adapter, TASK) for adapter in (ADAPTER, b"other" + ADAPTER[5:], ADAPTER)]
+        assert made[0].name == made[2].name, "the folder does not remember; the seed has to differ all the same"
+        seeds = []
+        for adapter in (ADAPTER, b"other" + ADAPTER[5:], ADAPTER):
+            begun = state.new_update(adapter, TASK).begun()
+            assert begun is not None
+            seeds.append(begun.seed)
+        assert len(set(seeds)) == 3
+        assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_an_ended_attempt_keeps_no_key_and_its_record_stays(tmp_path: Path) -> None:

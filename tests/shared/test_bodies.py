@@ -36,7 +36,7 @@ from fedit_shared.secagg.bodies import (
 
 SIZES = {
     EnrolBody: 104,
-    OfferBody: 160,
+    OfferBody: 152,
     MusterBody: 146,
     DealBody: 128,
     ReportBody: 96,

@@ -74,7 +74,6 @@ SERVER: list[Any] = [
         round=1,
         adapter=HASH,
         adapter_size=2**33,
-        seed=2**31,
         train_until=1_900_000_000,
         not_after=1_900_086_400,
         signature=SIGNATURE,

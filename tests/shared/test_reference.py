@@ -76,7 +76,7 @@ def test_uniform_words_agree(key: bytes, prime: int, row: int, count: int) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(
-    values=st.lists(FLOATS, min_size=1, max_size=40),
+    values=st.lists(FLOATS, min_size=1, max_size=40) | st.lists(FLOATS, min_size=99, max_size=201),
     clip=st.floats(1e-6, 1e6),
     loss=st.floats(-1, 40),
     examples=st.integers(1, 10**6),
@@ -98,7 +98,7 @@ def test_slots_agree_for_any_vector(values, clip, loss, examples, layout, member
     packed = np.empty((1, N), np.uint64)
     quantizer.prepare(np.array(values, np.float32), examples, loss).rows(0, rounding.reshape(1, -1), packed)
     own = quantization.weight(examples, weight)
-    slots = quantization.slots(values, [clip] * len(values), loss, own, step, rounding.tolist())
+    slots = quantization.slots(values, [(len(values), clip)], loss, own, step, rounding.tolist())
     assert packed.tolist() == quantization.pack(slots, bits, per)
     assert max(slots[: len(values)] + slots[-2:]) <= 2 * own * step
 
@@ -173,14 +173,15 @@ class Told:
         self.sid = self.round.sid(self.roster)
         per, heaviest = LAYOUTS[self.session.settings.slot_bits], self.session.settings.max_weight
         sizes, clip = self.session.quantizer.sizes, self.session.settings.clip
-        self.clips = [c for size, c in zip(sizes, clip, strict=True) for _ in range(size)]
+        self.ranges = list(zip(sizes, clip, strict=True))
+        self.clips = quantization.spread(self.ranges)
         self.step = quantization.levels(self.session.settings.slot_bits, self.members, heaviest)
         self.slots, self.uploads, self.plaintexts = [], [], []
         for device in cohort.devices:
             rows = range(quantization.row_count(len(self.clips), per))
             rounding = [w for row in rows for w in ring.rounding_words(device.randomness, self.sid, row, per)]
             values, own = device.update.delta.tolist(), quantization.weight(device.update.examples, heaviest)
-            slots = quantization.slots(values, self.clips, device.update.loss, own, self.step, rounding)
+            slots = quantization.slots(values, self.ranges, device.update.loss, own, self.step, rounding)
             self.slots.append(slots)
             packed = quantization.pack(slots, self.session.settings.slot_bits, per)
             self.uploads.append(ring.mask(device.randomness, self.sid, packed))

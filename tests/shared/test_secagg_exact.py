@@ -4,9 +4,10 @@ from hashlib import sha256
 from itertools import combinations
 
 import numpy as np
-from cohorts import Cohort, Upload, deal_all, prepare_for
+from cohorts import Cohort, Device, Upload, deal_all, prepare_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fedit_shared.parameters import DEGREE, LAYOUTS, CohortParameters
 from fedit_shared.quantize import read_mean
@@ -33,13 +34,23 @@ def plain_slots(cohort: Cohort, session: Session) -> dict[bytes, list[int]]:
         values = device.update.delta.astype(float)
         outside = sum(abs(x) > c for x, c in zip(values, clips, strict=True)) / len(values)
         slots = []
-        for k, (x, c) in enumerate(zip(values, clips, strict=True)):
+        for k, (x, c) in enumerate(zip(values, ranges(device, session), strict=True)):
             scaled = min(max(x * (limit / c), -limit), limit)
             slots.append(min(int(np.floor(scaled + int(noise[k]) * 2.0**-32)), limit) + limit)
         extras = (weight, 2 * limit * min(device.update.loss, 16.0) / 16.0, 2 * limit * outside)
         slots += [int(np.floor(v + int(noise[len(values) + i]) * 2.0**-32)) for i, v in enumerate(extras)]
         result[device.identity] = slots
     return result
+
+
+def ranges(device: Device, session: Session) -> NDArray[np.float64]:
+    """What each value is divided by: its tensor's clip range, or its largest value but for one in a hundred."""
+    found, start = [], 0
+    for size, c in zip(session.quantizer.sizes, session.settings.clip, strict=True):
+        sizes = sorted(abs(float(x)) for x in device.update.delta[start : start + size])
+        found += [max(c, sizes[size - 1 - size // 100])] * size
+        start += size
+    return np.array(found)
 
 
 def survivors_list(session: Session, uploads: dict[bytes, Upload], chosen: list[bytes]) -> bytes:
@@ -136,7 +147,9 @@ def test_a_whole_round_gives_the_weighted_mean_whoever_vanishes(size, seed, layo
     weights = {d.identity: min(weight, -(-d.update.examples // 32)) for d in cohort.devices}
     clip = np.repeat(session.settings.clip, session.quantizer.sizes)
     exact = sum(
-        weights[d.identity] * np.clip(d.update.delta, -clip, clip) for d in cohort.devices if d.identity in dealt
+        weights[d.identity] * np.clip(d.update.delta * (clip / ranges(d, session)), -clip, clip)
+        for d in cohort.devices
+        if d.identity in dealt
     ) / sum(weights[i] for i in dealt)
     step = clip / session.quantizer.levels
     assert np.all(np.abs(mean.delta - exact) <= step * len(dealt) / sum(weights[i] for i in dealt) * 1.001)

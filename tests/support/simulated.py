@@ -155,7 +155,7 @@ class Simulated:
         rng = np.random.default_rng([device.name, self.round.number])
         size = adapter.size(decode_task(opened.task).tensors)
         device.update = Update(
-            rng.normal(0, 1e-3, size).astype(np.float32), int(rng.integers(1, 300)), float(rng.uniform(1, 3))
+            rng.normal(0, 6e-4, size).astype(np.float32), int(rng.integers(1, 300)), float(rng.uniform(1, 3))
         )
         device.round_key = RoundKey(seeded("key", device.name, self.round.number, size=96))
         windows = rules.train_window + rules.muster_window + rules.contribute_window + rules.answer_window

@@ -69,7 +69,8 @@ def streams() -> list[Case]:
 
 
 def quantizing() -> list[Case]:
-    """Each layout; values at, beyond and just inside the clip range; 0.1 is clipped: as float32 it lies above 0.1."""
+    """Each layout; values at, beyond and just inside the clip range; 0.1 is clipped: as float32 it lies above 0.1.
+    Tensors with too many values beyond their range, which are scaled down, and with just as many as may be."""
     wild = [0.0, -0.0, 0.1, -0.1, 0.09999999, 1e30, -1e30, 1e-45, 3.4e38, 0.05, -0.025]
     cases = []
     for name, n, bits, heaviest, sizes, clip, examples, loss in (
@@ -79,19 +80,23 @@ def quantizing() -> list[Case]:
         ("two rows, the extra slots across them", 3, 24, 16, [11, 8180], [0.1, 0.2], 10**9, 15.999),
         ("a negative loss counts as none", 5, 16, 16, [20], [1e-30], 33, -1.0),
         ("a range beyond all values", 5, 16, 16, [20], [1e30], 32, 1.0),
+        ("one value in a hundred beyond its range", 5, 16, 16, [100], [0.0501], 320, 1.0),
+        ("two values in a hundred beyond their range", 5, 16, 16, [100, 100], [0.0499, 1e-300], 320, 1.0),
     ):
         m, d = 48 // bits, sum(sizes)
         pattern = struct.pack("<20f", *(wild + [0.001 * (k - 4) for k in range(9)]))
-        values = list(struct.unpack(f"<{d}f", (pattern * (d // 20 + 1))[: 4 * d]))
-        clips = [c for size, c in zip(sizes, clip, strict=True) for _ in range(size)]
+        if "hundred" in name:
+            pattern = struct.pack("<100f", *(0.0005 * k * (-1) ** k for k in range(1, 102) if k != 50))
+        values = list(struct.unpack(f"<{d}f", (pattern * (4 * d // len(pattern) + 1))[: 4 * d]))
+        tensors = list(zip(sizes, clip, strict=True))
         step, w = quantization.levels(bits, n, heaviest), quantization.weight(examples, heaviest)
         count = quantization.row_count(d, m)
         words = [word for row in range(count) for word in ring.rounding_words(RANDOMNESS, SID, row, m)]
-        slots = quantization.slots(values, clips, loss, w, step, words)
+        slots = quantization.slots(values, tensors, loss, w, step, words)
         rows = quantization.pack(slots, bits, m)
         out = {
             "weight": w,
-            "clipped": sum(abs(x) > c for x, c in zip(values, clips, strict=True)) / d,
+            "clipped": quantization.outside(values, tensors),
             "slots": digest(slots + [0] * (count * N * m - len(slots))),
             "messages": [digest(row, "Q") for row in rows],
             "errors": [digest(ring.errors(RANDOMNESS, SID, row), "i") for row in range(count)],

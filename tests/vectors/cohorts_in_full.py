@@ -77,7 +77,8 @@ class Cohort:
         self.floor = bodies.floor(n, [device.floor for device in self.devices])
         self.bits, self.per = shape.bits, 48 // shape.bits
         self.step = quantization.levels(shape.bits, n, self.heaviest)
-        self.clips = [c for size, c in zip(self.sizes, self.clip, strict=True) for _ in range(size)]
+        self.ranges = list(zip(self.sizes, self.clip, strict=True))
+        self.clips = quantization.spread(self.ranges)
         self.packets, self.leaves = self._seal_all(kept)
         self._checks: dict[tuple[int, int], list[int]] = {}
         self.receipts = {k: self.receipt(k, self.leaves[k]) for k in self.places}
@@ -113,12 +114,11 @@ class Cohort:
         rows = range(quantization.row_count(d, self.per))
         words = [w for row in rows for w in ring.rounding_words(device.randomness, self.sid, row, self.per)]
         weight = quantization.weight(device.examples, self.heaviest)
-        return quantization.slots(values, self.clips, device.loss, weight, self.step, words)
+        return quantization.slots(values, self.ranges, device.loss, weight, self.step, words)
 
     def clipped(self, k: int) -> float:
         d, pattern = self.shape.dimension, self.devices[k - 1].pattern
-        values = struct.unpack(f"<{d}f", (pattern * d)[: 4 * d])
-        return sum(abs(x) > c for x, c in zip(values, self.clips, strict=True)) / d
+        return quantization.outside(list(struct.unpack(f"<{d}f", (pattern * d)[: 4 * d])), self.ranges)
 
     @cached_property
     def uploads(self) -> list[bytes]:

@@ -24,8 +24,8 @@ def single_bodies() -> list[Case]:
     made: dict[str, tuple[bytes, dict[str, Any]]] = {
         "enrol": (bodies.enrol(FEDERATION, WHO, TOKEN, NOW), common | {"token_hash": sha(TOKEN), "time": NOW}),
         "checkin": (
-            bodies.checkin(FEDERATION, WHO, TASK, 7, ADAPTER, 2**31, NOW, NOW + 86400),
-            common | offered | {"seed": 2**31, "train_until": NOW, "not_after": NOW + 86400},
+            bodies.checkin(FEDERATION, WHO, TASK, 7, ADAPTER, NOW, NOW + 86400),
+            common | offered | {"train_until": NOW, "not_after": NOW + 86400},
         ),
         "muster": (
             ROUND.muster(round_key, 3, NOW),
@@ -157,8 +157,8 @@ def messages() -> list[Case]:
         {"type": "enrolled", "server_key": WHO, "federation_name": "Föderation"},
         {"type": "accepted"},
         {"type": "wait", "reason": "Others train.", "seconds": 1.5, "present": 2, "expected": 5, "until": NOW},
-        {"type": "closed", "reason": "Too late.", "spent": False},
-        {"type": "offer", "task": TASK, "round": 7, "adapter": SID, "adapter_size": 2**33, "seed": 1}
+        {"type": "closed", "reason": "Too late."},
+        {"type": "offer", "task": TASK, "round": 7, "adapter": SID, "adapter_size": 2**33}
         | {"train_until": NOW, "not_after": NOW, "signature": signature},
         {"type": "roster", "cohort": COHORT, "body": b"roster", "settings": SETTINGS, "signature": signature}
         | {"contribute_until": NOW},

@@ -16,10 +16,13 @@ NOMINAL_STEPS = 64
 """Steps that a device is assumed to make where the task counts minutes."""
 CLIPPED_TOO_OFTEN = 0.01
 """A mean fraction of clipped values beyond which every range doubles."""
+CLIPPED_SELDOM = 0.0001
+"""A fraction below which ranges may fall: between the two they stay, so that they settle."""
 HEADROOM = 2.0
 """A range's ratio to the largest value of the published mean, which single updates exceed."""
-SHRINK = 4.0
-"""A range falls by no more than this factor from round to round."""
+SHRINK = math.sqrt(2)
+"""A range falls by no more than this factor from round to round: of normally distributed values that reach to 3.9 σ,
+0.6 % then lie outside."""
 
 SMALLEST_RANGE, LARGEST_RANGE = 1e-12, 1e12
 """A tensor that is never changed, or one that always is, stops here: ranges stay numbers that everybody can read."""
@@ -37,12 +40,13 @@ def next_ranges(
     fraction ``clipped`` had been clipped."""
     if clipped > CLIPPED_TOO_OFTEN:
         return tuple(min(2 * c, LARGEST_RANGE) for c in ranges)
+    shrink = SHRINK if clipped < CLIPPED_SELDOM else 1.0
     following, start = [], 0
     for tensor, c in zip(task.tensors, ranges, strict=True):
         size = tensor_size(tensor.shape)
         values = mean[start : start + size]
         largest = float(max(values.max(), -values.min()))
-        followed = min(2 * c, max(HEADROOM * largest, c / SHRINK))
+        followed = min(2 * c, max(HEADROOM * largest, c / shrink))
         following.append(min(max(followed, SMALLEST_RANGE), LARGEST_RANGE))
         start += size
     return tuple(following)

@@ -29,6 +29,8 @@ LAYOUTS = {12: 4, 16: 3, 24: 2}
 """Bits of a slot → slots of a coefficient."""
 EXTRA_SLOTS = 3
 """After the d parameters: the weight, the loss, the fraction clipped."""
+EDGE_SHARE = 100
+"""At most one in so many values of a tensor, rounded down, is sent as ±c: see :meth:`.quantize.Quantizer.prepare`."""
 RECORDS_PER_WEIGHT = 32
 """w = min(W, ⌈examples / 32⌉)."""
 LOSS_CEILING = 16.0

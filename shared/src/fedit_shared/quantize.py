@@ -1,7 +1,8 @@
 """From a float vector to slots that can be summed under a mask, and from the sums back to the mean.
 
 Each value x with clip range c becomes floor(x·w·L/c + u) + w·L, u uniform in [0, 1): a stochastic rounding of the
-*weighted* value, so that precision grows with the weight. Three more slots carry the weight, the loss and the fraction
+*weighted* value, so that precision grows with the weight. A tensor that would not fit into its range is scaled down
+first. Three more slots carry the weight, the loss and the fraction
 clipped under the same bound, 0 ≤ slot ≤ 2·w·L. See ``docs/protocol.md``, "Quantization".
 """
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from fedit_shared.errors import SumError, UserError
 
 from .compiled import constant
-from .parameters import DEGREE, EXTRA_SLOTS, LAYOUTS, LOSS_CEILING, RECORDS_PER_WEIGHT
+from .parameters import DEGREE, EDGE_SHARE, EXTRA_SLOTS, LAYOUTS, LOSS_CEILING, RECORDS_PER_WEIGHT
 from .rounding import mean_values, quantize_rows, split_rows, survey
 
 
@@ -42,7 +43,12 @@ class Quantizer:
         return max(1, min(self.max_weight, -(-examples // RECORDS_PER_WEIGHT)))
 
     def prepare(self, delta: NDArray[np.float32], examples: int, loss: float) -> "Quantized":
-        """``delta`` float32 (d,), checked. Raises UserError if it has another size or is not finite."""
+        """``delta`` float32 (d,), checked. Raises UserError if it has another size or is not finite.
+
+        The server chooses the ranges. Where nearly all values of a tensor lay beyond a tiny one, each device would
+        send ±w for the sign of each value, and from the sum of such numbers all signs can be read. So a tensor of
+        which more than one value in EDGE_SHARE lies outside is scaled down until no more do.
+        """
         if delta.shape != (self.dimension,) or delta.dtype != np.float32:
             raise UserError(
                 f"The update is {delta.dtype} {delta.shape}, the task aggregates float32 ({self.dimension},).",
@@ -59,9 +65,17 @@ class Quantizer:
             )
         weight = self.weight(examples)
         limit = weight * self.levels
-        clipped = outside / self.dimension
+        clipped = int(outside.sum()) / self.dimension
         extras = np.array([weight, 2 * limit * min(max(loss, 0.0), LOSS_CEILING) / LOSS_CEILING, 2 * limit * clipped])
+        for tensor in np.flatnonzero(outside > np.diff(bounds) // EDGE_SHARE):
+            clip[tensor] = _edge(delta[bounds[tensor] : bounds[tensor + 1]])
         return Quantized(self, delta, bounds, limit / clip, limit, extras, clipped)
+
+
+def _edge(values: NDArray[np.float32]) -> float:
+    """The largest size of a value that is not among the first ⌊size/EDGE_SHARE⌋."""
+    place = values.size - 1 - values.size // EDGE_SHARE
+    return float(np.partition(np.abs(values), place)[place])
 
 
 @dataclass(frozen=True)

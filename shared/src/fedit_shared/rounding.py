@@ -8,14 +8,17 @@ from .parameters import DEGREE
 
 @kernel
 def survey(delta, bounds, clip):
-    """Whether all of ``delta`` is finite, and how many values lie outside their tensor's clip range."""
-    finite, outside = 0, 0
+    """Whether all of ``delta`` is finite, and how many values of each tensor lie outside its clip range."""
+    finite = 0
+    outside = np.zeros(clip.size, np.int64)
     for tensor in range(clip.size):
         values = delta[bounds[tensor] : bounds[tensor + 1]]
+        beyond = 0
         for i in range(values.size):
             size = abs(np.float64(values[i]))
             finite += int(size < np.inf)  # false for NaN too
-            outside += int(size > clip[tensor])
+            beyond += int(size > clip[tensor])
+        outside[tensor] = beyond
     return finite == delta.size, outside
 
 

@@ -37,9 +37,9 @@ def request(fed: bytes, who: bytes, time: int, nonce: bytes, method: str, path: 
 
 
 def checkin(
-    fed: bytes, who: bytes, task: bytes, number: int, adapter: bytes, seed: int, train_until: int, not_after: int
+    fed: bytes, who: bytes, task: bytes, number: int, adapter: bytes, train_until: int, not_after: int
 ) -> bytes:
-    return fed + who + sha(task) + le(number, 8) + sha(adapter) + le(seed, 8) + le(train_until, 8) + le(not_after, 8)
+    return fed + who + sha(task) + le(number, 8) + sha(adapter) + le(train_until, 8) + le(not_after, 8)
 
 
 @dataclass(frozen=True)

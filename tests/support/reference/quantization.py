@@ -16,18 +16,39 @@ def weight(examples: int, heaviest: int) -> int:
     return max(1, min(heaviest, -(-examples // 32)))
 
 
-def slots(values: list[float], clips: list[float], loss: float, w: int, level: int, words: list[int]) -> list[int]:
-    """The d + 3 slots. values are float32 numbers; clips holds the clip range of each value's tensor."""
+def spread(tensors: list[tuple[int, float]]) -> list[float]:
+    """The clip range of each value, from each tensor's size and range."""
+    return [c for size, c in tensors for _ in range(size)]
+
+
+def outside(values: list[float], tensors: list[tuple[int, float]]) -> float:
+    return sum(abs(x) > c for x, c in zip(values, spread(tensors), strict=True)) / len(values)
+
+
+def ranges(values: list[float], tensors: list[tuple[int, float]]) -> list[float]:
+    """What each value is divided by: max(c, q) of its tensor."""
+    found, start = [], 0
+    for size, c in tensors:
+        sizes = sorted((abs(x) for x in values[start : start + size]), reverse=True)
+        found += [max(c, sizes[size // 100])] * size
+        start += size
+    return found
+
+
+def slots(
+    values: list[float], tensors: list[tuple[int, float]], loss: float, w: int, level: int, words: list[int]
+) -> list[int]:
+    """The d + 3 slots. values are float32 numbers; tensors: size and clip range of each."""
     if not all(map(math.isfinite, values)):
         raise ValueError("not finite")
     u = [word / 2**32 for word in words]
     top = w * level
     found = []
-    for k, (x, c) in enumerate(zip(values, clips, strict=True)):
+    for k, (x, c) in enumerate(zip(values, ranges(values, tensors), strict=True)):
         v = max(-float(top), min(float(top), x * (float(top) / c)))
         found.append(min(math.floor(v + u[k]), top) + top)
     d = len(values)
-    clipped = sum(abs(x) > c for x, c in zip(values, clips, strict=True)) / d
+    clipped = outside(values, tensors)
     found.append(w)
     found.append(min(math.floor(2 * top * min(max(loss, 0.0), 16.0) / 16 + u[d + 1]), 2 * top))
     found.append(min(math.floor(2 * top * clipped + u[d + 2]), 2 * top))

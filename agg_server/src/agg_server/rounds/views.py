@@ -3,7 +3,6 @@
 from hashlib import sha256
 from typing import NamedTuple
 
-from agg_server.cohort import place
 from fedit_shared.errors import NotFoundError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Certificate, Closed, Offer, Result, Roster, Survivors, Wait
@@ -56,16 +55,12 @@ def make_offer(round: Round, identity: bytes, now: float, key: SigningKey) -> Of
     opened, rules = round.opened, round.opened.rules
     train_until = int(now + rules.train_window)
     not_after = int(train_until + rules.muster_window + rules.contribute_window + rules.answer_window) + 1
-    seed = int.from_bytes(place(opened.seed, b"shuffle")[:4], "little") >> 1
-    body = OfferBody(
-        opened.federation, identity, round.task_hash, round.number, opened.adapter, seed, train_until, not_after
-    )
+    body = OfferBody(opened.federation, identity, round.task_hash, round.number, opened.adapter, train_until, not_after)
     return Offer(
         task=opened.task,
         round=round.number,
         adapter=opened.adapter,
         adapter_size=opened.adapter_size,
-        seed=seed,
         train_until=train_until,
         not_after=not_after,
         signature=key.sign("checkin", body.encode()),

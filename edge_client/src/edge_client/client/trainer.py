@@ -11,7 +11,6 @@ from edge_client.state import FederationState, Preferences, UpdateFolder
 from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
 from edge_client.training.run import error_of
 from edge_client.transport import Transport, download_adapter
-from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Offer, TaskSpec
 from fedit_shared.secagg import warm
 
@@ -81,15 +80,7 @@ def _begun_update(state: FederationState, offer: Offer) -> UpdateFolder:
         begun = update.begun()
         if begun and (begun.adapter, begun.task_hash) == (offer.adapter, task_hash) and update.spent_by is None:
             return update
-    return state.new_update(offer.adapter, task_hash, lambda number: _seed(state.identity, offer, number))
-
-
-def _seed(identity: SigningKey, offer: Offer, number: int) -> int:
-    """Below 2³¹. The round's seed, mixed with the device's own and with how often it has trained from this adapter:
-    no update is ever made twice."""
-    parts = (offer.round, offer.seed, number)
-    mixed = b"fedit shuffle\0" + identity.seed() + b"".join(part.to_bytes(8, "little") for part in parts)
-    return int.from_bytes(sha256(mixed).digest()[:4], "little") >> 1
+    return state.new_update(offer.adapter, task_hash)
 
 
 async def _train(

@@ -35,7 +35,6 @@ def check_offer(offer: Offer, *, identity: PublicKey, server_key: bytes) -> Task
         sha256(offer.task).digest(),
         offer.round,
         offer.adapter,
-        offer.seed,
         offer.train_until,
         offer.not_after,
     )

@@ -7,7 +7,6 @@ rounds/        what was mustered: ROUND-N           lock          held by the on
 """
 
 import os
-from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -175,14 +174,15 @@ class FederationState:
         """The update of that name, if it is still here."""
         return next((update for update in self.updates if update.name == name), None)
 
-    def new_update(self, adapter: bytes, task_hash: bytes, seed: Callable[[int], int]) -> UpdateFolder:
+    def new_update(self, adapter: bytes, task_hash: bytes) -> UpdateFolder:
         """Begin another update from this adapter version, and forget all other updates.
 
-        ``seed`` is asked for the seed of the update's number, which counts from 1 for each adapter version.
+        Its seed is drawn here and kept: training that is interrupted goes on with the same one, and no update is ever
+        made twice, whatever the server offers again.
         """
         others = self.updates
         name = self._next_name("updates", adapter.hex()[:32])
-        begun = Begun(adapter=adapter, task_hash=task_hash, seed=seed(_number(name)))
+        begun = Begun(adapter=adapter, task_hash=task_hash, seed=int.from_bytes(os.urandom(4), "little") >> 1)
         update = UpdateFolder.begin(self.folder / "updates" / name, self.disk, begun)
         for other in others:
             other.drop()

@@ -52,8 +52,6 @@ class Offer(Message, frozen=True, kw_only=True):
     adapter: Hash
     adapter_size: Size
     """Bytes of the adapter's safetensors file; its SHA-256 is ``adapter``."""
-    seed: Count
-    """The round's seed for shuffling, mixed with the device's own."""
     train_until: UnixTime
     """A device that cannot have mustered by then declines."""
     not_after: UnixTime

@@ -50,15 +50,14 @@ class EnrolBody(_Body):
 
 @dataclass(frozen=True)
 class OfferBody(_Body):
-    """checkin: federation ‖ identity ‖ H(task) ‖ round8 ‖ H(adapter) ‖ seed8 ‖ train_until8 ‖ not_after8."""
+    """checkin: federation ‖ identity ‖ H(task) ‖ round8 ‖ H(adapter) ‖ train_until8 ‖ not_after8."""
 
-    LAYOUT = struct.Struct("<32s32s32sQ32sQQQ")
+    LAYOUT = struct.Struct("<32s32s32sQ32sQQ")
     federation: bytes
     identity: bytes
     task_hash: bytes
     round: int
     adapter: bytes
-    seed: int
     train_until: int
     not_after: int
 
