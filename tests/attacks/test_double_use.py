@@ -12,7 +12,17 @@ from attackers import Round, certificate_of
 from cohorts import NOT_AFTER, SERVER, Device, prepare_for, seeded
 
 from edge_client.client.seat import Seat
-from edge_client.state import Attempt, CorruptStateError, Ended, FederationState, Mustered, SpentError, UpdateFolder
+from edge_client.data import DataSource
+from edge_client.state import (
+    Attempt,
+    CorruptStateError,
+    Ended,
+    FederationState,
+    Mustered,
+    Preferences,
+    SpentError,
+    UpdateFolder,
+)
 from fedit_shared.errors import ConflictError, ForgedError, ProtocolError, UnsafeError
 from fedit_shared.messages import Certificate, Deal, Muster, Prepare, Result, Roster, Survivors, encode
 from fedit_shared.secagg import Contribution, Contributor, Member, Session, Update, split_packets
@@ -135,6 +145,41 @@ def contributed(folder: Path) -> tuple[Victim, Attempt]:
         victim.take(deal)
         attempt.keep_prepare(victim.prepare())
     return victim, attempt
+
+
+def wants(state: FederationState, floor: int) -> None:
+    state.preferences = Preferences(data=DataSource(path="none"), min_survivors=floor)
+
+
+def test_a_floor_that_was_raised_after_the_muster_keeps_a_device_out_of_a_smaller_cohort(tmp_path: Path):
+    victim = Victim.in_cohort(tmp_path)
+    with victim.state() as state:
+        attempt = victim.muster(state, victim.train(state))
+        seat = victim.seat(state, attempt)
+        wants(state, 6)
+        with pytest.raises(UnsafeError, match="fewer than 6"):
+            seat.seal(victim.contribute)
+        assert attempt.deal() is None
+        wants(state, 5)
+        seat.seal(victim.contribute)
+
+
+def test_a_floor_that_was_raised_after_the_upload_gets_no_vote_and_no_answer_for_a_smaller_sum(tmp_path: Path):
+    victim, attempt = contributed(tmp_path)
+    survivors = victim.round.listing(victim.round.devices)
+    with victim.state() as state:
+        seat = victim.seat(state, attempt)
+        wants(state, 6)
+        with pytest.raises(UnsafeError, match="fewer than 6"):
+            seat.vote(Survivors(survivors=survivors))
+        votes = certificate_of(victim.round.session, survivors, victim.round.devices)
+        with pytest.raises(UnsafeError, match="fewer than 6"):
+            seat.answer(Certificate(survivors=survivors, certificate=votes))
+        assert attempt.vote() is None
+        assert attempt.answer() is None
+        wants(state, 5)
+        seat.vote(Survivors(survivors=survivors))
+        assert seat.answer(Certificate(survivors=survivors, certificate=votes))
 
 
 def test_after_a_restart_a_device_gives_the_same_vote_and_no_other(tmp_path: Path):

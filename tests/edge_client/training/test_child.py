@@ -221,3 +221,13 @@ def test_a_new_adapter_is_made_in_a_child(workshop: Workshop, tmp_path: Path) ->
     assert made.parameters == wire.size(wire.read_adapter((tmp_path / "new" / wire.FILE_NAME).read_bytes())[0])
     with pytest.raises(UserError, match="exists already"):
         asyncio.run(create_adapter(CreateJob(model=str(workshop.model), out=str(tmp_path / "new"))))
+
+
+def test_what_lies_in_the_current_folder_is_not_run(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "transformers", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('run out of the current folder')")
+    monkeypatch.chdir(tmp_path)
+    made = asyncio.run(create_adapter(CreateJob(model=str(workshop.model), out=str(tmp_path / "new"), rank=2)))
+    assert made.parameters > 0

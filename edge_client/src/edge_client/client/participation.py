@@ -151,6 +151,8 @@ class Participation:
             made = await in_thread(self._taken_seat.seal, self._context.contribute)
         except (SpentError, CorruptStateError) as error:
             return await self._too_late(error.message)
+        except UnsafeError as refusal:
+            return await self._forget(str(refusal), "refused")
         self._context.emit(events.Sealed(self._round, made.clipped))
         return True
 
@@ -290,7 +292,7 @@ class Participation:
         return True
 
     async def _forget(self, reason: str, outcome: Outcome = "closed") -> bool:
-        """End an attempt that no cohort was bound to: its update stays as good as it was."""
+        """End an attempt of which nothing has left: its update stays as good as it was."""
         await in_thread(self.attempt.discard)
         self._tell_end(outcome, reason=reason)
         return False

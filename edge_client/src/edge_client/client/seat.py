@@ -10,11 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_client.rounds import Verdict, check_result, check_roster
+from edge_client.rounds import Verdict, check_result, check_roster, require_floor
 from edge_client.state import Attempt, CorruptStateError, FederationState, SpentError
 from fedit_shared.errors import UserError
 from fedit_shared.messages import Answer, Certificate, Deal, Report, Result, Roster, Survivors, Vote
 from fedit_shared.secagg import Contribution, Member, Session, Update
+from fedit_shared.secagg.bodies import decode_survivors
 
 
 class Contribute(Protocol):
@@ -40,9 +41,17 @@ class Seat:
         self._member = Member(self.session, key, attempt.round_key())
         attempt.bind(roster)
 
+    @property
+    def _floor(self) -> int:
+        """What the owner wants now; what was wanted at the muster is in the session's floor."""
+        preferences = self._state.preferences
+        return 0 if preferences is None else preferences.min_survivors
+
     def seal(self, contribute: Contribute) -> Contribution:
         """Mask the trained update and deal its key. Raises SpentError or CorruptStateError for an update that cannot
-        be used, UserError for one that is not finite or does not fit; the latter two are forgotten."""
+        be used, UserError for one that is not finite or does not fit; the latter two are forgotten. UnsafeError for a
+        cohort smaller than this machine's owner wants."""
+        require_floor(self.session.parameters.members, self._floor)
         update = self._state.update(self._attempt.mustered.update)
         trained = update.trained() if update else None
         if update is None or trained is None:
@@ -71,12 +80,14 @@ class Seat:
 
     def vote(self, offered: Survivors) -> None:
         """Cast the one vote, if every check allows it."""
+        require_floor(len(decode_survivors(offered.survivors)), self._floor)
         signature = self._member.vote(self._attempt.prepare(), offered.survivors)
         digest = sha256(offered.survivors).digest()
         self._attempt.cast(Vote(cohort=self.session.roster.cohort, survivors_hash=digest, signature=signature))
 
     def answer(self, certified: Certificate) -> bool:
         """Keep the answer to a certified list, if every check allows it. False: a survivor's packet is unusable."""
+        require_floor(len(decode_survivors(certified.survivors)), self._floor)
         given = self._member.answer(self._attempt.prepare(), certified.survivors, certified.certificate)
         if given is None:
             return False

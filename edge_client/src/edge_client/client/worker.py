@@ -193,7 +193,8 @@ class Worker:
             self._context.emit(events.RoundFinished(round_, "superseded", False, reason=ended.reason))
 
     def _drop_old_adapters(self) -> None:
+        """All but the newest, those included of which only a part came down."""
         folder = self._state.folder / "adapters"
-        files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+        files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in files[ADAPTERS_KEPT:]:
             self._state.disk.remove(path)

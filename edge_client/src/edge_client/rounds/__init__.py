@@ -8,6 +8,7 @@ from .checks import (
     check_roster,
     make_muster,
     require_agreed,
+    require_floor,
 )
 from .steps import STEPS, Action, Held, next_action, require_expected
 
@@ -24,4 +25,5 @@ __all__ = [
     "next_action",
     "require_agreed",
     "require_expected",
+    "require_floor",
 ]

@@ -58,6 +58,16 @@ def require_agreed(task: bytes, agreed: bytes | None) -> None:
         )
 
 
+def require_floor(devices: int, floor: int) -> None:
+    """Raise UnsafeError for a sum over fewer ``devices`` than this machine's owner wants now, which may be more than
+    when it mustered."""
+    if 0 < devices < floor:
+        raise UnsafeError(
+            f"The sum would be of {devices} devices; this device stays out of sums of fewer than {floor}.",
+            advice="Nothing was given away. --min-survivors says how many it wants.",
+        )
+
+
 def make_muster(
     offer: Offer, key: SigningKey, round_key: bytes, *, federation: bytes, floor: int, now: int
 ) -> tuple[Muster, int]:

@@ -30,6 +30,7 @@ class Child:
         """Start the child; ``threads`` limits the CPU threads of every library in it."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # else -m would import from the current folder first: whatever lies in somebody's Downloads
             "-m",
             module,
             stdin=asyncio.subprocess.PIPE,
