@@ -114,8 +114,8 @@ def test_what_is_no_text_file_is_refused_in_one_line(tmp_path: Path) -> None:
         (b"\n\n", "is empty"),
         (b"\x7fELF\0\0", "binary"),
         ("ä".encode("utf-16"), "UTF-16"),
-        (b"[\n{}\n]\n", "one JSON array"),
-        (b' [{"instruction": "x"}]', "one JSON array"),
+        (b"\x1f\x8b\x08", "compressed"),
+        (b"PAR1", "as Parquet"),
         (b'{"instruction": "\xff"}\n', "not UTF-8"),
     ):
         path.write_bytes(content)

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from edge_client.data import DataSource, load_records
+from edge_client.data import DataSource, load_records, located
 from edge_client.paths import absolute
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
@@ -221,4 +221,4 @@ class Client:
 
 def _source(data: str | Path | DataSource) -> DataSource:
     source = data if isinstance(data, DataSource) else DataSource(path=str(data))
-    return msgspec.structs.replace(source, path=str(absolute(source.path)))
+    return msgspec.structs.replace(source, path=located(source.path))

@@ -1,4 +1,4 @@
-"""One JSON object → one record, in the forms that people have: dolly, alpaca, chat."""
+"""One JSON object → one record, in the forms that people have: dolly, alpaca, chat, ShareGPT."""
 
 from typing import Any
 
@@ -8,11 +8,15 @@ from .source import Format, Record, Role, Turn
 
 _NAMES: dict[Format, dict[str, str]] = {
     "chat": {"messages": "messages", "category": "category"},
+    "sharegpt": {"messages": "conversations", "category": "category"},
     "dolly": {"instruction": "instruction", "context": "context", "response": "response", "category": "category"},
     "alpaca": {"instruction": "instruction", "context": "input", "response": "output", "category": "category"},
 }
 _REQUIRED = ("messages", "instruction", "response")
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+_SPEAKERS: dict[str, Role] = _ROLES | {"human": "user", "gpt": "assistant"}
+"""ShareGPT's names."""
+_SHOWN = 40
 
 
 class BadRecordError(Exception):
@@ -47,8 +51,8 @@ def parse_record(value: object, form: Format, fields: dict[str, str], line: int)
         raise BadRecordError("not a JSON object")
     names = field_names(form, fields)
     category = _text(value, names["category"], required=False)
-    if form == "chat":
-        return _conversation(value, names["messages"], category, line)
+    if "messages" in names:
+        return _conversation(value, names["messages"], category, line, sharegpt=form == "sharegpt")
     return Record(
         instruction=_text(value, names["instruction"]),
         context=_text(value, names["context"], required=False),
@@ -58,11 +62,11 @@ def parse_record(value: object, form: Format, fields: dict[str, str], line: int)
     )
 
 
-def _conversation(value: dict[str, Any], name: str, category: str, line: int) -> Record:
+def _conversation(value: dict[str, Any], name: str, category: str, line: int, *, sharegpt: bool) -> Record:
     messages = value.get(name)
     if not isinstance(messages, list):
         raise BadRecordError(f"{name!r} is missing or not a list")
-    turns = [_turn(message, place) for place, message in enumerate(messages, 1)]
+    turns = [_turn(message, place, sharegpt=sharegpt) for place, message in enumerate(messages, 1)]
     if len(turns) < 2 or turns[-1].role != "assistant" or turns[-2].role != "user":
         raise BadRecordError("the last two messages are not one of the user and its answer by the assistant")
     return Record(
@@ -74,13 +78,15 @@ def _conversation(value: dict[str, Any], name: str, category: str, line: int) ->
     )
 
 
-def _turn(message: object, place: int) -> Turn:
+def _turn(message: object, place: int, *, sharegpt: bool) -> Turn:
     if not isinstance(message, dict):
         raise BadRecordError(f"message {place} is not an object")
-    role = _ROLES.get(str(message.get("role")))
+    said = message.get("from" if sharegpt else "role")
+    role = (_SPEAKERS if sharegpt else _ROLES).get(str(said))
     if role is None:
-        raise BadRecordError(f"message {place} has the role {message.get('role')!r}, not system, user or assistant")
-    return Turn(role, _text(message, "content"))
+        names = "system, human or gpt" if sharegpt else "system, user or assistant"
+        raise BadRecordError(f"message {place} has the role {shown(repr(said))}, not {names}")
+    return Turn(role, _text(message, "value" if sharegpt else "content"))
 
 
 def _text(value: dict[str, Any], name: str, *, required: bool = True) -> str:
@@ -91,4 +97,14 @@ def _text(value: dict[str, Any], name: str, *, required: bool = True) -> str:
         raise BadRecordError(f"{name!r} is missing" if text is None else f"{name!r} is not a text")
     if required and not text.strip():
         raise BadRecordError(f"{name!r} is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and no tokenizer takes
+        raise BadRecordError(f"{name!r} is not Unicode text") from None
     return text
+
+
+def shown(text: str) -> str:
+    """A file's own word as it may stand in a message: short, and without what a terminal would obey."""
+    short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return "".join(character if character.isprintable() else "�" for character in short)

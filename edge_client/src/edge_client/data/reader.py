@@ -1,37 +1,51 @@
-"""Reads a file of JSON lines into records, and says which lines are none."""
+"""Reads files of records, of whatever kind, and says which lines are none.
+
+A file is read as a stream: a row, or a batch of a thousand rows of Parquet, is held beside the records that
+:func:`load_records` collects, and they hold each text once. :class:`Scan` alone holds none of them.
+"""
 
 import hashlib
-import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_client.hub import Progress
 from fedit_shared.errors import UserError
 
-from .parse import BadRecordError, check_fields, find_format, parse_record
-from .source import DataSource, Format, Record
+from .containers import HEAD, UNITS, find_container
+from .hub import data_files, is_on_hub
+from .parquet import parquet_rows
+from .parse import BadRecordError, check_fields, find_format, parse_record, shown
+from .rows import Row, csv_rows, json_array, json_lines
+from .source import Container, DataSource, Format, Record
 
-MAX_LINE = 16 * 2**20
-"""Bytes of the longest line that is still taken for a record."""
 _SHOWN = 5
-_FORMS = "dolly (instruction, context, response), alpaca (instruction, input, output) or chat (messages)"
+_HOPELESS = 10_000
+"""So many rows without one record among them are no file of records."""
+_FORMS = (
+    "dolly (instruction, context, response), alpaca (instruction, input, output), chat (messages) or "
+    "ShareGPT (conversations)"
+)
 
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no record, and why."""
+    """A line, element or row (``unit``) that is no record, and why."""
 
     line: int
     reason: str
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.reason}"
+        return f"{self.unit} {self.line}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Records:
-    """What a file holds. ``sha256``: of the whole file."""
+    """What a file holds. ``sha256``: of the whole file; of a data set of several files, over their hashes."""
 
     records: tuple[Record, ...]
     bad: tuple[BadLine, ...]
@@ -46,95 +60,144 @@ class Records:
         return dict(sorted(counts.items()))
 
 
-def load_records(source: DataSource) -> Records:
-    """Every record of ``source``'s file, in its order. Blank lines are ignored.
+class Scan:
+    """One pass over what ``source`` names: iterating gives each record or what stands in its place, in order.
 
-    Raises UserError for a file that cannot be read, is no text, holds no record, or, unless bad lines are to be
-    skipped, has lines that are no records.
+    Raises UserError, then or when it is made, for a file that cannot be read, is of no known kind, or has columns that
+    are no record's. ``format`` is ``auto`` until the first record was seen.
     """
-    check_fields(source.fields)
-    path = Path(source.path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder.", advice="Name a file of JSON lines, one record a line.")
-    try:
-        with path.open("rb") as stream:
-            records, bad, form, sha256 = _read(stream, source)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.", advice="Check --data.") from error
-    if bad and (source.bad == "refuse" or not records):
-        raise UserError(
-            f"{len(bad)} of the {len(bad) + len(records)} records in {path} cannot be read: {_first(bad)}.",
-            advice="Correct them, or leave them out with --bad-lines skip."
-            if records
-            else f"Each line has to be one JSON object, as {_FORMS}; --field response=NAME maps another name.",
-        )
-    if not records:
-        raise UserError(f"{path} is empty.", advice="It has to hold at least one record, as a line of JSON.")
-    return Records(tuple(records), tuple(bad), form, sha256)
+
+    def __init__(self, source: DataSource, progress: Progress = lambda here, total: None) -> None:
+        check_fields(source.fields)
+        self.source = source
+        self.format: Format = source.format
+        self.files = data_files(source.path, progress) if is_on_hub(source.path) else [_file(source.path)]
+        self.container: Container = source.container
+        self._before = 0
+
+    @property
+    def unit(self) -> str:
+        """What ``Record.line`` counts; known once the first row was seen."""
+        return UNITS.get(self.container, "line")
+
+    def __iter__(self) -> Iterator[Record | BadLine]:
+        last = 0
+        for path in self.files:
+            with _reading(path), path.open("rb") as stream:
+                for number, value in self._rows(path, stream):
+                    last = self._before + number
+                    yield self._record(path, last, value)
+            self._before = last
+
+    def _rows(self, path: Path, stream: BinaryIO) -> Iterator[Row]:
+        self.container = find_container(path, stream.read(HEAD), self.source.container)
+        stream.seek(0)
+        match self.container:
+            case "json":
+                return json_array(stream, str(path))
+            case "csv":
+                return csv_rows(stream, str(path))
+            case "parquet":
+                return parquet_rows(path, self.format, self.source.fields)
+        return json_lines(stream)
+
+    def _record(self, path: Path, number: int, value: object) -> Record | BadLine:
+        try:
+            if isinstance(value, BadRecordError):
+                raise value
+            if self.format == "auto" and isinstance(value, dict):
+                self.format = find_format(value, self.source.fields) or "auto"
+                if self.format == "auto" and self.container in ("csv", "parquet"):
+                    raise UserError(
+                        f"The columns of {path} ({_names(value)}) are not those of {_FORMS}.",
+                        advice="Say which one is meant, for instance --field response=NAME.",
+                    )
+            if self.format == "auto":
+                raise BadRecordError(_unknown(value))
+            return parse_record(value, self.format, self.source.fields, number)
+        except BadRecordError as reason:
+            return BadLine(number, str(reason), self.unit)
 
 
-def _read(stream: BinaryIO, source: DataSource) -> tuple[list[Record], list[BadLine], Format, bytes]:
-    digest = hashlib.sha256()
+def load_records(source: DataSource, progress: Progress = lambda here, total: None) -> Records:
+    """Every record that ``source`` names, in its order. Blank lines are ignored. ``progress`` is told of a data set
+    that has to be fetched from the hub.
+
+    Raises UserError for a file that cannot be read, is of no known kind, holds no record, or, unless bad lines are to
+    be skipped, has lines that are no records.
+    """
+    scan = Scan(source, progress)
+    before = _marks(scan.files)
+    digest = _digest(scan.files)
     records: list[Record] = []
     bad: list[BadLine] = []
-    form = source.format
-    for number, raw in _lines(stream):
-        digest.update(raw)
-        if number == 1:
-            _refuse_other_encodings(raw, source.path)
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if not raw.strip():
+    for found in scan:
+        if isinstance(found, Record):
+            records.append(found)
             continue
-        try:
-            value = _decode(raw)
-            if form == "auto" and isinstance(value, dict):
-                form = find_format(value, source.fields) or "auto"
-            if form == "auto":
-                raise BadRecordError(_unknown(value))
-            records.append(parse_record(value, form, source.fields, number))
-        except BadRecordError as reason:
-            bad.append(BadLine(number, str(reason)))
-    return records, bad, form, digest.digest()
+        bad.append(found)
+        if not records and len(bad) == _HOPELESS:
+            break
+    if _marks(scan.files) != before:
+        raise UserError(f"{source.path} was changed while it was read.", advice="Start again when it is complete.")
+    if bad and (source.bad == "refuse" or not records):
+        raise UserError(
+            f"{len(bad)} of the {len(bad) + len(records)} records in {source.path} cannot be read: {_first(bad)}.",
+            advice="Correct them, or leave them out with --bad-lines skip."
+            if records
+            else f"Each has to be one object, as {_FORMS}; --field response=NAME maps another name.",
+        )
+    if not records:
+        raise UserError(f"{source.path} is empty.", advice="It has to hold at least one record.")
+    return Records(tuple(records), tuple(bad), scan.format, digest)
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := stream.readline(MAX_LINE + 1):
-        number += 1
-        yield number, line
-        while len(line) > MAX_LINE and not line.endswith(b"\n"):  # the rest of a line that is no record anyway
-            line = stream.readline(MAX_LINE + 1)
-            yield number, b""
+def _file(name: str) -> Path:
+    path = Path(name)
+    with _reading(path):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder.", advice="Name a file of records: JSON lines, JSON, CSV or Parquet.")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no regular file.", advice="Write the records into a file and name that.")
+    return path
 
 
-def _decode(raw: bytes) -> object:
-    if len(raw) > MAX_LINE:
-        raise BadRecordError(f"longer than {MAX_LINE >> 20} MiB")
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """An error of the file system becomes a UserError that names ``path``."""
     try:
-        return json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise BadRecordError("not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise BadRecordError(f"not JSON ({error.msg} at column {error.colno})") from None
-    except (ValueError, RecursionError):
-        raise BadRecordError("not JSON (a number too long, or nested too deeply)") from None
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.", advice="Check --data.") from error
+
+
+def _marks(files: list[Path]) -> list[tuple[int, int]]:
+    marks = []
+    for path in files:
+        with _reading(path):
+            status = os.stat(path)
+        marks.append((status.st_size, status.st_mtime_ns))
+    return marks
+
+
+def _digest(files: list[Path]) -> bytes:
+    digests = []
+    for path in files:
+        with _reading(path), path.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").digest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
 
 
 def _unknown(value: object) -> str:
     if not isinstance(value, dict):
         return "not a JSON object"
-    return f"its fields ({', '.join(map(str, list(value)[:8]))}) are not those of {_FORMS}"
+    return f"its fields ({_names(value)}) are not those of {_FORMS}"
 
 
-def _refuse_other_encodings(start: bytes, path: str) -> None:
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path} is UTF-16 text.", advice="Save it as UTF-8.")
-    if b"\0" in start:
-        raise UserError(f"{path} is a binary file.", advice="Name a file of JSON lines, one record a line.")
-    if start.lstrip().startswith(b"["):
-        raise UserError(f"{path} is one JSON array.", advice="Write one record a line instead (JSON lines).")
+def _names(value: dict[str, object]) -> str:
+    return ", ".join(shown(name) for name in list(value)[:8])
 
 
 def _first(bad: list[BadLine]) -> str:
-    shown = "; ".join(map(str, bad[:_SHOWN]))
-    return shown if len(bad) <= _SHOWN else f"{shown}; and {len(bad) - _SHOWN} more"
+    shown_first = "; ".join(map(str, bad[:_SHOWN]))
+    return shown_first if len(bad) <= _SHOWN else f"{shown_first}; and {len(bad) - _SHOWN} more"

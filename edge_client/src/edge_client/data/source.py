@@ -1,11 +1,18 @@
 """Where instruction records come from, and what one is."""
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-Format = Literal["auto", "dolly", "alpaca", "chat"]
+from edge_client.paths import absolute
+
+Format = Literal["auto", "dolly", "alpaca", "chat", "sharegpt"]
+Container = Literal["auto", "jsonl", "json", "csv", "parquet"]
 Role = Literal["system", "user", "assistant"]
+
+HUB = "hf:"
+"""What a data set of the Hugging Face hub begins with where a file could stand: ``hf:OWNER/NAME``."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -25,16 +32,26 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     earlier: tuple[Turn, ...] = ()
     """What was said before the instruction, in a record of several turns."""
     line: int = 0
-    """Line of the file, from 1; 0 for a record that comes from no file."""
+    """Where it stands, from 1, in the container's own unit: line, element of the array, row; over all files of a data
+    set counted on. 0 for a record that comes from no file."""
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True):
     """A file of instruction records, and how to read it."""
 
     path: str
+    """A file, or ``hf:OWNER/NAME[@REVISION][:FILES]``, a data set of the Hugging Face hub."""
     format: Format = "auto"
-    """``auto``: found out from the file's first record."""
+    """The records' fields. ``auto``: found out from the first record."""
     fields: dict[str, str] = {}
     """This project's field name → the file's, where they differ: ``{"response": "answer"}``."""
     bad: Literal["refuse", "skip"] = "refuse"
     """What happens to a file with lines that are no records: it is refused, or they are left out and counted."""
+    container: Container = "auto"
+    """The file's own format. ``auto``: found out from its content and name."""
+
+
+def located(path: str | Path) -> str:
+    """``path`` as it can be kept: a file's from the root on, a hub's data set as it is. Raises UserError as
+    :func:`edge_client.paths.absolute` does."""
+    return str(path) if str(path).startswith(HUB) else str(absolute(path))

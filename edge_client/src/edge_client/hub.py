@@ -1,0 +1,149 @@
+"""Downloads from the Hugging Face hub into its cache: once, with the size said beforehand, never onto a full disk."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedit_shared.errors import UserError
+
+Progress = Callable[[int, int], None]
+"""Bytes that are here, and bytes in all."""
+
+_ROOM = 2**30
+"""Bytes that a download leaves free: a full disk stops more than this program."""
+_TELL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model or a data set on the hub, and how to speak of it. ``error``: what is raised; ``otherwise``: what a
+    person can do without the hub."""
+
+    id: str
+    revision: str
+    kind: str
+    """``model`` or ``dataset``, as the hub says."""
+    noun: str
+    error: type[UserError]
+    otherwise: str
+
+    def __str__(self) -> str:
+        return f"{self.noun} {self.id}@{self.revision}" if self.revision else f"{self.noun} {self.id}"
+
+    def list_files(self, patterns: list[str], without: list[str] | None = None) -> list[Any] | None:
+        """Hugging Face's ``DryRunFileInfo`` of each file that matches; None where the hub cannot be asked, and what
+        is in the cache has to do. Raises ``error``."""
+        from huggingface_hub.errors import DryRunError
+
+        with self._errors():
+            try:
+                files: list[Any] = self._snapshot(patterns, without)(dry_run=True)
+            except DryRunError:
+                return None
+            return files
+
+    def download(self, patterns: list[str], without: list[str] | None, progress: Progress) -> Path:
+        """The folder in the cache that holds the files, its name the commit; what is missing is downloaded now.
+        Raises ``error``, before anything is fetched if the disk has no room for it."""
+        files = self.list_files(patterns, without) or ()
+        total = sum(file.file_size or 0 for file in files if file.will_download)
+        self._require_room(total)
+        snapshot = self._snapshot(patterns, without)
+        with self._errors():
+            if not total:
+                return Path(snapshot())
+            with ThreadPoolExecutor(1) as thread:
+                download = thread.submit(snapshot)
+                blobs = _cache() / f"{self.kind}s--{self.id.replace('/', '--')}" / "blobs"
+                before = _bytes_in(blobs)
+                progress(0, total)
+                while wait([download], _TELL_SECONDS).not_done:
+                    progress(min(_bytes_in(blobs) - before, total), total)
+                return Path(download.result())
+
+    def cached(self, patterns: list[str]) -> Path | None:
+        """The folder in the cache, without asking the hub; None where the cache has none of this revision."""
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return Path(self._snapshot(patterns, None)(local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+
+    def _snapshot(self, patterns: list[str], without: list[str] | None) -> Callable[..., Any]:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        return partial(
+            snapshot_download,
+            self.id,
+            repo_type=self.kind,
+            revision=self.revision or None,
+            allow_patterns=patterns,
+            ignore_patterns=without,
+        )
+
+    def _require_room(self, total: int) -> None:
+        cache = _cache()
+        free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir())).free
+        if total and total + _ROOM > free:
+            raise self.error(
+                f"The {self} has {_gib(total)} to download, and {cache} has {_gib(free)} free.",
+                advice="Nothing was fetched. Make room, or set HF_HOME to a folder on a larger disk.",
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HFValidationError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+
+        try:
+            yield
+        except GatedRepoError as error:
+            advice = "Ask for access on its page, then run `hf auth login`."
+            raise self.error(f"The {self} is gated.", advice=advice) from error
+        except RevisionNotFoundError as error:
+            message = f"The {self.noun} {self.id} has no revision {self.revision}."
+            raise self.error(message, advice="Check the revision.") from error
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            advice = f"Check the spelling, or {self.otherwise}."
+            raise self.error(f"There is no {self} on the Hugging Face hub.", advice=advice) from error
+        except OSError as error:  # no network, disk full, hub down: all of them are OSErrors here
+            raise self.error(
+                f"The {self} is not in the local cache and could not be fetched: {_line(error)}.",
+                advice=f"Check the network, or {self.otherwise}.",
+            ) from error
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.glob("*"):
+        try:
+            total += path.stat().st_size
+        except OSError:  # renamed in this moment: a file that is complete
+            continue
+    return total
+
+
+def _cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
