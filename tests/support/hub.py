@@ -12,10 +12,12 @@ COMMIT = "c0ffee" + 34 * "0"
 
 
 class Hub:
-    """Serves the files of ``folder`` as the model ``name``; ``sizes`` overrides what it says of a file's size."""
+    """Serves the files of ``folder`` as the model (``kind`` datasets: the data set) ``name``; ``sizes`` overrides what
+    it says of a file's size."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, kind: str = "models") -> None:
         self.name = name
+        self.kind = kind
         self.folder = folder
         self.sizes: dict[str, int] = {}
         self.fetched: list[str] = []
@@ -26,11 +28,12 @@ class Hub:
         return [
             {
                 "type": "file",
-                "path": path.name,
+                "path": path.relative_to(self.folder).as_posix(),
                 "size": self.sizes.get(path.name, path.stat().st_size),
                 "oid": hashlib.sha1(path.read_bytes()).hexdigest(),
             }
-            for path in sorted(self.folder.iterdir())
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
         ]
 
 
@@ -49,12 +52,13 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            if path.startswith(f"/api/models/{hub.name}/tree/{COMMIT}"):
+            files = f"/{'' if hub.kind == 'models' else f'{hub.kind}/'}{hub.name}/resolve/{COMMIT}/"
+            if path.startswith(f"/api/{hub.kind}/{hub.name}/tree/{COMMIT}"):
                 self._send(json.dumps(hub.tree()).encode())
-            elif path.startswith(f"/api/models/{hub.name}"):
+            elif path.startswith(f"/api/{hub.kind}/{hub.name}"):
                 self._send(json.dumps({"id": hub.name, "sha": COMMIT, "siblings": []}).encode())
-            elif path.startswith(f"/{hub.name}/resolve/{COMMIT}/"):
-                file = hub.folder / path.rpartition("/")[2]
+            elif path.startswith(files):
+                file = hub.folder / path.removeprefix(files)
                 if self.command == "GET":
                     hub.fetched.append(file.name)
                 data = file.read_bytes()

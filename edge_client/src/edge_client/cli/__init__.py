@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "What this machine takes part in.",
     "doctor": "What this machine has, and what fits.",
     "new-adapter": "Make the adapter that a federation starts with.",
+    "data": "What is in your records, before they are trained on.",
     "leave": "Take no further rounds.",
 }
 

@@ -6,25 +6,18 @@ from typing import Literal
 
 import click
 
-from .options import parse_fields, parse_size, work_options
+from .options import data_options, parse_size, work_options
 
 
 @click.command()
 @click.argument("link")
-@click.option("--data", type=click.Path(path_type=Path), help="Your instruction records, JSON lines. They stay here.")
 @click.option(
-    "--field",
-    "fields",
-    multiple=True,
-    callback=parse_fields,
-    metavar="NAME=THEIRS",
-    help="What your file calls a field: response=answer. May be repeated.",
+    "--data",
+    metavar="FILE|hf:OWNER/NAME",
+    help="Your instruction records: JSON lines, JSON, CSV or Parquet, or a data set of the Hugging Face hub "
+    "(hf:OWNER/NAME[@REVISION][:FILES]). They stay here.",
 )
-@click.option(
-    "--bad-lines",
-    type=click.Choice(["refuse", "skip"]),
-    help="What to do with a file that has lines which are no records (default: refuse it).",
-)
+@data_options
 @click.option(
     "--memory",
     callback=parse_size,
@@ -45,8 +38,9 @@ from .options import parse_fields, parse_size, work_options
 @work_options
 def command(
     link: str,
-    data: Path | None,
+    data: str | None,
     fields: dict[str, str],
+    container: Literal["jsonl", "json", "csv", "parquet"] | None,
     bad_lines: Literal["refuse", "skip"] | None,
     memory: int | None,
     model_path: Path | None,
@@ -64,20 +58,27 @@ def command(
     from msgspec.structs import replace
 
     from edge_client.client import Client
-    from edge_client.data import DataSource
+    from edge_client.data import DataSource, pin
     from edge_client.state import FederationState, state_folder
     from fedit_shared.identity import JoinLink
 
+    from .fetching import Fetched
     from .session import take_part
 
     parsed = JoinLink.parse(_ask_for_link() if link == "-" else link)
     known = FederationState(state_folder(parsed.federation, state)).preferences
     source = known.data if known is not None else DataSource(path="")
     if data is not None or known is None:
-        source = replace(source, path=str(data or _ask_for_data()))
+        source = replace(source, path=data or _ask_for_data(), container="auto")
+    source = replace(
+        source,
+        fields=fields or source.fields,
+        bad=bad_lines or source.bad,
+        container=container or source.container,
+    )
     client = Client.join(
         parsed,
-        data=replace(source, fields=fields or source.fields, bad=bad_lines or source.bad),
+        data=pin(source, Fetched(source.path)),
         state=state,
         memory_bytes=memory,
         model_folder=model_path,
@@ -92,9 +93,8 @@ def _ask_for_link() -> str:
     return link
 
 
-def _ask_for_data() -> Path:
+def _ask_for_data() -> str:
     if not sys.stdin.isatty():
-        raise click.UsageError("Name your data with --data FILE (JSON lines): there is no terminal to ask on.")
-    answer = click.prompt("Your instruction records (a file of JSON lines; it stays on this machine)", type=Path)
-    assert isinstance(answer, Path)
+        raise click.UsageError("Name your data with --data FILE: there is no terminal to ask on.")
+    answer: str = click.prompt("Your instruction records (a file; it stays on this machine)")
     return answer

@@ -34,6 +34,33 @@ def parse_fields(context: click.Context, parameter: click.Parameter, values: tup
     return {name: theirs for name, _, theirs in pairs}
 
 
+def data_options(command: F) -> F:
+    """How a file of records is to be read: ``fields``, ``container`` and ``bad_lines``."""
+    for option in (
+        click.option(
+            "--bad-lines",
+            type=click.Choice(["refuse", "skip"]),
+            help="What to do with a file that has lines which are no records (default: refuse it).",
+        ),
+        click.option(
+            "--format",
+            "container",
+            type=click.Choice(["jsonl", "json", "csv", "parquet"]),
+            help="What kind of file it is (default: seen from its content and name).",
+        ),
+        click.option(
+            "--field",
+            "fields",
+            multiple=True,
+            callback=parse_fields,
+            metavar="NAME=THEIRS",
+            help="What your file calls a field: response=answer. May be repeated.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def state_option(command: F) -> F:
     """``--state DIR``."""
     return click.option(

@@ -10,7 +10,7 @@ from .parse import field_names, find_format
 from .rows import Row
 from .source import Format
 
-_BATCH = 1024
+_BATCH = 128
 
 
 def parquet_rows(path: Path, form: Format, fields: dict[str, str]) -> Iterator[Row]:
@@ -32,7 +32,9 @@ def parquet_rows(path: Path, form: Format, fields: dict[str, str]) -> Iterator[R
                 for value in values:
                     number += 1
                     yield number, value
-    except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         what = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         where = f"after row {number}" if number else "at its beginning"
         raise UserError(

@@ -1,6 +1,6 @@
 """Reads files of records, of whatever kind, and says which lines are none.
 
-A file is read as a stream: a row, or a batch of a thousand rows of Parquet, is held beside the records that
+A file is read as a stream: a row, or a batch of 128 rows of Parquet, is held beside the records that
 :func:`load_records` collects, and they hold each text once. :class:`Scan` alone holds none of them.
 """
 

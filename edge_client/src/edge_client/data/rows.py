@@ -124,7 +124,7 @@ class _Window:
                     self._at = end
                     return value
             if len(self._text) - self._at > MAX_ROW:
-                raise problem or BadRecordError(_TOO_LONG)
+                raise BadRecordError(f"{_TOO_LONG}, or {problem}" if problem else _TOO_LONG)
             if not self._fill():
                 if problem is not None:
                     raise problem

@@ -54,18 +54,14 @@ class Template:
         return self._tokens(text, special=not self._tokenizer.chat_template)
 
     def example(self, record: Record, place: int, max_length: int, *, train_on_inputs: bool = False) -> Example | None:
-        """``record`` with its answer and the end-of-turn token, cut at its end to ``max_length`` tokens.
+        """``record`` with its answer and the end-of-turn token, as :func:`cut` leaves it."""
+        prompt, answer = self.parts(record)
+        return cut(prompt, answer, place, max_length, train_on_inputs=train_on_inputs)
 
-        None where that leaves no token of the answer. Prompt and answer are tokenized apart, so that the prompt has
-        the very tokens that it has when an answer is generated.
-        """
-        prompt = self.prompt(record)
-        if len(prompt) >= max_length:
-            return None
-        answer = self._tokens(self._answer(record), special=False)
-        tokens = tuple((prompt + answer)[:max_length])
-        learned = 1 if train_on_inputs else max(1, len(prompt))
-        return Example(tokens, learned, place) if learned < len(tokens) else None
+    def parts(self, record: Record) -> tuple[list[int], list[int]]:
+        """Prompt and answer, the latter with the end-of-turn token, in full. They are tokenized apart, so that the
+        prompt has the very tokens that it has when an answer is generated."""
+        return self.prompt(record), self._tokens(self._answer(record), special=False)
 
     def _answer(self, record: Record) -> str:
         end = self._tokenizer.eos_token or ""
@@ -86,6 +82,18 @@ class Template:
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def cut(
+    prompt: list[int], answer: list[int], place: int, max_length: int, *, train_on_inputs: bool = False
+) -> Example | None:
+    """The example of a prompt and its answer, cut at its end to ``max_length`` tokens; None where that leaves no token
+    of the answer."""
+    tokens = tuple((prompt + answer)[:max_length])
+    if len(prompt) >= len(tokens):
+        return None
+    learned = 1 if train_on_inputs else max(1, len(prompt))
+    return Example(tokens, learned, place) if learned < len(tokens) else None
 
 
 def _alpaca(record: Record) -> str:

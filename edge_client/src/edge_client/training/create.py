@@ -22,8 +22,8 @@ from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_
 from .failures import AdapterError, ModelError
 from .hub import Progress
 from .job import Created, CreateJob
-from .loading import load_tokenizer
 from .model_files import describe_files, find_model
+from .tokenizer import load_tokenizer
 
 
 def create(job: CreateJob, progress: Progress = lambda here, total: None) -> Created:

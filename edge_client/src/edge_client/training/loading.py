@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from fedit_shared.messages.task import Quantization
 
 from .failures import ModelError
 from .int8_linear import use_int8_linear
 from .memory import is_out_of_memory
+from .tokenizer import load_tokenizer
 
 QUANTIZED = (Linear4bit, Linear8bitLt)
 Notify = Callable[[str], None]
@@ -49,14 +50,6 @@ def compute_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     can = torch.cpu.get_capabilities()
     return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The model's tokenizer. Raises ModelError."""
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"The tokenizer in {folder} cannot be loaded: {_line(error)}.") from error
 
 
 def load_base(folder: Path, allowed: Sequence[Quantization], device: torch.device, notify: Notify) -> Base:

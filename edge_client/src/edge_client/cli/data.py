@@ -1,0 +1,82 @@
+"""``fedit-client data``: what is in a file of records, before it is trained on."""
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from .options import data_options
+
+
+@click.group()
+def command() -> None:
+    """Look at your instruction records before anything is trained on them."""
+
+
+@command.command()
+@click.argument("file")
+@data_options
+@click.option("--model", metavar="ID|FOLDER", help="Count in this model's tokens and show its own template.")
+@click.option("--max-length", type=click.IntRange(2), default=512, show_default=True, help="Tokens a record is cut to.")
+@click.option("--record", type=click.IntRange(1), metavar="LINE", help="Show this record (default: the first).")
+@click.option(
+    "--show", is_flag=True, help="Show likely personal data in the clear, and put it and a record into --json."
+)
+@click.option("--json", "as_program", is_flag=True, help="One JSON object, for programs.")
+def check(
+    file: str,
+    fields: dict[str, str],
+    container: Literal["jsonl", "json", "csv", "parquet"] | None,
+    bad_lines: Literal["refuse", "skip"] | None,
+    model: str | None,
+    max_length: int,
+    record: int | None,
+    show: bool,
+    as_program: bool,
+) -> None:
+    """Tell what is in FILE (or hf:OWNER/NAME): how many records of which category and length, one of them as the model
+    sees it, what would be cut or refused, duplicates, and what is likely personal, for your eyes only.
+
+    Nothing is trained, stored or sent. Exit status 2: joining with this file would be refused.
+    """
+    import json
+
+    from edge_client.data import DataSource, Scan, located, pin
+    from edge_client.data.check import examine
+    from edge_client.data.report import as_json, as_lines
+
+    from .fetching import Fetched
+
+    source = DataSource(path=located(file), fields=fields, container=container or "auto")
+    scan = Scan(pin(source, Fetched(file)))
+    report = examine(scan, _tokenizer(model) if model else None, max_length=max_length, line=record)
+    if record and report.sample is None:
+        raise click.UsageError(f"{file} has no record at {scan.unit} {record}.")
+    name = Path(model).name if model else None
+    if as_program:
+        click.echo(json.dumps(as_json(scan, report, name, show=show), ensure_ascii=False))
+    else:
+        for line in as_lines(scan, report, name, show=show):
+            click.echo(line)
+    usable = report.learnable and (not report.refused or bad_lines == "skip")
+    if not usable and not as_program:
+        click.echo(_why(report.records, report.learnable), err=True)
+    sys.exit(0 if usable else 2)
+
+
+def _why(records: int, learnable: int) -> str:
+    if not records:
+        return "Error: there is no record in it."
+    if not learnable:
+        return "Error: no record has an answer within the length: use shorter instructions."
+    return "Error: joining would refuse it. Correct what is named above, or leave it out with --bad-lines skip."
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import logging
+
+    from edge_client.training.tokenizer import load_tokenizer
+
+    logging.set_verbosity_error()  # it warns of every text that is longer than the model's context
+    return load_tokenizer(Path(model).expanduser() if Path(model).expanduser().is_dir() else model)

@@ -1,0 +1,20 @@
+"""Loads a model's tokenizer, and nothing else of the model."""
+
+from pathlib import Path
+from typing import Any
+
+from .failures import ModelError
+
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+
+
+def load_tokenizer(model: Path | str) -> Any:
+    """The tokenizer in a model's folder, or of a model on the Hugging Face hub, of which only the tokenizer's few
+    files are fetched. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model, local_files_only=isinstance(model, Path), trust_remote_code=False)
+    except _LOAD_ERRORS as error:
+        what = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+        raise ModelError(f"The tokenizer in {model} cannot be loaded: {what}.") from error
