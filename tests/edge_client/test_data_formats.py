@@ -90,7 +90,9 @@ def test_every_kind_of_file_gives_the_same_records(tmp_path: Path, rows: list[di
 
 
 @shared_folder
-@given(st.lists(st.lists(spoken, max_size=3).map(lambda turns: [*turns, ("user", "a"), ("assistant", "b")]), min_size=1))
+@given(
+    st.lists(st.lists(spoken, max_size=3).map(lambda turns: [*turns, ("user", "a"), ("assistant", "b")]), min_size=1)
+)
 def test_sharegpt_gives_the_records_of_the_same_chat(tmp_path: Path, talks: list[list[tuple[str, str]]]) -> None:
     names = {"system": "system", "user": "human", "assistant": "gpt"}
     chat = [{"messages": [{"role": role, "content": words} for role, words in talk]} for talk in talks]

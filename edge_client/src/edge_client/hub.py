@@ -38,12 +38,14 @@ class Repository:
     def list_files(self, patterns: list[str], without: list[str] | None = None) -> list[Any] | None:
         """Hugging Face's ``DryRunFileInfo`` of each file that matches; None where the hub cannot be asked, and what
         is in the cache has to do. Raises ``error``."""
-        from huggingface_hub.errors import DryRunError
+        from huggingface_hub.errors import DryRunError, HfHubHTTPError
 
         with self._errors():
             try:
                 files: list[Any] = self._snapshot(patterns, without)(dry_run=True)
-            except DryRunError:
+            except DryRunError as error:
+                if isinstance(error.__cause__, HfHubHTTPError) and self.cached(patterns, without) is None:
+                    raise error.__cause__ from error
                 return None
             return files
 
@@ -66,14 +68,15 @@ class Repository:
                     progress(min(_bytes_in(blobs) - before, total), total)
                 return Path(download.result())
 
-    def cached(self, patterns: list[str]) -> Path | None:
-        """The folder in the cache, without asking the hub; None where the cache has none of this revision."""
+    def cached(self, patterns: list[str], without: list[str] | None = None) -> Path | None:
+        """The folder in the cache, without asking the hub; None where the cache has not all of this revision."""
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        try:
-            return Path(self._snapshot(patterns, None)(local_files_only=True))
-        except LocalEntryNotFoundError:
-            return None
+        with self._errors():
+            try:
+                return Path(self._snapshot(patterns, without)(local_files_only=True))
+            except LocalEntryNotFoundError:
+                return None
 
     def _snapshot(self, patterns: list[str], without: list[str] | None) -> Callable[..., Any]:
         from huggingface_hub import snapshot_download
@@ -118,7 +121,7 @@ class Repository:
         except (RepositoryNotFoundError, HFValidationError) as error:
             advice = f"Check the spelling, or {self.otherwise}."
             raise self.error(f"There is no {self} on the Hugging Face hub.", advice=advice) from error
-        except OSError as error:  # no network, disk full, hub down: all of them are OSErrors here
+        except (OSError, ImportError) as error:  # no network, disk full, hub down; a SOCKS proxy without its library
             raise self.error(
                 f"The {self} is not in the local cache and could not be fetched: {_line(error)}.",
                 advice=f"Check the network, or {self.otherwise}.",

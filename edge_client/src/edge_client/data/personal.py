@@ -192,7 +192,7 @@ _FINDERS: list[tuple[Kind, re.Pattern[str], re.Pattern[str], Measure]] = [
         "telephone number",
         _DIGIT,
         re.compile(
-            r"(?<![\w.,/+-])(?:"
+            r"(?<![\w.,/+-])(?<!\d )(?:"
             r"\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ ./-]?\d){5,12}"  # written internationally
             r"|(?:1[ .-])?(?:\([2-9][0-8]\d\) ?|[2-9][0-8]\d[.-])[2-9]\d{2}[.-]\d{4}"  # North America
             r"|0[1-9]\d{8,9}|\(?0\d{1,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,3}"  # with the 0 of most other countries
