@@ -1,4 +1,4 @@
-"""A data set of the hub is fetched once, after its size was said, stays the commit that it was, and is never guessed."""
+"""A data set of the hub is fetched once, its size said first, stays the commit that it was, and is never guessed."""
 
 import json
 import os
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hub import COMMIT, Hub, serving
 
+from edge_client.cli import main
 from edge_client.data import DataSource, load_records, located
 from fedit_shared.errors import UserError
+from fedit_shared.identity import JoinLink
 
 SCRIPT = """
 import sys
@@ -103,6 +105,17 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="names no data set") as caught:
         load_records(DataSource(path=name))
     assert "hf:OWNER/NAME" in caught.value.advice
+
+
+def test_joining_with_such_a_name_ends_before_anything_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = str(JoinLink("https://127.0.0.1:9", b"f" * 32, b"t" * 16, b"p" * 32))
+    with pytest.raises(SystemExit) as end:
+        main(["join", link, "--data", "hf:one", "--state", str(tmp_path / "state")])
+    assert end.value.code == 2
+    assert "'hf:one' names no data set" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_hubs_name_is_kept_as_it_is_and_a_files_from_the_root_on(tmp_path: Path) -> None:

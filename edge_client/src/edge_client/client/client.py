@@ -185,7 +185,7 @@ class Client:
         known = self.state.preferences
         if known is None and "data" not in self._wishes:
             raise UserError(
-                "No data is named: a file of JSON lines, one instruction record a line.",
+                "No data is named: a file of instruction records.",
                 advice="Run `fedit-client join LINK --data FILE`.",
             )
         return msgspec.convert({**(msgspec.structs.asdict(known) if known else {}), **self._wishes}, Preferences)
