@@ -150,3 +150,15 @@ def test_a_configuration_of_anything_but_a_lora_is_refused(text: bytes) -> None:
     assert adapter.read_config(b'{"peft_type": "LORA", "r": 8}') == '{"peft_type": "LORA", "r": 8}'
     with pytest.raises(ProtocolError):
         adapter.read_config(text)
+
+
+@pytest.mark.parametrize(
+    "field", ["target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern"]
+)
+def test_a_configuration_names_its_layers_and_gives_no_pattern_that_may_never_end(field: str) -> None:
+    endless = "(.*.*)*.*(.*.*)*x"
+    for value in (endless, [endless], {endless: 1}, ["q_proj", 3], 7):
+        with pytest.raises(ProtocolError, match=f"{field} that is no list of names"):
+            adapter.read_config(json.dumps({"peft_type": "LORA", field: value}).encode())
+    for value in (None, [], "all-linear", ["q_proj", "layers.0.self_attn.v_proj"], {"q_proj": 4}):
+        adapter.read_config(json.dumps({"peft_type": "LORA", field: value}).encode())

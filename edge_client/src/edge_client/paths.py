@@ -1,5 +1,6 @@
 """Paths as a person names them."""
 
+import os
 from pathlib import Path
 
 from fedit_shared.errors import UserError
@@ -9,7 +10,7 @@ def absolute(path: str | Path) -> Path:
     """``path`` from the root on, ``~`` resolved. Raises UserError for one that cannot be kept in a file: its name is
     no Unicode text, or its ``~`` is nobody's home."""
     try:
-        found = Path(path).expanduser().absolute()
+        found = Path(os.path.normpath(Path(path).expanduser().absolute()))
         str(found).encode()
     except UnicodeEncodeError as error:
         shown = str(path).encode(errors="surrogateescape").decode(errors="replace")

@@ -8,6 +8,7 @@ Everything is checked against the bytes that are there before anything is alloca
 import hashlib
 import json
 import math
+import re
 import struct
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -26,6 +27,8 @@ _MAX_HEADER = 16 * 2**20
 _MAX_NAME = 400
 _LENGTH = struct.Struct("<Q")
 _WIDTH = {"F16": 2, "BF16": 2, "F32": 4}
+_NAME = re.compile(r"[\w.-]{1,400}")
+_NAMING = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern", "modules_to_save")
 _ADVICE = "It has to be a LoRA adapter as PEFT saves it (adapter_model.safetensors)."
 
 Manifest = tuple[TensorSpec, ...]
@@ -93,16 +96,31 @@ def check_fits(expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> N
 
 
 def read_config(data: bytes) -> str:
-    """The text of an ``adapter_config.json``, checked to be that of a LoRA. Raises ProtocolError."""
+    """The text of an ``adapter_config.json``, checked to be that of a LoRA which names its layers. Raises ProtocolError.
+
+    PEFT takes some fields for regular expressions, of which one can be written that never ends.
+    """
     if len(data) > 2**16:
         raise ProtocolError(f"{CONFIG_NAME} is too large.", advice=_ADVICE)
     try:
         text = data.decode()
-        kind = json.loads(text).get("peft_type")
+        config = json.loads(text)
+        kind = config.get("peft_type")
     except (ValueError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"{CONFIG_NAME} is no JSON object.", advice=_ADVICE) from error
     if kind != "LORA":
         raise ProtocolError(f"{CONFIG_NAME} is of an adapter of type {kind}, not LORA.", advice=_ADVICE)
+    for field in _NAMING:
+        names = config.get(field) or []
+        if names == "all-linear":
+            continue
+        if not isinstance(names, list | dict) or not all(
+            isinstance(name, str) and _NAME.fullmatch(name) for name in names
+        ):
+            raise ProtocolError(
+                f"{CONFIG_NAME} has a {field} that is no list of names.",
+                advice="Name the layers one by one; patterns are not taken.",
+            )
     return text
 
 

@@ -4,6 +4,7 @@ import pytest
 from tiny_model import make_tokenizer
 
 from edge_client.data import Record, Template, Turn
+from fedit_shared.errors import UserError
 
 RECORD = Record(instruction="Add", context="1 1", response="2")
 
@@ -33,6 +34,28 @@ def test_a_template_that_shows_past_answers_otherwise_still_ends_with_the_answer
         "{% for m in messages %}[{{ m['content'] }}]{% endfor %}{% if add_generation_prompt %}<think>{% endif %}"
     )
     assert shown(Template(tokenizer), RECORD) == ("[Add\n\n1 1]<think>", "2<end>")
+
+
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% elif (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles must alternate') }}{% endif %}"
+    "[{{ m['content'] }}]{% endfor %}"
+)
+
+
+def test_where_a_template_has_no_system_turn_its_words_stand_before_the_users() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = NO_SYSTEM
+    record = Record(instruction="Add", response="2", earlier=(Turn("system", "Be brief."),))
+    assert shown(Template(tokenizer), record) == ("[Be brief.\n\nAdd]", "[2]")
+
+
+def test_a_record_that_a_template_cannot_show_is_named_by_its_line() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = NO_SYSTEM
+    record = Record(instruction="Add", response="2", earlier=(Turn("user", "Hi"),), line=7)
+    with pytest.raises(UserError, match=r"line 7: Roles must alternate\."):
+        Template(tokenizer).example(record, 0, 100)
 
 
 def test_without_a_template_alpacas_is_used() -> None:

@@ -17,11 +17,12 @@ from fedit_shared.errors import FeditError
 from .hardware import hardware_lines
 from .views import View, choose
 
-LEAVES = """\
-Leaves this machine, each round: the change of your adapter, the number of its records in steps of 32 and their mean
-  loss, all under a mask that comes off the sum of all devices only; three short answers; once: this device's public
-  key; at check-in: the client's version, the kind of accelerator, GiB of memory.
-Stays here: your records, your adapter, and whatever is about one record."""
+LEAVES = (
+    "Leaves this machine, each round: the change of your adapter, the number of its records in steps of 32 and their "
+    "mean loss, all under a mask that comes off the sum of all devices only; three short answers. Once: this device's "
+    "public key. At check-in: the client's version, the kind of accelerator, GiB of memory.",
+    "Stays here: your records, your adapter, and whatever is about one record.",
+)
 
 
 def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: bool = False) -> int:
@@ -80,7 +81,7 @@ async def _run(client: Client, rounds: int | None, shown: View, terminated: list
     with suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
     async with client:
-        for line in _preface(client):
+        for line in () if rounds == 0 else _preface(client):
             shown.say(line)
         async for event in client.run(rounds):
             shown.show(event)
@@ -94,7 +95,7 @@ def _preface(client: Client) -> list[str]:
         f"Data: {preferences.data.path}.",
         f"Floor: this device stays out of sums of fewer than {preferences.min_survivors} devices.",
         *hardware_lines(find_hardware()),
-        *LEAVES.splitlines(),
+        *LEAVES,
         f"Keys and progress: {client.state.folder}. Ctrl-C stops; the next start goes on.",
         "",
     ]

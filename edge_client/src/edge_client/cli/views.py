@@ -1,5 +1,6 @@
 """What is shown while the client works: JSON lines, plain lines, or a live view."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class PlainView:
         pass
 
     def say(self, line: str) -> None:
-        click.echo(line)
+        click.echo(click.wrap_text(line, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else line)
 
     def show(self, event: c.Event) -> None:
         if not self._is_due(event):

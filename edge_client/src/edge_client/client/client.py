@@ -93,7 +93,9 @@ class Client:
         """Go on with what a folder holds; None: the one federation that this machine has joined."""
         folder = state_folder(None, None if state is None else Path(state))
         if not folder.is_dir():
-            raise UserError(f"There is no folder {folder}.", advice="Join with `fedit-client join LINK`.")
+            raise UserError(
+                f"There is no folder {folder}.", advice="Join first: `fedit-client join LINK`, with the same --state."
+            )
         return cls(FederationState(folder), accept_new_task=accept_new_task)
 
     async def __aenter__(self) -> Self:
@@ -186,7 +188,7 @@ class Client:
         if known is None and "data" not in self._wishes:
             raise UserError(
                 "No data is named: a file of instruction records.",
-                advice="Run `fedit-client join LINK --data FILE`.",
+                advice="Join again, with --data FILE.",
             )
         return msgspec.convert({**(msgspec.structs.asdict(known) if known else {}), **self._wishes}, Preferences)
 

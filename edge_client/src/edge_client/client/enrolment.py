@@ -107,7 +107,7 @@ class Enrolment:
         if self._link is None:
             raise UserError(
                 "This device's joining was not finished.",
-                advice="Run `fedit-client join LINK` with the link once more.",
+                advice="Run `fedit-client join` with the link, and the same --state, once more.",
             )
         identity, time = self._state.identity, int(self._clock())
         body = EnrolBody(self.federation, identity.public, sha256(self._link.token).digest(), time).encode()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fedit_shared.errors import UserError
+
 from .source import Record
 
 # Stanford Alpaca's prompts, word for word (tatsu-lab/stanford_alpaca, train.py), as Shepherd uses them.
@@ -78,7 +80,22 @@ class Template:
         turns.append({"role": "user", "content": asked})
         if answered:
             turns.append({"role": "assistant", "content": record.response})
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered))
+        return self._render(turns, record, answered=answered)
+
+    def _render(self, turns: list[dict[str, str]], record: Record, *, answered: bool) -> str:
+        from jinja2 import TemplateError  # what transformers renders templates with
+
+        try:
+            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered))
+        except TemplateError as error:
+            if turns[0]["role"] == "system" and len(turns) > 1:  # some templates have no such role
+                first, second, *others = turns
+                joined = {"role": second["role"], "content": f"{first['content']}\n\n{second['content']}"}
+                return self._render([joined, *others], record, answered=answered)
+            raise UserError(
+                f"The model's chat template cannot show the record in line {record.line}: {error}.",
+                advice="Correct its turns, or leave it out.",
+            ) from error
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])

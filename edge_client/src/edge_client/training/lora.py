@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fedit_shared import adapter as wire
-from fedit_shared.errors import FeditError
+from fedit_shared.errors import FeditError, ProtocolError
 from fedit_shared.messages import TensorSpec
 
 from .failures import AdapterError
@@ -76,12 +76,9 @@ def lora_config(text: str) -> LoraConfig:
     """The LoRA configuration in PEFT's adapter_config.json ``text``. Raises AdapterError for anything but plain LoRA:
     it comes from a server, and some of PEFT's options import modules by name or change the base's weights."""
     try:
-        given = json.loads(text)
-        kind = given.get("peft_type")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise AdapterError("The adapter's configuration is no JSON object.", advice=_ADVICE) from error
-    if kind != "LORA":
-        raise AdapterError(f"The adapter is of type {kind}, not LORA.", advice=_ADVICE)
+        given = json.loads(wire.read_config(text.encode()))
+    except ProtocolError as error:
+        raise AdapterError(error.message, advice=_ADVICE) from error
     default = LoraConfig().to_dict()
     odd = sorted(key for key in given.keys() - _USED - _IGNORED if given[key] and given[key] != default.get(key))
     if odd:
