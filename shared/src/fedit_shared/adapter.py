@@ -96,10 +96,8 @@ def check_fits(expected: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> N
 
 
 def read_config(data: bytes) -> str:
-    """The text of an ``adapter_config.json``, checked to be that of a LoRA which names its layers. Raises ProtocolError.
-
-    PEFT takes some fields for regular expressions, of which one can be written that never ends.
-    """
+    """The text of an ``adapter_config.json``, checked to be that of a LoRA. Raises ProtocolError, also for one with
+    patterns: PEFT takes some fields for regular expressions, and one can be written that never ends."""
     if len(data) > 2**16:
         raise ProtocolError(f"{CONFIG_NAME} is too large.", advice=_ADVICE)
     try:
