@@ -39,7 +39,7 @@ class Server:
         device = choose_device(request.device)
         self._budget = Budget(device, request.memory_bytes)
         channel.emit(Loading(part="model"))
-        self._budget.apply(mapped_files=sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+        self._budget.apply()
         self._base: Base = load_base(folder, request.quantization, device, notify)
         self._base.model.eval()
         self._language_model = LanguageModel(self._base.model, self._base.dtype, notify)

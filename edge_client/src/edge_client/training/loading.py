@@ -1,5 +1,6 @@
 """Loads the base model in the first way that the task allows and this machine can do."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,14 @@ from typing import Any
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from fedit_shared.messages.task import Quantization
 
@@ -16,6 +24,7 @@ from .failures import ModelError
 from .int8_linear import use_int8_linear
 from .memory import is_out_of_memory
 from .tokenizer import load_tokenizer
+from .weights import stored_weights
 
 QUANTIZED = (Linear4bit, Linear8bitLt)
 Notify = Callable[[str], None]
@@ -88,16 +97,19 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    model, info = AutoModelForCausalLM.from_pretrained(
-        folder,
+    shape = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # several threads would each hold a tensor in full precision
+    model, info = _architecture(shape).from_pretrained(
+        None,
+        config=shape,
+        state_dict=stored_weights(folder),
         dtype=dtype,
         device_map={"": device},
         quantization_config=config,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
         output_loading_info=True,
     )
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:  # transformers would go on with random weights
         raise ValueError(f"{len(missing)} weights are missing or of another shape, first {missing[0]}")
@@ -105,6 +117,14 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
     if config is not None and not any(isinstance(layer, QUANTIZED) for layer in loaded.modules()):
         raise ValueError("bitsandbytes finds no layer in it to quantize")  # it only warns, and goes on unquantized
     return loaded
+
+
+def _architecture(config: PretrainedConfig) -> Any:
+    """The class of causal language models for ``config``. Raises ValueError if transformers has none."""
+    try:
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    except KeyError:
+        raise ValueError(f"models of type {config.model_type} are no causal language models") from None
 
 
 def _advice(allowed: Sequence[Quantization]) -> str:

@@ -40,10 +40,8 @@ class Budget:
             torch.zeros(2**22).add_(1)  # starts the threads, so that their stacks are among what is untouched
             self._untouched = _status("VmData") - _status("RssAnon")
 
-    def apply(self, *, mapped_files: int = 0) -> None:
-        """Set the cap. ``mapped_files``: bytes of files that are about to be mapped; the kernel counts a private
-        mapping like memory of our own although its pages can be dropped at any time. Raises NoRoomError if more than
-        the budget is in use already."""
+    def apply(self) -> None:
+        """Set the cap. Raises NoRoomError if more than the budget is in use already."""
         if self.device.type == "cuda":
             total = torch.cuda.get_device_properties(self.device).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, self.limit / total), self.device)
@@ -54,7 +52,7 @@ class Budget:
                 advice="Give it more memory.",
             )
         if self.enforced:
-            _limit_data(self.limit - _status("RssFile") + self._untouched + mapped_files)
+            _limit_data(self.limit - _status("RssFile") + self._untouched)
 
     def used(self) -> int:
         """Bytes in use now: resident on a CPU, reserved by the allocator on CUDA."""

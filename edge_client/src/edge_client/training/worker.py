@@ -69,7 +69,7 @@ def _train(
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
 
     channel.emit(Loading(part="model"))
-    budget.apply(mapped_files=sum(path.stat().st_size for path in model_folder.glob("*.safetensors")))
+    budget.apply()
     base = load_base(model_folder, settings.quantization, device, notify)
     examples = _examples(records, base.tokenizer, job.task, notify)
 
