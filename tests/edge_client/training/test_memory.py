@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from edge_client.training.memory import Budget, gib, is_out_of_memory
+from edge_client.training.memory import Budget, is_out_of_memory
+from edge_client.training.sizes import gib
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU's cap is Linux's RLIMIT_DATA")
 

@@ -142,12 +142,14 @@ def _training(event: t.TrainEvent) -> str:
             return f"base model, {size(event.here)} of {size(event.total)}."
         case t.Planned():
             work = f"{event.steps} steps" if event.steps is not None else "by time"
-            budget = f", memory up to {size(event.budget_bytes)}" if event.budget_bytes else ""
-            checkpointing = ", activations computed twice" if event.checkpointing else ""
+            budget = f" of {size(event.budget_bytes)}" if event.budget_bytes else ""
+            checkpointing = ""
+            if event.recomputed:
+                checkpointing = f", activations of {event.recomputed} of {event.layers} layers computed twice"
             return (
                 f"plan: {event.records} records, {work} of {event.batch_size} ({event.micro_batch} at a time), base in "
                 f"{event.quantization} by {event.kernel} on {event.device}, computing in {event.compute_dtype}"
-                f"{checkpointing}{budget}."
+                f"{checkpointing}, memory {size(event.predicted_bytes)}{budget}."
             )
         case t.Progress():
             steps = "" if event.steps is None else f" of {event.steps}"

@@ -15,7 +15,8 @@ from edge_client.training.failures import AdapterError, NoRoomError
 from edge_client.training.language_model import LanguageModel
 from edge_client.training.loading import Base, choose_device, load_base
 from edge_client.training.lora import Adapter
-from edge_client.training.memory import Budget, gib, is_out_of_memory
+from edge_client.training.memory import Budget, is_out_of_memory
+from edge_client.training.sizes import gib
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
 

@@ -44,8 +44,9 @@ class Planned(_Event, frozen=True, kw_only=True):
     batch_size: int
     max_length: int
     """Tokens of the longest record here, at most the task's."""
-    checkpointing: bool
-    """Whether activations are computed again in the backward pass to save memory."""
+    recomputed: int
+    """Layers whose activations are computed again in the backward pass to save memory."""
+    layers: int
     steps: int | None
     """Steps to do; None where the task gives minutes."""
     first_step: int
@@ -53,6 +54,12 @@ class Planned(_Event, frozen=True, kw_only=True):
     records: int
     threads: int
     budget_bytes: int | None
+    predicted_bytes: int
+    """The peak that is expected; after the first step a Notice tells what it was."""
+    table: tuple[tuple[str, int], ...]
+    """What the bytes are for; they sum to ``predicted_bytes``."""
+    reason: str
+    """Why this plan."""
 
 
 class Progress(_Event, frozen=True, kw_only=True):

@@ -61,10 +61,13 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
 
 
-def load_base(folder: Path, allowed: Sequence[Quantization], device: torch.device, notify: Notify) -> Base:
+def load_base(
+    folder: Path, allowed: Sequence[Quantization], device: torch.device, notify: Notify, tokenizer: Any = None
+) -> Base:
     """The model in ``folder``, frozen, in the first of ``allowed`` that works; ``notify`` is told of each that does
-    not. Raises ModelError if none does, and lets an out-of-memory error through."""
-    tokenizer = load_tokenizer(folder)
+    not. ``tokenizer``: if it is loaded already. Raises ModelError if none works, and lets an out-of-memory error
+    through."""
+    tokenizer = tokenizer or load_tokenizer(folder)
     dtype = compute_dtype(device)
     for place, quantization in enumerate(allowed):
         try:

@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from .failures import NoRoomError
+from .sizes import gib
 
 _LINUX = sys.platform.startswith("linux")
 _FREE_SHARE = 0.9
@@ -104,11 +105,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MESSAGES)
-
-
-def gib(size: int) -> str:
-    """``size`` bytes for a person."""
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _limit_data(wanted: int) -> None:

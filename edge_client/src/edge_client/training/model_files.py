@@ -3,6 +3,9 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from fedit_shared.messages import ModelRef
 
@@ -58,6 +61,17 @@ def describe_files(folder: Path, model_id: str, revision: str) -> ModelRef:
     """The ModelRef that pins what decides what the model in ``folder`` computes and how text is shown to it."""
     names = {path.name for pattern in _DECISIVE + _ALSO_DECISIVE for path in folder.glob(pattern) if path.is_file()}
     return ModelRef(id=model_id, revision=revision, files={name: sha256_file(folder / name) for name in sorted(names)})
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` as it stands. Raises ModelError."""
+    path = folder / "config.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{path} is no JSON object: {error}.") from error
 
 
 def sha256_file(path: Path) -> bytes:

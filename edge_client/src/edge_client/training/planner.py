@@ -1,50 +1,160 @@
-"""How the task is done within the budget: how many records at one time, and whether activations are kept.
+"""How the task is done within the budget: quantization, micro-batch, which layers' activations are computed again.
 
-A first estimate from the model's config; what it gets wrong, the back-off sets right while training.
+Every way is priced in bytes (:mod:`.footprint`) and in time; the fastest that fits is taken, of the first quantization
+that fits at all. Batch, records and their lengths stay the task's: no choice changes the mathematics.
 """
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import torch
-from transformers import PreTrainedModel
+from fedit_shared.messages.task import Quantization
 
-from .memory import Budget
-from .trainer import Plan
+from .failures import NoRoomError
+from .footprint import Line, Way, Work, loading, peak, table
+from .sizes import gib
 
-_CPU_TOKENS = 512
-_CUDA_TOKENS = 8192
-"""Tokens in a micro-batch beyond which it gets no faster: 256, 512 and 1,024 gave 440, 580 and 590 tokens/s on two
-cores."""
-_SHARE = 0.8
-"""Of the room that is left: the rest is for the allocator, the logits' chunks and what the estimate misses."""
-
-
-def make_plan(model: PreTrainedModel, budget: Budget, dtype: torch.dtype, *, longest: int, batch_size: int) -> Plan:
-    """The plan for records of up to ``longest`` tokens; the model is loaded, its adapter attached."""
-    room = max(0, int(budget.room() * _SHARE))
-    kept, again = _bytes_per_token(model.config.get_text_config(), dtype)
-    most = _CUDA_TOKENS if budget.device.type == "cuda" else _CPU_TOKENS
-    for checkpointing, cost in ((False, kept), (True, again)):
-        tokens = min(room // cost, max(most, longest))
-        if tokens >= longest:
-            return Plan(micro_batch=max(1, min(tokens // longest, batch_size)), checkpointing=checkpointing)
-    return Plan(micro_batch=1, checkpointing=True)
+OVERHEAD_TOKENS = {False: 150, True: 1024}
+"""What a pass costs before its first token, in tokens, on a CPU and on CUDA: launching, and widening every weight.
+256, 512 and 1,024 tokens gave 440, 580 and 590 tokens/s on two cores."""
+AGAIN = 0.5
+"""Time that computing all layers' activations again adds: forward and backward take about as long as each other."""
+_SHARES = 4
+"""Layers are computed again in quarters of all."""
 
 
-def _bytes_per_token(config: Any, dtype: torch.dtype) -> tuple[int, int]:
-    """Memory for one token's activations: all layers kept, and with one layer at a time computed again.
+@dataclass(frozen=True)
+class Planning:
+    """The plan: ``way``, its ``lines`` and their sum; ``reason``; and the nearest ways that need less and more."""
 
-    A Llama layer keeps, in values: 8 of the hidden width (the residual stream, two norms in and out, queries, attention
-    and output), 2 of the keys' and values' width, 5 of the MLP's. Two norms and the adapters' inputs are in float32.
-    """
-    width = config.hidden_size
-    layers = config.num_hidden_layers
-    inner = getattr(config, "intermediate_size", None) or 4 * width
-    heads = config.num_attention_heads
-    keys = (getattr(config, "num_key_value_heads", None) or heads) * (
-        getattr(config, "head_dim", None) or width // heads
+    way: Way
+    lines: tuple[Line, ...]
+    peak: int
+    reason: str
+    smaller: "Option | None"
+    larger: "Option | None"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way not taken. ``speed``: of the plan's, estimated."""
+
+    way: Way
+    peak: int
+    speed: float
+
+
+def make_plan(work: Work, budget: int, allowed: Sequence[Quantization], batch_size: int) -> Planning:
+    """The fastest way within ``budget`` bytes, of the first of ``allowed`` that fits. Raises NoRoomError, which says
+    what would fit, if none does."""
+    for place, quantization in enumerate(allowed):
+        ways = list(_ways(work, quantization, batch_size))
+        fitting = [option for option in ways if option.peak <= budget]
+        if not fitting:
+            continue
+        best = min(fitting, key=lambda option: (option.speed, option.peak))
+        ways += [option for other in allowed[place + 1 :] for option in _ways(work, other, batch_size)]
+        return Planning(
+            way=best.way,
+            lines=tuple(table(work, best.way)),
+            peak=best.peak,
+            reason=_reason(work, best.way, batch_size, allowed[:place]),
+            smaller=_relative(best, _below(best, ways)),
+            larger=_relative(best, _above(best, ways)),
+        )
+    raise NoRoomError(_too_little(work, budget, allowed), advice=_what_fits(work, budget, allowed, batch_size))
+
+
+def smallest(work: Work, allowed: Sequence[Quantization], batch_size: int) -> Option:
+    """The way that needs least."""
+    return min(
+        (option for quantization in allowed for option in _ways(work, quantization, batch_size)),
+        key=lambda option: option.peak,
     )
-    layer = (10 * width + 4 * keys + 5 * inner) * dtype.itemsize + 2 * width * 4 + heads * 4
-    kept = layers * layer
-    again = layers * width * dtype.itemsize + 2 * layer
-    return kept, again
+
+
+def longest_that_fits(work: Work, budget: int, allowed: Sequence[Quantization]) -> int:
+    """Tokens of the longest record that could be trained on within ``budget``; 0: none."""
+    low, high = 0, work.length
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = smallest(_with_length(work, middle), allowed, 1).peak <= budget
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+
+def describe(work: Work, way: Way) -> str:
+    """``way`` in words."""
+    records = "1 record" if way.micro_batch == 1 else f"{way.micro_batch} records"
+    names = {"int8": "8 bits", "nf4": "4 bits (nf4)", "none": "no quantization"}
+    if not way.recomputed:
+        again = "activations kept"
+    elif way.recomputed == work.shape.layers:
+        again = "all activations computed again"
+    else:
+        again = f"activations of {way.recomputed} of {work.shape.layers} layers computed again"
+    return f"{names[way.quantization]}, {records} of up to {work.length} tokens at a time, {again}"
+
+
+def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[Option]:
+    """Every way with ``quantization``; an option's speed is its time for a step here, in tokens."""
+    layers = work.shape.layers
+    floor = loading(work, quantization)
+    for micro_batch in sorted({-(-batch_size // pieces) for pieces in range(1, batch_size + 1)}):
+        pieces = -(-batch_size // micro_batch)
+        for recomputed in sorted({layers * part // _SHARES for part in range(_SHARES + 1)}):
+            way = Way(quantization, micro_batch, recomputed)
+            time = pieces * OVERHEAD_TOKENS[work.cuda] + batch_size * work.length
+            yield Option(way, max(floor, peak(work, way)), time * (1 + AGAIN * recomputed / layers))
+
+
+def _below(best: Option, ways: Sequence[Option]) -> Option | None:
+    return max((o for o in ways if o.peak < best.peak), key=lambda o: (-o.speed, o.peak), default=None)
+
+
+def _above(best: Option, ways: Sequence[Option]) -> Option | None:
+    """The least that is worth more memory: a twentieth faster."""
+    faster = (o for o in ways if o.peak > best.peak and o.speed < 0.95 * best.speed)
+    return min(faster, key=lambda o: o.peak, default=None)
+
+
+def _relative(best: Option, other: Option | None) -> Option | None:
+    return None if other is None else Option(other.way, other.peak, best.speed / other.speed)
+
+
+def _with_length(work: Work, length: int) -> Work:
+    return Work(work.shape, work.adapter, work.cuda, work.width, length, work.base)
+
+
+def _reason(work: Work, way: Way, batch_size: int, refused: Sequence[Quantization]) -> str:
+    parts = [f"{quantization} does not fit" for quantization in refused]
+    if way.micro_batch == batch_size and not way.recomputed:
+        parts.append("the whole batch fits at once with all activations")
+    elif not way.recomputed:
+        parts.append(f"of {batch_size} records a step, {way.micro_batch} fit at a time with all activations")
+    else:
+        parts.append(
+            "computing activations again is faster than smaller pieces"
+            if way.micro_batch > 1
+            else "one record fits only if activations are computed again"
+        )
+    return "; ".join(parts)
+
+
+def _too_little(work: Work, budget: int, allowed: Sequence[Quantization]) -> str:
+    least = min(loading(work, quantization) for quantization in allowed)
+    if least > budget:
+        return f"The model does not fit into {gib(budget)}: loading it alone needs {gib(least)}."
+    return f"One record of {work.length} tokens does not fit into {gib(budget)}."
+
+
+def _what_fits(work: Work, budget: int, allowed: Sequence[Quantization], batch_size: int) -> str:
+    least = smallest(work, allowed, batch_size)
+    advice = f"It fits into {gib(least.peak)}: {describe(work, least.way)}."
+    length = longest_that_fits(work, budget, allowed)
+    if length >= 16:
+        advice += f" Records of up to {length} tokens would fit as it is."
+    if "nf4" not in allowed:
+        four = smallest(work, ("nf4",), batch_size)
+        if four.peak < 0.9 * least.peak:
+            advice += f" In 4 bits it would need {gib(four.peak)}, which the federation does not allow."
+    return advice

@@ -18,10 +18,12 @@ from edge_client.data.template import Example
 from fedit_shared.messages import TrainingSettings
 
 from .batches import Schedule, next_piece
-from .events import BackedOff, Checkpointed, Progress, TrainEvent
+from .checkpointing import recompute
+from .events import BackedOff, Checkpointed, Notice, Progress, TrainEvent
 from .failures import ModelError, NoRoomError
 from .language_model import LanguageModel
-from .memory import Budget, gib, is_out_of_memory
+from .memory import Budget, is_out_of_memory
+from .sizes import gib
 from .work_folder import Checkpoint, Position, WorkFolder
 
 _BETAS = (0.9, 0.999)
@@ -34,7 +36,10 @@ class Plan:
 
     micro_batch: int
     """Records of the longest length that go through the model at one time."""
-    checkpointing: bool
+    recomputed: int
+    """Layers whose activations are computed again in the backward pass."""
+    peak: int | None = None
+    """Predicted, in bytes."""
 
 
 class Trainer:
@@ -77,6 +82,7 @@ class Trainer:
         )
         head = {id(parameter) for parameter in language_model.model.get_output_embeddings().parameters()}
         self._head_parameters = [parameter for parameter in self._parameters if id(parameter) in head]
+        self._layers: int = language_model.model.config.get_text_config().num_hidden_layers
         self._position = Position()
         self._tokens = 0
         self._began = self._saved = time.monotonic()
@@ -148,7 +154,16 @@ class Trainer:
             seconds=after.seconds + time.monotonic() - began,
         )
         self._emit(self._progress(after.step_loss / learned))
+        self._compare()
         return True
+
+    def _compare(self) -> None:
+        """Tell once, after the first step, how good the prediction was."""
+        predicted, self._plan.peak = self._plan.peak, None
+        if predicted is not None:
+            measured = self._budget.peak()
+            off = 100 * (predicted / measured - 1)
+            self._emit(Notice(message=f"Memory: {gib(measured)} at most, {gib(predicted)} planned ({off:+.0f} %)."))
 
     def _accumulate(self, piece: Sequence[Example]) -> float | None:
         """Add the gradient of ``piece``'s summed loss and return that loss. None: memory ran out, nothing was added,
@@ -179,9 +194,8 @@ class Trainer:
         self._budget.tighten()
         if records > 1 and self._plan.micro_batch > 1:
             self._plan.micro_batch //= 2
-        elif not self._plan.checkpointing:
-            self._plan.checkpointing = True
-            keep_activations(self._language_model, keep=False)
+        elif self._plan.recomputed < self._layers:
+            self._plan.recomputed = recompute(self._language_model.model, self._layers)
         else:
             raise NoRoomError(
                 f"One record of {self._longest} tokens does not fit into {gib(self._budget.limit)}.",
@@ -242,14 +256,6 @@ class Trainer:
             budget_bytes=self._budget.limit,
             seconds_left=max(0.0, left),
         )
-
-
-def keep_activations(language_model: LanguageModel, *, keep: bool) -> None:
-    """Whether the backward pass finds activations kept, or computes each layer's again from its input."""
-    if keep:
-        language_model.model.activation_checkpointing_disable()
-    else:
-        language_model.model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _flatten_in_place(parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -29,10 +29,10 @@ class StoredTensor:
 
 def stored_weights(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of the model in ``folder``, by its name there. Raises OSError, ValueError and SafetensorError."""
-    weights = {}
+    weights: dict[str, StoredTensor] = {}
     for path in _files(folder):
-        file = safe_open(path, framework="pt", device="cpu", backend="pread")
-        weights |= {name: StoredTensor(file, name) for name in file.keys()}  # noqa: SIM118 - no mapping, only alike
+        file: Any = safe_open(path, framework="pt", device="cpu", backend="pread")
+        weights |= {name: StoredTensor(file, name) for name in file.offset_keys()}
     return weights
 
 

@@ -53,13 +53,17 @@ def _train(
     channel.emit(Loading(part="libraries"))
     import torch
 
-    from . import planner
     from .batches import Schedule
+    from .checkpointing import recompute
+    from .footprint import Work, task_adapter
     from .language_model import LanguageModel
-    from .loading import choose_device, load_base
+    from .loading import choose_device, compute_dtype, load_base, load_tokenizer
     from .lora import Adapter
     from .memory import Budget
-    from .trainer import Trainer, keep_activations
+    from .model_files import read_config
+    from .planner import make_plan
+    from .shape import read_shape
+    from .trainer import Plan, Trainer
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -68,10 +72,26 @@ def _train(
     if not budget.enforced:
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
 
-    channel.emit(Loading(part="model"))
     budget.apply()
-    base = load_base(model_folder, settings.quantization, device, notify)
-    examples = _examples(records, base.tokenizer, job.task, notify)
+    tokenizer = load_tokenizer(model_folder)
+    examples = _examples(records, tokenizer, job.task, notify)
+    longest = max(len(example.tokens) for example in examples)
+    budget.release()
+    work = Work(
+        shape=read_shape(read_config(model_folder)),
+        adapter=task_adapter(job.task.tensors),
+        cuda=device.type == "cuda",
+        width=compute_dtype(device).itemsize,
+        length=longest,
+        base=budget.used(),
+    )
+    allowed = settings.quantization
+    planning = make_plan(work, budget.limit, allowed, settings.batch_size)
+
+    channel.emit(Loading(part="model"))
+    base = load_base(model_folder, allowed[allowed.index(planning.way.quantization) :], device, notify, tokenizer)
+    if base.quantization != planning.way.quantization:
+        planning = make_plan(work, budget.limit, (base.quantization,), settings.batch_size)
 
     channel.emit(Loading(part="adapter"))
     attached = Adapter(base.model, job.task.adapter_config, job.task.tensors)
@@ -81,9 +101,7 @@ def _train(
     budget.release()
     budget.apply()
 
-    longest = max(len(example.tokens) for example in examples)
-    plan = planner.make_plan(base.model, budget, base.dtype, longest=longest, batch_size=settings.batch_size)
-    keep_activations(language_model, keep=not plan.checkpointing)
+    plan = Plan(planning.way.micro_batch, recompute(base.model, planning.way.recomputed), planning.peak)
     schedule = Schedule(examples, settings.batch_size, _amount(job, len(examples)), job.seed)
     trainer = Trainer(
         language_model,
@@ -109,12 +127,16 @@ def _train(
             micro_batch=plan.micro_batch,
             batch_size=settings.batch_size,
             max_length=longest,
-            checkpointing=plan.checkpointing,
+            recomputed=plan.recomputed,
+            layers=work.shape.layers,
             steps=schedule.steps,
             first_step=trainer.position.step,
             records=len(examples),
             threads=torch.get_num_threads(),
             budget_bytes=budget.limit,
+            predicted_bytes=planning.peak,
+            table=tuple((line.what, line.bytes) for line in planning.lines),
+            reason=planning.reason,
         )
     )
     with channel.graceful():

@@ -1,0 +1,188 @@
+"""What training needs memory for, kind by kind, in bytes: arithmetic on a model's shape, held to measurements.
+
+Per token and transformer layer, autograd keeps what the backward pass reads (a = width of a value in the compute
+dtype, 4 or 2 bytes):
+
+    norms            2 · width · 4             their inputs, in float32 whatever the compute dtype
+    attention        (2 · heads + 2 · keys) · a + heads · 4     queries, keys, values, output; log-sum-exp
+    MLP              3 · inner · a             gate, its activation, up; ungated: 1 · inner · a
+    adapter inputs   what A of each adapted layer multiplies: of layers that share their input one copy in float32,
+                     under autocast a copy for each
+
+The frozen, quantized weights keep nothing (:mod:`.int8_linear`). A layer that is computed again keeps its input alone.
+At the peak either a chunk of logits stands beside all this, or one layer at work.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fedit_shared.messages import TensorSpec
+from fedit_shared.messages.task import Quantization
+
+from .shape import Matrix, ModelShape
+
+LIBRARIES = 390 << 20
+"""Resident after every import: Python 3.11, torch 2.13 for CPUs, transformers 5.23, PEFT 0.21, bitsandbytes 0.50."""
+TOKENIZER_ENTRY = 1000
+"""Resident per word of the vocabulary: 50 MB for SmolLM2's 49,152."""
+BUFFERS = 35 << 20
+"""What torch, oneDNN and MKL allocate, and the code that is read in, once they are used."""
+CUDA_BUFFERS = 64 << 20
+"""Workspace of cuBLAS and the allocator's rounding. The context lies outside the allocator and outside the budget."""
+MODULE = 100 << 10
+"""Python's objects of one adapted layer."""
+CHUNK = 64
+"""Tokens whose logits exist at one time (see :mod:`.loss`)."""
+
+
+class Line(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    bytes: int
+
+
+class Adapter(NamedTuple):
+    """A LoRA adapter: values in all, and the (name, inputs, rank) of the layers that it adapts."""
+
+    parameters: int
+    modules: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again.
+    ``returning``: freed tensors go back to the system at once (slower) instead of being kept for reuse."""
+
+    quantization: Quantization
+    micro_batch: int
+    recomputed: int
+    returning: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What does not depend on the way. ``width``: bytes of a value in the compute dtype; ``base``: bytes in use
+    before the model is loaded, on a CPU; ``length``: tokens of the longest record."""
+
+    shape: ModelShape
+    adapter: Adapter
+    cuda: bool
+    width: int
+    length: int
+    base: int
+
+
+def make_adapter(shape: ModelShape, rank: int, targets: Sequence[str]) -> Adapter:
+    """An adapter of ``rank`` on the layers named ``targets``; names that ``shape`` does not know count for nothing."""
+    chosen = [matrix for matrix in shape.matrices if matrix.name in targets]
+    modules = tuple((matrix.name, matrix.inputs, rank) for _ in range(shape.layers) for matrix in chosen)
+    return Adapter(shape.layers * sum(rank * (m.inputs + m.outputs) for m in chosen), modules)
+
+
+def task_adapter(tensors: Sequence[TensorSpec]) -> Adapter:
+    """The adapter of a task's manifest."""
+    size = 0
+    modules = []
+    for tensor in tensors:
+        count = 1
+        for side in tensor.shape:
+            count *= side
+        size += count
+        if tensor.name.endswith(".lora_A.weight"):
+            modules.append((tensor.name.split(".")[-3], tensor.shape[1], tensor.shape[0]))
+    return Adapter(size, tuple(modules))
+
+
+def table(work: Work, way: Way) -> list[Line]:
+    """The lines whose sum is the predicted peak of training."""
+    shape, a, tokens = work.shape, work.width, way.micro_batch * work.length
+    kept = shape.layers - way.recomputed
+    layer = _layer(work)
+    lines = [Line("interpreter, libraries, tokenizer, records", work.base)] if not work.cuda else []
+    lines += weights(work, way.quantization)
+    lines += [
+        Line("adapter, its start and its modules", 8 * work.adapter.parameters + MODULE * len(work.adapter.modules)),
+        Line("gradients, float32", 4 * work.adapter.parameters),
+        Line("optimizer state, float32", 8 * work.adapter.parameters),
+    ]
+    if way.recomputed:
+        lines.append(
+            Line(f"inputs of {way.recomputed} layers computed again", way.recomputed * tokens * shape.width * a)
+        )
+    lines += [Line(f"activations, {name}", kept * tokens * size) for name, size in layer.items() if kept and size]
+    logits = CHUNK * shape.vocabulary * (2 * a + 8 if a < 4 else 12) + tokens * shape.width * a
+    again = tokens * sum(layer.values()) if way.recomputed else 0
+    at_work = again + _at_work(work, tokens)
+    # The layers that are kept come last and are let go first, so none of them is there when others are computed again.
+    if way.recomputed and kept:
+        at_work = max(0, at_work - kept * tokens * sum(layer.values()))
+    if logits >= at_work:
+        lines.append(Line(f"logits of {CHUNK} tokens at a time", logits))
+    else:
+        lines.append(Line("one layer at work", at_work))
+    lines.append(Line("buffers and allocator slack", CUDA_BUFFERS if work.cuda else BUFFERS))
+    return lines
+
+
+def peak(work: Work, way: Way) -> int:
+    """Predicted peak of training in bytes: resident on a CPU, reserved by the allocator on CUDA."""
+    return sum(line.bytes for line in table(work, way))
+
+
+def weights(work: Work, quantization: Quantization) -> list[Line]:
+    """The frozen base model."""
+    shape = work.shape
+    names = {"int8": "base, 8 bits and a scale a row", "nf4": "base, 4 bits (nf4)", "none": "base, unquantized"}
+    sizes: Mapping[str, int] = {
+        "int8": shape.quantized + 4 * shape.rows,
+        "nf4": shape.quantized * 33 // 64,  # half a byte, and a byte of scale for 64 values
+        "none": shape.quantized * work.width,
+    }
+    rest = "embeddings, norms" if shape.tied else "embeddings, head, norms"
+    return [
+        Line(names[quantization], sizes[quantization]),
+        Line(f"{rest}, unquantized", shape.unquantized * work.width),
+    ]
+
+
+def loading(work: Work, quantization: Quantization) -> int:
+    """Peak of loading: the model, and the largest tensor in full precision while it is quantized or converted."""
+    held = sum(line.bytes for line in weights(work, quantization)) + (0 if work.cuda else work.base)
+    largest = max(matrix.inputs * matrix.outputs for matrix in work.shape.matrices)
+    return held + max(13 * largest, work.shape.vocabulary * work.shape.width * 2)
+
+
+def _layer(work: Work) -> dict[str, int]:
+    """Bytes that one layer keeps for one token."""
+    shape, a = work.shape, work.width
+    attention = 2 * (shape.heads + shape.key_heads) * shape.head_width * a + 4 * shape.heads
+    if shape.square_attention:
+        attention += shape.heads * work.length * (a + 4)
+    return {
+        "norms": 8 * shape.width,
+        "attention": attention,
+        "MLP": (3 if shape.gated else 1) * shape.inner * a,
+        "adapter inputs": _adapter_inputs(work),
+    }
+
+
+def _adapter_inputs(work: Work) -> int:
+    """Mean over the layers: an adapter may leave some of them out."""
+    known: dict[str, Matrix] = {matrix.name: matrix for matrix in work.shape.matrices}
+    a, layers = work.width, work.shape.layers
+    ranks = sum(rank for _, _, rank in work.adapter.modules) * a
+    if a < 4:
+        return (sum(inputs for _, inputs, _ in work.adapter.modules) * a + ranks) // layers
+    sources = {known[name].source if name in known else name: inputs for name, inputs, _ in work.adapter.modules}
+    sources.pop("heads", None)  # attention keeps its output anyway
+    return sum(sources.values()) * a + ranks // layers
+
+
+def _at_work(work: Work, tokens: int) -> int:
+    """What one layer's forward or backward pass holds for a moment: three of its widest values, a widened weight."""
+    shape = work.shape
+    widest = max(shape.inner, shape.width)
+    largest = max(matrix.inputs * matrix.outputs for matrix in shape.matrices)
+    return (3 * tokens * widest + largest) * work.width
