@@ -1,0 +1,68 @@
+"""What is measured: the rows, and one row's result."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+GB = 10**9
+STEPS = 20
+RECORDS_PER_STEP = 4
+RANK = 8
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+LEARNING_RATE = 3e-4
+SEED = 1
+
+System = Literal["ours", "shepherd"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement. ``model``: ``smollm2``, or ``llama-7b`` with random weights; ``length``: tokens of every
+    record; ``budget``: bytes, None where nothing limits it."""
+
+    system: System
+    model: str
+    device: str
+    quantization: Literal["int8", "nf4"]
+    length: int
+    budget: int | None
+    micro_batch: int = RECORDS_PER_STEP
+    """Shepherd's; ours plans its own."""
+    steps: int = STEPS
+
+
+@dataclass
+class Result:
+    """``outcome``: ``done``, or the line that says why not; such a row has no figures. ``losses``: of every step, in
+    nats a token. The first step, in which everything is set up, does not count for the speed."""
+
+    row: Row
+    outcome: str
+    tokens_per_s: float | None = None
+    peak: int | None = None
+    predicted: int | None = None
+    losses: list[float] = field(default_factory=list)
+    plan: str = ""
+
+    @property
+    def loss(self) -> float | None:
+        """Mean over the steps."""
+        return sum(self.losses) / len(self.losses) if self.losses else None
+
+
+def rows(device: str, steps: int) -> list[Row]:
+    """Shepherd's first, without a limit, then ours by budget. On CUDA also a 7B-shaped Llama and 4 bits."""
+    if device == "cpu":
+        baseline = Row("shepherd", "smollm2", "cpu", "int8", 256, None, steps=steps)
+        budgets = (1.2, 1.7, 2.4, 4.8)
+        return [
+            baseline,
+            *(Row("ours", "smollm2", "cpu", "int8", 256, round(gb * GB), steps=steps) for gb in budgets),
+        ]
+    found = []
+    for length in (512, 2048):
+        found.append(Row("shepherd", "smollm2", "cuda", "int8", length, None, steps=steps))
+        found += [Row("ours", "smollm2", "cuda", "int8", length, 8 * GB, steps=steps)]
+        found += [Row("shepherd", "llama-7b", "cuda", "int8", length, None, micro, steps) for micro in (1, 4)]
+        for budget in (8, 12, 16, 24):
+            found += [Row("ours", "llama-7b", "cuda", q, length, budget * GB, steps=steps) for q in ("int8", "nf4")]
+    return found
