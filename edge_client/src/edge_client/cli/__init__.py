@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Go on with what was joined before.",
     "status": "What this machine takes part in.",
     "doctor": "What this machine has, and what fits.",
+    "plan": "What training a model needs, and how it fits.",
     "new-adapter": "Make the adapter that a federation starts with.",
     "data": "What is in your records, before they are trained on.",
     "leave": "Take no further rounds.",

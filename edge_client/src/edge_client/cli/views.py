@@ -73,6 +73,8 @@ class PlainView:
         if not self._is_due(event):
             return
         click.echo(f"{time.strftime('%H:%M:%S')}  {describe(event)}")
+        for line in plan_table(event):
+            click.echo(line)
 
     def _is_due(self, event: c.Event) -> bool:
         match event:
@@ -146,6 +148,8 @@ class LiveView:
                 self._note(event)
                 self._live.refresh()  # printing alone draws what was below the last time
                 self._console.print(Text.assemble((time.strftime("%H:%M:%S"), "dim"), "  ", describe(event)))
+                for line in plan_table(event):
+                    self._console.print(line, markup=False)
 
     def _note(self, event: c.Event) -> None:
         match event:
@@ -173,6 +177,13 @@ class LiveView:
             grid.add_row(Text(title, "bold"), ProgressBar(total=total or 1, completed=done, width=40))
         lines = [Text(line, "cyan") for line in self._rounds.values()]
         return Group(grid, Text(self._idle), *lines)
+
+
+def plan_table(event: c.Event) -> list[str]:
+    """What a plan's bytes are for, a kind to a line; nothing for other events."""
+    if isinstance(event, c.Training) and isinstance(event.event, t.Planned):
+        return [f"{size(count):>12}  {what}" for what, count in event.event.table]
+    return []
 
 
 def choose(view: str | None) -> View:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from fedit_shared.messages import TensorSpec
 from fedit_shared.messages.task import Quantization
 
-from .shape import Matrix, ModelShape
+from .shape import ModelShape
 
 LIBRARIES = 390 << 20
 """Resident after every import: Python 3.11, torch 2.13 for CPUs, transformers 5.23, PEFT 0.21, bitsandbytes 0.50."""
@@ -32,8 +32,10 @@ CUDA_BUFFERS = 64 << 20
 """Workspace of cuBLAS and the allocator's rounding. The context lies outside the allocator and outside the budget."""
 MODULE = 100 << 10
 """Python's objects of one adapted layer."""
+MAPPED = 1 << 20
+"""Allocations of this size are mapped by themselves (set in :mod:`.process`) and handed back at once."""
 CHUNK = 64
-"""Tokens whose logits exist at one time (see :mod:`.loss`)."""
+"""Tokens whose logits exist at one time: with 50,000 words 13 MB in float32, which stays in a CPU's cache."""
 
 
 class Line(NamedTuple):
@@ -52,13 +54,11 @@ class Adapter(NamedTuple):
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again.
-    ``returning``: freed tensors go back to the system at once (slower) instead of being kept for reuse."""
+    """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again."""
 
     quantization: Quantization
     micro_batch: int
     recomputed: int
-    returning: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def table(work: Work, way: Way) -> list[Line]:
     """The lines whose sum is the predicted peak of training."""
     shape, a, tokens = work.shape, work.width, way.micro_batch * work.length
     kept = shape.layers - way.recomputed
-    layer = _layer(work)
+    layer = {name: sum(sizes) for name, sizes in _layer(work).items()}
     lines = [Line("interpreter, libraries, tokenizer, records", work.base)] if not work.cuda else []
     lines += weights(work, way.quantization)
     lines += [
@@ -122,7 +122,7 @@ def table(work: Work, way: Way) -> list[Line]:
         lines.append(Line(f"logits of {CHUNK} tokens at a time", logits))
     else:
         lines.append(Line("one layer at work", at_work))
-    lines.append(Line("buffers and allocator slack", CUDA_BUFFERS if work.cuda else BUFFERS))
+    lines.append(Line("buffers and allocator slack", _slack(work, way)))
     return lines
 
 
@@ -154,30 +154,45 @@ def loading(work: Work, quantization: Quantization) -> int:
     return held + max(13 * largest, work.shape.vocabulary * work.shape.width * 2)
 
 
-def _layer(work: Work) -> dict[str, int]:
-    """Bytes that one layer keeps for one token."""
+def _layer(work: Work) -> dict[str, list[int]]:
+    """What one layer keeps for one token: bytes of each tensor."""
     shape, a = work.shape, work.width
-    attention = 2 * (shape.heads + shape.key_heads) * shape.head_width * a + 4 * shape.heads
+    queries, keys = shape.heads * shape.head_width * a, shape.key_heads * shape.head_width * a
+    attention = [queries, queries, keys, keys, 4 * shape.heads]
     if shape.square_attention:
-        attention += shape.heads * work.length * (a + 4)
+        attention.append(shape.heads * work.length * (a + 4))
     return {
-        "norms": 8 * shape.width,
+        "norms": [4 * shape.width] * 2,
         "attention": attention,
-        "MLP": (3 if shape.gated else 1) * shape.inner * a,
+        "MLP": [shape.inner * a] * (3 if shape.gated else 1),
         "adapter inputs": _adapter_inputs(work),
     }
 
 
-def _adapter_inputs(work: Work) -> int:
+def _adapter_inputs(work: Work) -> list[int]:
     """Mean over the layers: an adapter may leave some of them out."""
-    known: dict[str, Matrix] = {matrix.name: matrix for matrix in work.shape.matrices}
-    a, layers = work.width, work.shape.layers
-    ranks = sum(rank for _, _, rank in work.adapter.modules) * a
+    a, layers, modules = work.width, work.shape.layers, work.adapter.modules
+    ranks = [rank * a // layers for _, _, rank in modules]
     if a < 4:
-        return (sum(inputs for _, inputs, _ in work.adapter.modules) * a + ranks) // layers
-    sources = {known[name].source if name in known else name: inputs for name, inputs, _ in work.adapter.modules}
+        by_name: dict[str, int] = {}
+        for name, inputs, _ in modules:
+            by_name[name] = by_name.get(name, 0) + inputs
+        return [inputs * a // layers for inputs in by_name.values()] + [sum(ranks)]
+    known = {matrix.name: matrix.source for matrix in work.shape.matrices}
+    sources: dict[str, int] = {known.get(name, name): inputs for name, inputs, _ in modules}
     sources.pop("heads", None)  # attention keeps its output anyway
-    return sum(sources.values()) * a + ranks // layers
+    return [inputs * a for inputs in sources.values()] + [sum(ranks)]
+
+
+def _slack(work: Work, way: Way) -> int:
+    """On a CPU: what is allocated once, and holes in the heap. Tensors of MAPPED bytes and more are mapped each by
+    itself; where smaller ones are kept between them, up to three quarters of their size was lost: half is planned."""
+    if work.cuda:
+        return CUDA_BUFFERS
+    tensors = [way.micro_batch * work.length * size for sizes in _layer(work).values() for size in sizes]
+    small = sum(size for size in tensors if size < MAPPED)
+    mixed = any(size >= MAPPED for size in tensors)
+    return BUFFERS + (small * (work.shape.layers - way.recomputed) // 2 if mixed else 0)
 
 
 def _at_work(work: Work, tokens: int) -> int:

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 64
-"""Tokens whose logits exist at one time: with 50,000 words 13 MB in float32, which stays in a CPU's cache."""
+from .footprint import CHUNK
 
 Head = Callable[[Tensor], Tensor]
 

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 
 from . import frames
+from .footprint import MAPPED
 
 STDERR_LINES = 30
 _LINE_BYTES = 400
@@ -119,7 +120,7 @@ def _environment(threads: int | None) -> dict[str, str]:
         # Threads that spin while they wait halve the speed as soon as anything else runs on the machine.
         "OMP_WAIT_POLICY": "PASSIVE",
         # glibc hands back a freed tensor at once if it came from mmap; kept in the heap, it would count as used.
-        "MALLOC_MMAP_THRESHOLD_": str(2**20),
+        "MALLOC_MMAP_THRESHOLD_": str(MAPPED),
         # What malloc's caches hold of a tensor's edges keeps its neighbours apart: 100 MB of holes after one step.
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
         "MALLOC_ARENA_MAX": "1",

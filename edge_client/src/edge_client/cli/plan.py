@@ -1,0 +1,90 @@
+"""``fedit-client plan``."""
+
+import click
+
+from .options import parse_size
+
+
+@click.command()
+@click.option("--model", required=True, metavar="ID_OR_FOLDER", help="A hub id, or a folder with its config.json.")
+@click.option("--revision", help="The model's commit on the hub.")
+@click.option(
+    "--memory",
+    callback=parse_size,
+    metavar="SIZE",
+    help="What training may use, like 6GiB (default: nine tenths of what is free).",
+)
+@click.option("--rank", type=click.IntRange(1, 1024), default=8, show_default=True)
+@click.option("--target-modules", metavar="NAME,…", help="Linear layers to adapt (default: those of attention).")
+@click.option("--max-length", type=click.IntRange(8, 2**20), default=512, show_default=True, help="Tokens of a record.")
+@click.option("--batch-size", type=click.IntRange(1, 65536), default=16, show_default=True, help="Records a step.")
+@click.option("--allow-4-bit", is_flag=True, help="Plan for a federation that allows 4 bits (nf4), too.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def command(
+    model: str,
+    revision: str | None,
+    memory: int | None,
+    rank: int,
+    target_modules: str | None,
+    max_length: int,
+    batch_size: int,
+    allow_4_bit: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """What training MODEL would need, line by line, and how it would be done within SIZE.
+
+    Nothing but the model's config.json is read or fetched.
+    """
+    import msgspec
+
+    from edge_client.hardware import find_hardware
+    from edge_client.training.config_source import find_config
+    from edge_client.training.outlook import FREE_SHARE, expected_work, usual_adapter
+    from edge_client.training.planner import describe, make_plan
+    from edge_client.training.shape import read_shape
+    from edge_client.training.sizes import gib
+    from fedit_shared.errors import UserError
+
+    shape = read_shape(find_config(model, revision))
+    targets = [name.strip() for name in target_modules.split(",") if name.strip()] if target_modules else None
+    adapter = usual_adapter(shape, rank, targets)
+    if not adapter.parameters:
+        names = ", ".join(matrix.name for matrix in shape.matrices)
+        raise UserError("No such linear layers in this model.", advice=f"It has: {names}.")
+    hardware = find_hardware()
+    cuda = device == "cuda" or (device == "auto" and hardware.accelerator == "cuda")
+    free = max((card.free_bytes for card in hardware.gpus), default=0) if cuda else hardware.free_bytes
+    budget = memory or int(FREE_SHARE * free)
+    work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=max_length)
+    plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)
+    if as_json:
+        options = {
+            name: option and {"way": option.way, "peak_bytes": option.peak, "speed": round(option.speed, 2)}
+            for name, option in (("smaller", plan.smaller), ("larger", plan.larger))
+        }
+        answer = {
+            "model": model,
+            "device": "cuda" if cuda else "cpu",
+            "budget_bytes": budget,
+            "peak_bytes": plan.peak,
+            "way": plan.way,
+            "reason": plan.reason,
+            "table": [line._asdict() for line in plan.lines],
+            "guesses": shape.guesses,
+            **options,
+        }
+        click.echo(msgspec.json.encode(answer))
+        return
+    for line in plan.lines:
+        click.echo(f"{line.bytes:>16,}  {line.what}")
+    click.echo(f"{plan.peak:>16,}  peak: {gib(plan.peak)} of {gib(budget)}")
+    click.echo(f"Plan: {describe(work, plan.way)}.")
+    click.echo(f"Why: {plan.reason}. A step stays {batch_size} records.")
+    for name, option in (("Less", plan.smaller), ("More", plan.larger)):
+        if option is not None:
+            words = describe(work, option.way)
+            click.echo(f"{name}: {gib(option.peak)}, {option.speed:.2f} times the speed: {words}.")
+    for guess in shape.guesses:
+        click.echo(f"Guessed: {guess}")

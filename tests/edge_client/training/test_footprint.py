@@ -1,0 +1,141 @@
+"""What autograd keeps, what loading holds, and what a child needs in all are what the footprint says."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import bitsandbytes
+import msgspec
+import pytest
+import torch
+from tiny_model import Workshop, save_model
+
+from edge_client.data.template import Example
+from edge_client.training import Finished, Notice, Planned, TrainEvent, run_training
+from edge_client.training.checkpointing import recompute
+from edge_client.training.create import create
+from edge_client.training.footprint import Way, Work, peak, table, task_adapter, weights
+from edge_client.training.int8_linear import use_int8_linear
+from edge_client.training.job import CreateJob
+from edge_client.training.language_model import LanguageModel
+from edge_client.training.lora import Adapter
+from edge_client.training.model_files import read_config
+from edge_client.training.shape import read_shape
+from fedit_shared import adapter as wire
+
+RECORDS, LENGTH = 3, 64
+
+
+def language_model(workshop: Workshop, dtype: torch.dtype) -> tuple[LanguageModel, Work]:
+    """In 8 bits, with its adapter, and the work that it is."""
+    from edge_client.training.loading import _load
+
+    model = _load(workshop.model, "int8", dtype, torch.device("cpu"))
+    model.requires_grad_(False)
+    assert use_int8_linear(model)
+    manifest, vector = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
+    Adapter(model, (workshop.adapter / wire.CONFIG_NAME).read_text(), manifest).write(vector)
+    shape = read_shape(read_config(workshop.model))
+    work = Work(shape, task_adapter(manifest), False, dtype.itemsize, LENGTH, 0)
+    return LanguageModel(model.train(), dtype, lambda _: None), work
+
+
+def kept(model: LanguageModel) -> int:
+    """Bytes that a forward pass leaves for the backward pass, each storage once, the model's own left out."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.model.parameters(), *model.model.buffers())}
+    found: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in own:
+            found[place] = tensor  # held, so that the address is not used again
+        return tensor
+
+    examples = [Example(tuple(range(10, 10 + LENGTH)), 1, number) for number in range(RECORDS)]
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.loss(examples, [])
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_activations_are_what_autograd_keeps(workshop: Workshop, dtype: torch.dtype, again: int) -> None:
+    model, work = language_model(workshop, dtype)
+    assert recompute(model.model, again) == again
+    lines = table(work, Way("int8", RECORDS, again))
+    planned = sum(line.bytes for line in lines if line.what.startswith(("activations, ", "inputs of ")))
+    once = (
+        RECORDS * LENGTH * work.shape.width * (4 + work.width) + 20_000
+    )  # last norm, hidden states; rotations, labels
+    assert kept(model) == pytest.approx(planned + once, rel=0.1)
+
+
+def test_weights_are_what_the_model_holds(workshop: Workshop) -> None:
+    model, work = language_model(workshop, torch.float32)
+    layers = [m for m in model.model.modules() if isinstance(m, bitsandbytes.nn.Linear8bitLt)]
+    codes = sum(layer.weight.numel() + 4 * layer.scale.numel() for layer in layers)
+    quantized, rest = weights(work, "int8")
+    assert quantized.bytes == codes
+    others = sum(p.numel() * 4 for n, p in model.model.named_parameters() if p.dtype != torch.int8 and "lora_" not in n)
+    assert rest.bytes == others
+
+
+LOADING = """
+import sys
+from pathlib import Path
+import torch
+from edge_client.training import loading
+from edge_client.training.memory import Budget
+loading.compute_dtype = lambda device: torch.float32
+tokenizer = loading.load_tokenizer(Path(sys.argv[1]))
+budget = Budget(torch.device("cpu"), None)
+budget.release()
+before = budget.used()
+Path("/proc/self/clear_refs").write_text("5")
+base = loading.load_base(Path(sys.argv[1]), (sys.argv[2],), torch.device("cpu"), print, tokenizer)
+print(before, budget.peak())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_loading_holds_one_tensor_in_full_precision_at_a_time(tmp_path: Path, quantization: str) -> None:
+    size = {"hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 6, "num_key_value_heads": 4}
+    folder = save_model(tmp_path / "model", **size)
+    done = subprocess.run([sys.executable, "-c", LOADING, str(folder), quantization], capture_output=True, text=True)
+    before, after = map(int, done.stdout.split()[-2:])
+    whole = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    shape = read_shape(read_config(folder))
+    held = 13 * shape.quantized // 13 if quantization == "int8" else shape.quantized * 33 // 64
+    largest = 1024 * 2048
+    assert whole > 200 * 2**20
+    assert after - before < held + 13 * largest + 40 * 2**20 < whole
+
+
+def test_a_child_tells_its_plan_and_how_good_it_was(workshop: Workshop, tmp_path: Path) -> None:
+    """Of a model whose activations weigh as much as the libraries."""
+    size = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8}
+    model = save_model(tmp_path / "model", **size)
+    create(CreateJob(model=str(model), out=str(tmp_path / "new"), rank=8, target_modules=("q_proj", "v_proj")))
+    larger = Workshop(tmp_path, model, tmp_path / "new")
+    task = larger.task(steps=2, batch_size=32, max_length=200, train_on_inputs=True)
+    job = larger.job(count=64, task=task)
+    records = [{"instruction": "again " * 40, "response": "one " * 20} for _ in range(64)]
+    Path(job.data.path).write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+
+    async def main() -> list[TrainEvent]:
+        return [event async for event in run_training(job)]
+
+    events = asyncio.run(main())
+    planned = next(event for event in events if isinstance(event, Planned))
+    done = events[-1]
+    assert isinstance(done, Finished), done
+    assert planned.predicted_bytes == pytest.approx(done.peak_bytes, rel=0.1)
+    assert sum(size for _, size in planned.table) == planned.predicted_bytes
+    assert any(isinstance(event, Notice) and "planned (" in event.message for event in events)
+
+
+def test_recomputed_layers_shrink_the_prediction_as_they_shrink_the_child(workshop: Workshop) -> None:
+    _, work = language_model(workshop, torch.float32)
+    assert peak(work, Way("int8", RECORDS, 2)) < peak(work, Way("int8", RECORDS, 0))

@@ -1,0 +1,105 @@
+"""The plan fits, is the fastest that does, and never touches the mathematics."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_client.training.failures import NoRoomError
+from edge_client.training.footprint import Way, Work, make_adapter, peak, table
+from edge_client.training.planner import make_plan, smallest
+from edge_client.training.shape import read_shape
+
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True,
+}  # fmt: skip
+SHAPE = read_shape(SMOLLM2)
+WORK = Work(SHAPE, make_adapter(SHAPE, 8, ("q_proj", "k_proj", "v_proj", "o_proj")), False, 2, 256, 458 * 10**6)
+MB = 10**6
+
+# Peaks of real children with SmolLM2 by (bytes of a value, records of 256 tokens, layers computed again), in MB.
+MEASURED = {
+    (2, 4, 0): 1380, (4, 4, 0): 1727, (2, 4, 30): 758, (4, 4, 30): 857, (2, 1, 0): 887, (4, 1, 0): 1032,
+    (4, 2, 0): 1238, (2, 2, 0): 1117, (4, 1, 30): 805,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "records", "again"), MEASURED)
+def test_predictions_are_within_a_tenth_of_what_was_measured(width: int, records: int, again: int) -> None:
+    predicted = peak(replace(WORK, width=width), Way("int8", records, again))
+    assert predicted == pytest.approx(MEASURED[width, records, again] * MB, rel=0.1)
+
+
+@given(st.integers(750, 8000), st.integers(1, 64), st.integers(16, 2048))
+def test_a_plan_fits_and_its_table_sums_to_its_peak(budget: int, batch_size: int, length: int) -> None:
+    work = replace(WORK, length=length)
+    try:
+        plan = make_plan(work, budget * MB, ("int8",), batch_size)
+    except NoRoomError:
+        assert smallest(work, ("int8",), batch_size).peak > budget * MB
+        return
+    assert plan.peak <= budget * MB
+    assert sum(line.bytes for line in plan.lines) == peak(work, plan.way) <= plan.peak
+    assert 1 <= plan.way.micro_batch <= batch_size
+    assert plan.smaller is None or plan.smaller.peak < plan.peak
+    assert plan.larger is None or (plan.larger.peak > budget * MB and plan.larger.speed > 1)
+
+
+def test_more_memory_is_never_slower() -> None:
+    plans = [make_plan(WORK, budget * MB, ("int8",), 16) for budget in (760, 900, 1200, 1700, 2400, 4800, 20000)]
+    more = [plan.larger.peak for plan in plans if plan.larger]
+    assert more == sorted(more)
+    assert plans[-1].larger is None
+    assert plans[-1].way == Way("int8", 16, 0)
+
+
+def test_the_larger_option_is_what_that_much_memory_gets() -> None:
+    plan = make_plan(WORK, 1000 * MB, ("int8",), 16)
+    assert plan.larger is not None
+    again = make_plan(WORK, plan.larger.peak, ("int8",), 16)
+    assert again.peak <= plan.larger.peak
+    assert again.way != plan.way
+
+
+def test_four_bits_are_taken_only_where_allowed_and_eight_do_not_fit() -> None:
+    budget = smallest(WORK, ("int8",), 4).peak - MB
+    with pytest.raises(NoRoomError):
+        make_plan(WORK, budget, ("int8",), 4)
+    plan = make_plan(WORK, budget, ("int8", "nf4"), 4)
+    assert plan.way.quantization == "nf4"
+    assert "int8 does not fit" in plan.reason
+    assert make_plan(WORK, budget + MB, ("int8", "nf4"), 4).way.quantization == "int8"
+
+
+def test_nothing_that_fits_is_told_with_what_would() -> None:
+    with pytest.raises(NoRoomError, match="loading it alone needs") as caught:
+        make_plan(WORK, 600 * MB, ("int8",), 4)
+    assert "It fits into" in caught.value.advice
+    long = replace(WORK, length=8192)
+    with pytest.raises(NoRoomError, match="One record of 8192 tokens does not fit") as caught:
+        make_plan(long, 900 * MB, ("int8",), 4)
+    assert "Records of up to" in caught.value.advice
+    words = caught.value.advice.split("Records of up to ")[1]
+    length = int(words.split()[0])
+    assert make_plan(replace(long, length=length), 900 * MB, ("int8",), 4)
+    with pytest.raises(NoRoomError):
+        make_plan(replace(long, length=length + 1), 900 * MB, ("int8",), 4)
+
+
+def test_recomputing_saves_what_the_layers_keep() -> None:
+    peaks = [peak(WORK, Way("int8", 4, again)) for again in (0, 10, 20, 30)]
+    assert peaks == sorted(peaks, reverse=True)
+    assert [line.bytes for line in table(WORK, Way("int8", 4, 30)) if "activations, " in line.what] == []
+
+
+def test_planning_imports_no_heavy_library() -> None:
+    program = (
+        "import sys, edge_client.training.planner, edge_client.training.outlook, edge_client.training.config_source\n"
+        "print(sorted({'torch', 'transformers', 'peft', 'bitsandbytes', 'huggingface_hub'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

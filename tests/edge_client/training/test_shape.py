@@ -1,0 +1,96 @@
+"""The shape read from config.json alone is that of the model that transformers builds from it."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers.pytorch_utils import Conv1D
+
+from edge_client.training.failures import ModelError
+from edge_client.training.footprint import make_adapter, task_adapter
+from edge_client.training.shape import read_shape
+from fedit_shared.messages import TensorSpec
+
+SMALL = {
+    "vocab_size": 1000,
+    "hidden_size": 256,
+    "intermediate_size": 640,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+OLD = {"vocab_size": 1000, "n_embd": 256, "n_layer": 3, "n_head": 8, "n_positions": 128}
+KINDS: dict[str, dict[str, Any]] = {
+    "Llama": SMALL,
+    "Mistral": SMALL,
+    "Qwen2": SMALL,
+    "Qwen3": SMALL,
+    "Gemma": SMALL,
+    "Gemma2": SMALL,
+    "SmolLM3": SMALL,
+    "StableLm": SMALL,
+    "Phi": SMALL,
+    "Phi3": SMALL | {"pad_token_id": 0},
+    "Starcoder2": SMALL,
+    "GPTNeoX": SMALL,
+    "Falcon": SMALL,
+    "OPT": SMALL | {"ffn_dim": 640, "word_embed_proj_dim": 256},
+    "GPT2": OLD,
+    "GPTJ": OLD | {"rotary_dim": 8},
+}
+
+
+def linear_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    head = model.get_output_embeddings()
+    return [m for m in model.modules() if isinstance(m, torch.nn.Linear | Conv1D) and m is not head]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_counted_as_transformers_makes_them(kind: str) -> None:
+    config = getattr(transformers, f"{kind}Config")(**KINDS[kind])
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    shape = read_shape(json.loads(config.to_json_string()))
+    assert not shape.guesses
+    assert shape.quantized == sum(layer.weight.numel() for layer in linear_layers(model))
+    assert shape.quantized + shape.unquantized == pytest.approx(model.num_parameters(), rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Gemma", "GPT2", "Falcon"])
+def test_what_a_config_leaves_out_is_the_types_default(kind: str) -> None:
+    whole = getattr(transformers, f"{kind}Config")(**KINDS[kind])
+    short = {"model_type": whole.model_type, **KINDS[kind]}
+    assert read_shape(short) == read_shape(whole.to_dict())
+
+
+def test_an_unknown_type_is_taken_for_a_llama_and_says_so() -> None:
+    shape = read_shape(SMALL | {"model_type": "unheard-of"})
+    assert shape.quantized == read_shape(SMALL | {"model_type": "llama"}).quantized
+    assert shape.guesses == ("Models of type unheard-of are taken for ones like Llama.",)
+
+
+def test_experts_are_counted_as_unquantized_and_said() -> None:
+    shape = read_shape(SMALL | {"model_type": "mixtral", "num_local_experts": 4})
+    assert shape.unquantized > 3 * 4 * 3 * 256 * 640
+    assert any("4 experts" in guess for guess in shape.guesses)
+
+
+@pytest.mark.parametrize("config", [{}, {"hidden_size": 0}, {"hidden_size": "wide"}, {"hidden_size": True}])
+def test_what_is_no_language_models_config_is_told_in_one_line(config: dict[str, Any]) -> None:
+    with pytest.raises(ModelError) as caught:
+        read_shape(config)
+    assert "\n" not in caught.value.message
+
+
+def test_a_tasks_adapter_is_the_one_made_from_rank_and_targets() -> None:
+    shape = read_shape(SMALL | {"model_type": "llama"})
+    tensors = []
+    for layer in range(3):
+        for name, out in (("q_proj", 256), ("v_proj", 64)):
+            at = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+            tensors.append(TensorSpec(name=f"{at}.lora_A.weight", shape=(4, 256)))
+            tensors.append(TensorSpec(name=f"{at}.lora_B.weight", shape=(out, 4)))
+    assert task_adapter(tensors) == make_adapter(shape, 4, ("q_proj", "v_proj"))
