@@ -15,7 +15,7 @@ DEV = $(PYTHON) -c "import tomllib; print(*(r for r in tomllib.load(open('pyproj
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench-secagg mutate constraints clean
+.PHONY: help demo test simulate lint bench-secagg bench-training mutate constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 
 bench-secagg: $(STAMP) build/flower/flwr-$(FLWR)  ## secure aggregation timed beside its peers, 10 minutes; figures in build/secagg.json
 	@$(BIN)/python -m benchmarks.secagg $(ARGS)
+
+bench-training: $(STAMP)  ## the trainer beside Trainer + PEFT + bitsandbytes; DEVICE=cuda, MODEL= (folder); figures in build/training.json
+	@$(BIN)/python -m benchmarks.training $(if $(DEVICE),--device '$(DEVICE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 mutate: $(STAMP)  ## take out every check of the protocol, one at a time: a test must notice; minutes
 	@$(BIN)/python tests/attacks/mutate.py $(ARGS)

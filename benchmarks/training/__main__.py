@@ -49,7 +49,10 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
     base = next((result for result in results if result.row.system == "shepherd"), None)
     mine = [result for result in results if result.row.system == "ours"]
     return {
-        "baseline": {"tokens_per_s": _rounded(base and base.tokens_per_s), "peak_gb": _gb(base and base.peak)},
+        "baseline": {
+            "tokens_per_s": None if base is None else _rounded(base.tokens_per_s),
+            "peak_gb": None if base is None else _gb(base.peak),
+        },
         "rows": [
             {
                 "budget_gb": _gb(result.row.budget),

@@ -21,6 +21,7 @@ from edge_client.training.job import CreateJob
 from edge_client.training.language_model import LanguageModel
 from edge_client.training.lora import Adapter
 from edge_client.training.model_files import read_config
+from edge_client.training.process import _environment
 from edge_client.training.shape import read_shape
 from fedit_shared import adapter as wire
 
@@ -65,9 +66,7 @@ def test_activations_are_what_autograd_keeps(workshop: Workshop, dtype: torch.dt
     assert recompute(model.model, again) == again
     lines = table(work, Way("int8", RECORDS, again))
     planned = sum(line.bytes for line in lines if line.what.startswith(("activations, ", "inputs of ")))
-    once = (
-        RECORDS * LENGTH * work.shape.width * (4 + work.width) + 20_000
-    )  # last norm, hidden states; rotations, labels
+    once = RECORDS * LENGTH * work.shape.width * (4 + work.width)  # the last norm's input and the last hidden states
     assert kept(model) == pytest.approx(planned + once, rel=0.1)
 
 
@@ -103,11 +102,12 @@ print(before, budget.peak())
 def test_loading_holds_one_tensor_in_full_precision_at_a_time(tmp_path: Path, quantization: str) -> None:
     size = {"hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 6, "num_key_value_heads": 4}
     folder = save_model(tmp_path / "model", **size)
-    done = subprocess.run([sys.executable, "-c", LOADING, str(folder), quantization], capture_output=True, text=True)
+    command = [sys.executable, "-c", LOADING, str(folder), quantization]
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(1))
     before, after = map(int, done.stdout.split()[-2:])
     whole = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     shape = read_shape(read_config(folder))
-    held = 13 * shape.quantized // 13 if quantization == "int8" else shape.quantized * 33 // 64
+    held = shape.quantized if quantization == "int8" else shape.quantized * 33 // 64
     largest = 1024 * 2048
     assert whole > 200 * 2**20
     assert after - before < held + 13 * largest + 40 * 2**20 < whole
@@ -121,16 +121,16 @@ def test_a_child_tells_its_plan_and_how_good_it_was(workshop: Workshop, tmp_path
     larger = Workshop(tmp_path, model, tmp_path / "new")
     task = larger.task(steps=2, batch_size=32, max_length=200, train_on_inputs=True)
     job = larger.job(count=64, task=task)
-    records = [{"instruction": "again " * 40, "response": "one " * 20} for _ in range(64)]
+    records = [{"instruction": "again " * 20, "response": "one " * 20} for _ in range(64)]
     Path(job.data.path).write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
 
     async def main() -> list[TrainEvent]:
         return [event async for event in run_training(job)]
 
     events = asyncio.run(main())
-    planned = next(event for event in events if isinstance(event, Planned))
     done = events[-1]
     assert isinstance(done, Finished), done
+    planned = next(event for event in events if isinstance(event, Planned))
     assert planned.predicted_bytes == pytest.approx(done.peak_bytes, rel=0.1)
     assert sum(size for _, size in planned.table) == planned.predicted_bytes
     assert any(isinstance(event, Notice) and "planned (" in event.message for event in events)

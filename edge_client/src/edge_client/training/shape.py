@@ -54,6 +54,8 @@ _TIED = set("gemma gemma2 gemma3_text gpt2 opt falcon bloom smollm3 cohere coher
 """Types whose head is the embedding unless the configuration says otherwise."""
 _HEAD_WIDTH = {"gemma": 256, "gemma2": 256, "gemma3_text": 256, "qwen3": 128, "glm": 128, "glm4": 128}
 """What transformers takes for a head's width where that is not width / heads."""
+_EQUAL_HEADS = {"gpt_neox", "gpt2", "gptj", "opt", "bloom", "mpt"}
+"""Types with as many key heads as heads, whatever else the configuration says."""
 _POSITIONS = {"gpt2": 0, "opt": 2}
 """Types with a table of positions, and the rows that it has besides."""
 
@@ -106,7 +108,7 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     vocabulary = _number(text, "vocab_size")
     key_heads = _key_heads(text, kind, heads)
     head_width = _number(text, "head_dim", default=_HEAD_WIDTH.get(kind, width // heads))
-    inner = _number(text, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", default=4 * width)
+    inner = _number(text, "ffn_hidden_size", "ffn_dim", "n_inner", "intermediate_size", default=4 * width)
     experts = _number(text, "num_local_experts", "num_experts", "n_routed_experts", default=1)
     attention = heads * head_width
     keys = key_heads * head_width
@@ -149,7 +151,7 @@ def _key_heads(text: Mapping[str, Any], kind: str, heads: int) -> int:
         if not text.get("new_decoder_architecture"):
             return 1 if text.get("multi_query", True) else heads
         return _number(text, "num_kv_heads", default=heads)
-    return _number(text, "num_key_value_heads", default=heads)
+    return heads if kind in _EQUAL_HEADS else _number(text, "num_key_value_heads", default=heads)
 
 
 def _number(text: Mapping[str, Any], *names: str, default: int | None = None) -> int:
