@@ -12,7 +12,7 @@ from tiny_model import Workshop
 from transformers import AutoModelForCausalLM
 
 from edge_client.data import Record, Template
-from edge_client.training import Finished, TrainEvent, run_training
+from edge_client.training import BackedOff, Finished, Planned, TrainEvent, run_training
 from edge_client.training.create import create
 from edge_client.training.job import CreateJob
 from edge_client.training.language_model import LanguageModel
@@ -57,3 +57,24 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     losses = [event.loss for event in events if hasattr(event, "tokens_per_second")]
     assert isinstance(events[-1], Finished)
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("budget", [1_200_000_000, 2_400_000_000])
+def test_the_predicted_peak_is_within_a_tenth_of_the_childs(tmp_path: Path, budget: int) -> None:
+    create(CreateJob(model=FOLDER, out=str(tmp_path / "new"), target_modules=("q_proj", "k_proj", "v_proj", "o_proj")))
+    workshop = Workshop(tmp_path, Path(FOLDER), tmp_path / "new")
+    task = workshop.task(steps=2, max_length=256, train_on_inputs=True)
+    job = workshop.job(task=task, memory_bytes=budget, threads=None)
+    record = {"instruction": "Count. " * 40, "response": "One, two, three, four, five. " * 40}
+    Path(job.data.path).write_text((json.dumps(record) + "\n") * 8)
+
+    async def main() -> list[TrainEvent]:
+        return [event async for event in run_training(job)]
+
+    events = asyncio.run(main())
+    done, planned = events[-1], next(event for event in events if isinstance(event, Planned))
+    assert isinstance(done, Finished)
+    assert planned.max_length == 256
+    assert not any(isinstance(event, BackedOff) for event in events)
+    assert done.peak_bytes <= budget
+    assert planned.predicted_bytes == pytest.approx(done.peak_bytes, rel=0.1)

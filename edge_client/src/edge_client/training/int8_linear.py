@@ -24,13 +24,27 @@ class _Int8Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(codes, scale)
-        return (x @ codes.to(x.dtype).t()).mul_(scale)
+        return (x @ _widened(codes, x.dtype).t()).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         codes, scale = ctx.saved_tensors
         (grad,) = grads
-        return (grad * scale) @ codes.to(grad.dtype), None, None
+        return (grad * scale) @ _widened(codes, grad.dtype), None, None
+
+
+_workspaces: dict[torch.dtype, Tensor] = {}
+
+
+def _widened(codes: Tensor, dtype: torch.dtype) -> Tensor:
+    """``codes`` in ``dtype``, to be used before the next call: on a CPU they share one place, since a new one costs the
+    kernel a fault for each of its pages, several hundred times a step."""
+    if codes.device.type != "cpu":
+        return codes.to(dtype)
+    place = _workspaces.get(dtype)
+    if place is None or place.numel() < codes.numel():
+        place = _workspaces[dtype] = torch.empty(codes.numel(), dtype=dtype)
+    return place[: codes.numel()].view(codes.shape).copy_(codes)
 
 
 _int8_product: Callable[[Tensor, Tensor, Tensor], Tensor] = _Int8Product.apply

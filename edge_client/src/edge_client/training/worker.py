@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,8 +19,11 @@ from fedit_shared.messages import TaskSpec
 from .channel import Channel
 from .events import Failed, Fetching, Finished, Loading, Notice, Planned
 from .failures import AdapterError
+from .footprint import Work, task_adapter
 from .job import TrainJob
-from .model_files import checked_model
+from .model_files import checked_model, read_config
+from .planner import Planning, make_plan
+from .shape import read_shape
 from .work_folder import WorkFolder
 
 
@@ -55,14 +59,10 @@ def _train(
 
     from .batches import Schedule
     from .checkpointing import recompute
-    from .footprint import Work, task_adapter
     from .language_model import LanguageModel
     from .loading import choose_device, compute_dtype, load_base, load_tokenizer
     from .lora import Adapter
     from .memory import Budget
-    from .model_files import read_config
-    from .planner import make_plan
-    from .shape import read_shape
     from .trainer import Plan, Trainer
 
     if job.threads is not None:
@@ -119,24 +119,21 @@ def _train(
     )
     trainer.resume()
     channel.emit(
-        Planned(
+        _planned(
+            planning,
             device=str(device),
             quantization=base.quantization,
             kernel=base.kernel,
             compute_dtype=str(base.dtype).removeprefix("torch."),
-            micro_batch=plan.micro_batch,
-            batch_size=settings.batch_size,
-            max_length=longest,
             recomputed=plan.recomputed,
             layers=work.shape.layers,
+            batch_size=settings.batch_size,
+            max_length=longest,
             steps=schedule.steps,
             first_step=trainer.position.step,
             records=len(examples),
             threads=torch.get_num_threads(),
             budget_bytes=budget.limit,
-            predicted_bytes=planning.peak,
-            table=tuple((line.what, line.bytes) for line in planning.lines),
-            reason=planning.reason,
         )
     )
     with channel.graceful():
@@ -155,6 +152,16 @@ def _train(
             seconds=time.monotonic() - began,
             peak_bytes=budget.peak(),
         ),
+    )
+
+
+def _planned(planning: Planning, **fields: Any) -> Planned:
+    return Planned(
+        micro_batch=planning.way.micro_batch,
+        predicted_bytes=planning.peak,
+        table=tuple((line.what, line.bytes) for line in planning.lines),
+        reason=planning.reason,
+        **fields,
     )
 
 
