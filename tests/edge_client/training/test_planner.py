@@ -40,13 +40,13 @@ def test_a_plan_fits_and_its_table_sums_to_its_peak(budget: int, batch_size: int
     try:
         plan = make_plan(work, budget * MB, ("int8",), batch_size)
     except NoRoomError:
-        assert smallest(work, ("int8",), batch_size).peak > budget * MB
+        assert smallest(work, ("int8",), batch_size).budget > budget * MB
         return
     assert plan.peak <= budget * MB
     assert sum(line.bytes for line in plan.lines) == peak(work, plan.way) <= plan.peak
     assert 1 <= plan.way.micro_batch <= batch_size
     assert plan.smaller is None or plan.smaller.peak < plan.peak
-    assert plan.larger is None or (plan.larger.peak > budget * MB and plan.larger.speed > 1)
+    assert plan.larger is None or (plan.larger.budget > budget * MB and plan.larger.speed > 1)
 
 
 def test_more_memory_is_never_slower() -> None:
@@ -60,13 +60,13 @@ def test_more_memory_is_never_slower() -> None:
 def test_the_larger_option_is_what_that_much_memory_gets() -> None:
     plan = make_plan(WORK, 1000 * MB, ("int8",), 16)
     assert plan.larger is not None
-    again = make_plan(WORK, plan.larger.peak, ("int8",), 16)
+    again = make_plan(WORK, plan.larger.budget, ("int8",), 16)
     assert again.peak <= plan.larger.peak
     assert again.way != plan.way
 
 
 def test_four_bits_are_taken_only_where_allowed_and_eight_do_not_fit() -> None:
-    budget = smallest(WORK, ("int8",), 4).peak - MB
+    budget = smallest(WORK, ("int8",), 4).budget - MB
     with pytest.raises(NoRoomError):
         make_plan(WORK, budget, ("int8",), 4)
     plan = make_plan(WORK, budget, ("int8", "nf4"), 4)

@@ -61,7 +61,13 @@ def command(
     plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)
     if as_json:
         options = {
-            name: option and {"way": option.way, "peak_bytes": option.peak, "speed": round(option.speed, 2)}
+            name: option
+            and {
+                "way": option.way,
+                "budget_bytes": option.budget,
+                "peak_bytes": option.peak,
+                "speed": round(option.speed, 2),
+            }
             for name, option in (("smaller", plan.smaller), ("larger", plan.larger))
         }
         answer = {
@@ -85,6 +91,6 @@ def command(
     for name, option in (("Less", plan.smaller), ("More", plan.larger)):
         if option is not None:
             words = describe(work, option.way)
-            click.echo(f"{name}: {gib(option.peak)}, {option.speed:.2f} times the speed: {words}.")
+            click.echo(f"{name}: {gib(option.budget)}, {option.speed:.2f} times the speed: {words}.")
     for guess in shape.guesses:
         click.echo(f"Guessed: {guess}")

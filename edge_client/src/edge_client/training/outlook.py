@@ -56,6 +56,6 @@ def largest_model(hardware: Hardware, length: int = 512) -> float | None:
         )
         adapter = usual_adapter(shape, 8, None)
         work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=length)
-        if smallest(work, ("int8",), 1).peak <= FREE_SHARE * free:
+        if smallest(work, ("int8",), 1).budget <= FREE_SHARE * free:
             fitting = billions
     return fitting
