@@ -88,9 +88,11 @@ class Stage:
         lines = []
         for number in range(row.steps * RECORDS_PER_STEP):
             asked = generate(_CATEGORIES[number % len(_CATEGORIES)], questions, SEED + number)
-            instruction = "\n".join(f"{place}. {record['instruction']}" for place, record in enumerate(asked, 1))
-            answer = "\n".join(f"{place}. {record['response']}" for place, record in enumerate(asked, 1))
-            lines.append(json.dumps({"instruction": instruction, "context": "", "response": answer}))
+            first, *others = asked
+            answer = "\n\n".join(
+                [first["response"], *(f"{record['instruction']}\n{record['response']}" for record in others)]
+            )
+            lines.append(json.dumps({"instruction": first["instruction"], "context": "", "response": answer}))
         path.write_text("\n".join(lines) + "\n")
         return path
 
