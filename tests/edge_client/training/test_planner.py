@@ -65,6 +65,13 @@ def test_the_larger_option_is_what_that_much_memory_gets() -> None:
     assert again.way != plan.way
 
 
+def test_what_was_begun_goes_on_in_the_same_way_if_it_still_fits() -> None:
+    before = make_plan(WORK, 900 * MB, ("int8",), 16).way
+    assert make_plan(WORK, 4800 * MB, ("int8",), 16).way != before
+    assert make_plan(WORK, 4800 * MB, ("int8",), 16, before).way == before
+    assert make_plan(WORK, 800 * MB, ("int8",), 16, before).way != before
+
+
 def test_four_bits_are_taken_only_where_allowed_and_eight_do_not_fit() -> None:
     budget = smallest(WORK, ("int8",), 4).budget - MB
     with pytest.raises(NoRoomError):

@@ -17,6 +17,7 @@ from edge_client.training.batches import Schedule
 from edge_client.training.checkpointing import recompute
 from edge_client.training.events import BackedOff, Checkpointed, Progress, TrainEvent
 from edge_client.training.failures import ModelError, NoRoomError
+from edge_client.training.footprint import Way
 from edge_client.training.language_model import LanguageModel
 from edge_client.training.lora import Adapter
 from edge_client.training.memory import Budget
@@ -72,11 +73,11 @@ class Bench:
         self.schedule = Schedule(self.examples, self.settings.batch_size, records, seed=3)
         self.folder = WorkFolder(str(workshop.folder / work), bytes(32))
         self.events: list[TrainEvent] = []
-        self.plan = Plan(micro_batch=2, recomputed=0)
+        self.plan = Plan(Way("none", 2, 0))
         self.budget = Budget(torch.device("cpu"), 2**40)
 
     def trainer(self, stopping: Callable[[], bool] = lambda: False, checkpoint_seconds: float = 1e9) -> Trainer:
-        recompute(self.model.model, self.plan.recomputed)
+        recompute(self.model.model, self.plan.way.recomputed)
         return Trainer(
             self.model,
             self.adapter.parameters,
@@ -138,12 +139,12 @@ def test_the_result_is_that_of_textbook_training(workshop: Workshop, settings: d
     np.testing.assert_allclose(found, expected, atol=0.01 * float(np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("plan", [Plan(1, 0), Plan(5, 0), Plan(2, 2), Plan(2, 1)])
+@pytest.mark.parametrize("way", [Way("none", 1, 0), Way("none", 5, 0), Way("none", 2, 2), Way("none", 2, 1)])
 def test_neither_pieces_nor_checkpointing_change_the_mathematics(
-    workshop: Workshop, undisturbed: NDArray[np.float32], plan: Plan
+    workshop: Workshop, undisturbed: NDArray[np.float32], way: Way
 ) -> None:
     bench = Bench(workshop)
-    bench.plan = plan
+    bench.plan = Plan(way)
     np.testing.assert_allclose(bench.train(), undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 
@@ -175,7 +176,7 @@ def test_memory_that_runs_out_halves_the_pieces_and_loses_or_repeats_nothing(
     workshop: Workshop, undisturbed: NDArray[np.float32]
 ) -> None:
     bench = Bench(workshop)
-    bench.plan = Plan(micro_batch=4, recomputed=0)
+    bench.plan = Plan(Way("none", 4, 0))
     longest = max(len(e.tokens) for e in bench.examples)
     bench.model.most = longest + 5
     delta = bench.train()
@@ -204,7 +205,7 @@ def test_the_last_resort_is_to_compute_activations_again(workshop: Workshop, und
     bench = Bench(workshop)
     bench.model.most, bench.model.cost_kept = max(len(e.tokens) for e in bench.examples), 4
     delta = bench.train()
-    assert bench.plan == Plan(micro_batch=1, recomputed=2)
+    assert bench.plan.way == Way("none", 1, 2)
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 

@@ -51,9 +51,15 @@ class Option:
         return budget_for(self.peak)
 
 
-def make_plan(work: Work, budget: int, allowed: Sequence[Quantization], batch_size: int) -> Planning:
-    """The fastest way within ``budget`` bytes, of the first of ``allowed`` that fits. Raises NoRoomError, which says
-    what would fit, if none does."""
+def make_plan(
+    work: Work, budget: int, allowed: Sequence[Quantization], batch_size: int, before: Way | None = None
+) -> Planning:
+    """The fastest way within ``budget`` bytes, of the first of ``allowed`` that fits; or ``before``, in which the work
+    was begun, if that fits still: the result is then the same to the bit. Raises NoRoomError, which says what would
+    fit, if none does."""
+    if before is not None and before.quantization in allowed and budget_for(peak(work, before)) <= budget:
+        need = peak(work, before)
+        return Planning(before, tuple(table(work, before)), need, "it was begun in this way", None, None)
     for place, quantization in enumerate(allowed):
         ways = list(_ways(work, quantization, batch_size))
         fitting = [option for option in ways if option.budget <= budget]

@@ -6,7 +6,7 @@ checkpoint is four vectors, and an optimizer step a few operations whatever the 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from .batches import Schedule, next_piece
 from .checkpointing import recompute
 from .events import BackedOff, Checkpointed, Notice, Progress, TrainEvent
 from .failures import ModelError, NoRoomError
+from .footprint import Way
 from .language_model import LanguageModel
 from .memory import Budget, is_out_of_memory
 from .sizes import gib
@@ -32,14 +33,10 @@ _EPSILON = 1e-8
 
 @dataclass
 class Plan:
-    """What may change while training: the size of the pieces, and how activations are kept."""
+    """What may change while training: ``way``; and ``peak``, its predicted bytes, until it has been told."""
 
-    micro_batch: int
-    """Records of the longest length that go through the model at one time."""
-    recomputed: int
-    """Layers whose activations are computed again in the backward pass."""
+    way: Way
     peak: int | None = None
-    """Predicted, in bytes."""
 
 
 class Trainer:
@@ -133,7 +130,7 @@ class Trainer:
             if self._stopping():
                 self._save(began)
                 return False
-            piece = next_piece(examples, self._position.done, self._plan.micro_batch * self._longest)
+            piece = next_piece(examples, self._position.done, self._plan.way.micro_batch * self._longest)
             loss = self._accumulate(piece)
             if loss is not None:
                 self._tokens += sum(len(example.tokens) for example in piece)
@@ -192,16 +189,17 @@ class Trainer:
 
     def _back_off(self, records: int, reason: str) -> None:
         self._budget.tighten()
-        if records > 1 and self._plan.micro_batch > 1:
-            self._plan.micro_batch //= 2
-        elif self._plan.recomputed < self._layers:
-            self._plan.recomputed = recompute(self._language_model.model, self._layers)
+        way = self._plan.way
+        if records > 1 and way.micro_batch > 1:
+            self._plan.way = replace(way, micro_batch=way.micro_batch // 2)
+        elif way.recomputed < self._layers:
+            self._plan.way = replace(way, recomputed=recompute(self._language_model.model, self._layers))
         else:
             raise NoRoomError(
                 f"One record of {self._longest} tokens does not fit into {gib(self._budget.limit)}.",
                 advice="Give it more memory, or leave out the longest records.",
             )
-        self._emit(BackedOff(micro_batch=self._plan.micro_batch, reason=reason))
+        self._emit(BackedOff(micro_batch=self._plan.way.micro_batch, reason=reason))
 
     def _update(self, learned: int) -> None:
         """One optimizer step on the mean loss over the batch's ``learned`` tokens."""
@@ -223,7 +221,8 @@ class Trainer:
     def _save(self, began: float) -> float:
         """Write a checkpoint; the time up to now is counted in it. Returns now."""
         now = time.monotonic()
-        self._position = msgspec.structs.replace(self._position, seconds=self._position.seconds + now - began)
+        seconds = self._position.seconds + now - began
+        self._position = msgspec.structs.replace(self._position, seconds=seconds, way=self._plan.way)
         state = self._optimizer.state.get(self._flat) or {
             "exp_avg": torch.zeros_like(self._flat),
             "exp_avg_sq": torch.zeros_like(self._flat),

@@ -16,6 +16,7 @@ from edge_client.disk import Disk, disk_errors
 from fedit_shared.errors import UserError
 
 from .events import Finished
+from .footprint import Way
 
 _CHECKPOINT = "checkpoint.safetensors"
 _RESULT = "result.msgpack"
@@ -40,6 +41,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that carried loss, of the finished steps."""
     seconds: float = 0.0
     """Of training, over all runs."""
+    way: Way | None = None
+    """How it was done: another way sums in another order, which rounds otherwise."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

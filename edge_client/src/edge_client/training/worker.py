@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def _train(
         base=budget.used(),
     )
     allowed = settings.quantization
-    planning = make_plan(work, budget.limit, allowed, settings.batch_size)
+    checkpoint = folder.checkpoint(vector.size)
+    before = None if checkpoint is None else checkpoint.position.way
+    planning = make_plan(work, budget.limit, allowed, settings.batch_size, before)
+    del checkpoint
 
     channel.emit(Loading(part="model"))
     budget.apply()
@@ -101,7 +105,8 @@ def _train(
     budget.release()
     budget.apply()
 
-    plan = Plan(planning.way.micro_batch, recompute(base.model, planning.way.recomputed), planning.peak)
+    way = replace(planning.way, recomputed=recompute(base.model, planning.way.recomputed))
+    plan = Plan(way, planning.peak)
     schedule = Schedule(examples, settings.batch_size, _amount(job, len(examples)), job.seed)
     trainer = Trainer(
         language_model,
@@ -125,7 +130,7 @@ def _train(
             quantization=base.quantization,
             kernel=base.kernel,
             compute_dtype=str(base.dtype).removeprefix("torch."),
-            recomputed=plan.recomputed,
+            recomputed=way.recomputed,
             layers=work.shape.layers,
             batch_size=settings.batch_size,
             max_length=longest,
