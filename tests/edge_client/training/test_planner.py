@@ -43,7 +43,7 @@ def test_a_plan_fits_and_its_table_sums_to_its_peak(budget: int, batch_size: int
         assert smallest(work, ("int8",), batch_size).budget > budget * MB
         return
     assert plan.peak <= budget * MB
-    assert sum(line.bytes for line in plan.lines) == peak(work, plan.way) <= plan.peak
+    assert sum(line.bytes for line in plan.lines) == plan.peak >= peak(work, plan.way)
     assert 1 <= plan.way.micro_batch <= batch_size
     assert plan.smaller is None or plan.smaller.peak < plan.peak
     assert plan.larger is None or (plan.larger.budget > budget * MB and plan.larger.speed > 1)
@@ -95,6 +95,12 @@ def test_nothing_that_fits_is_told_with_what_would() -> None:
     assert make_plan(replace(long, length=length), 900 * MB, ("int8",), 4)
     with pytest.raises(NoRoomError):
         make_plan(replace(long, length=length + 1), 900 * MB, ("int8",), 4)
+
+
+def test_memory_that_makes_nothing_faster_is_left_alone() -> None:
+    plan = make_plan(WORK, 10**12, ("int8",), 256)
+    assert plan.way.micro_batch < 256
+    assert plan.larger is None
 
 
 def test_recomputing_saves_what_the_layers_keep() -> None:

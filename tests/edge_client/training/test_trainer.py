@@ -209,6 +209,15 @@ def test_the_last_resort_is_to_compute_activations_again(workshop: Workshop, und
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 
+def test_a_model_that_cannot_compute_activations_again_ends_there(workshop: Workshop) -> None:
+    bench = Bench(workshop)
+    bench.model.model.supports_gradient_checkpointing = False
+    bench.model.most = 1
+    with pytest.raises(NoRoomError):
+        bench.train()
+    assert {event.micro_batch for event in bench.events if isinstance(event, BackedOff)} == {1}
+
+
 def test_one_record_that_does_not_fit_is_told_with_advice(workshop: Workshop) -> None:
     bench = Bench(workshop)
     bench.model.most = 10

@@ -21,6 +21,8 @@ AGAIN = 0.5
 """Time that computing all layers' activations again adds: forward and backward take about as long as each other."""
 SHARE = 0.95
 """Of a budget is planned with: a prediction may be 4 % too low, and Linux's cap also counts what is never touched."""
+SLOWER = 1.03
+"""Times the fastest way's time: of ways as fast as that, the one that needs least is taken."""
 _SHARES = 4
 """Layers are computed again in quarters of all."""
 
@@ -57,19 +59,20 @@ def make_plan(
     """The fastest way within ``budget`` bytes, of the first of ``allowed`` that fits; or ``before``, in which the work
     was begun, if that fits still: the result is then the same to the bit. Raises NoRoomError, which says what would
     fit, if none does."""
-    if before is not None and before.quantization in allowed and budget_for(peak(work, before)) <= budget:
-        need = peak(work, before)
-        return Planning(before, tuple(table(work, before)), need, "it was begun in this way", None, None)
+    if before is not None and before.quantization in allowed and budget_for(_need(work, before)) <= budget:
+        lines = _lines(work, before)
+        return Planning(before, lines, _need(work, before), "it was begun in this way", None, None)
     for place, quantization in enumerate(allowed):
         ways = list(_ways(work, quantization, batch_size))
         fitting = [option for option in ways if option.budget <= budget]
         if not fitting:
             continue
-        best = min(fitting, key=lambda option: (option.speed, option.peak))
+        fastest = min(option.speed for option in fitting)
+        best = min((o for o in fitting if o.speed <= SLOWER * fastest), key=lambda o: (o.peak, o.speed))
         ways += [option for other in allowed[place + 1 :] for option in _ways(work, other, batch_size)]
         return Planning(
             way=best.way,
-            lines=tuple(table(work, best.way)),
+            lines=_lines(work, best.way),
             peak=best.peak,
             reason=_reason(work, best.way, batch_size, allowed[:place]),
             smaller=_relative(best, _below(best, ways)),
@@ -117,13 +120,25 @@ def describe(work: Work, way: Way) -> str:
 def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[Option]:
     """Every way with ``quantization``; an option's speed is its time for a step here, in tokens."""
     layers = work.shape.layers
-    floor = loading(work, quantization)
     for micro_batch in sorted({-(-batch_size // pieces) for pieces in range(1, batch_size + 1)}):
         pieces = -(-batch_size // micro_batch)
         for recomputed in sorted({layers * part // _SHARES for part in range(_SHARES + 1)}):
             way = Way(quantization, micro_batch, recomputed)
             time = pieces * OVERHEAD_TOKENS[work.cuda] + batch_size * work.length
-            yield Option(way, max(floor, peak(work, way)), time * (1 + AGAIN * recomputed / layers))
+            yield Option(way, _need(work, way), time * (1 + AGAIN * recomputed / layers))
+
+
+def _need(work: Work, way: Way) -> int:
+    return max(loading(work, way.quantization), peak(work, way))
+
+
+def _lines(work: Work, way: Way) -> tuple[Line, ...]:
+    """The table, up to the peak of loading where that is higher."""
+    lines = table(work, way)
+    more = _need(work, way) - peak(work, way)
+    if more:
+        lines.append(Line("loading: one tensor in full precision beside it, more than training", more))
+    return tuple(lines)
 
 
 def _below(best: Option, ways: Sequence[Option]) -> Option | None:

@@ -192,8 +192,8 @@ class Trainer:
         way = self._plan.way
         if records > 1 and way.micro_batch > 1:
             self._plan.way = replace(way, micro_batch=way.micro_batch // 2)
-        elif way.recomputed < self._layers:
-            self._plan.way = replace(way, recomputed=recompute(self._language_model.model, self._layers))
+        elif (recomputed := recompute(self._language_model.model, self._layers)) > way.recomputed:
+            self._plan.way = replace(way, recomputed=recomputed)
         else:
             raise NoRoomError(
                 f"One record of {self._longest} tokens does not fit into {gib(self._budget.limit)}.",
