@@ -91,7 +91,7 @@ def _examples(job: TrainJob) -> list[dict[str, Any]]:
     """What the client's trainer would see, in its order."""
     from edge_client.data import Template, load_records
     from edge_client.training.batches import Schedule
-    from edge_client.training.loading import load_tokenizer
+    from edge_client.training.tokenizer import load_tokenizer
 
     settings = job.task.training
     template = Template(load_tokenizer(Path(job.model_folder or "")))

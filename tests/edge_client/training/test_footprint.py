@@ -85,9 +85,10 @@ import sys
 from pathlib import Path
 import torch
 from edge_client.training import loading
+from edge_client.training.tokenizer import load_tokenizer
 from edge_client.training.memory import Budget
 loading.compute_dtype = lambda device: torch.float32
-tokenizer = loading.load_tokenizer(Path(sys.argv[1]))
+tokenizer = load_tokenizer(Path(sys.argv[1]))
 budget = Budget(torch.device("cpu"), None)
 budget.release()
 before = budget.used()

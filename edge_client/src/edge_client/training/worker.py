@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_client.data import Example, Records, Template, load_records
+from edge_client.data import Example, Record, Records, Template, load_records
 from edge_client.data.template import Tokenizer
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError, UserError
@@ -61,9 +61,10 @@ def _train(
     from .batches import Schedule
     from .checkpointing import recompute
     from .language_model import LanguageModel
-    from .loading import choose_device, compute_dtype, load_base, load_tokenizer
+    from .loading import choose_device, compute_dtype, load_base
     from .lora import Adapter
     from .memory import Budget
+    from .tokenizer import load_tokenizer
     from .trainer import Plan, Trainer
 
     if job.threads is not None:
@@ -74,7 +75,7 @@ def _train(
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
 
     tokenizer = load_tokenizer(model_folder)
-    examples = _examples(records, tokenizer, job.task, notify)
+    examples = _examples(records, tokenizer, job.task, notify, refuse=job.data.bad == "refuse")
     longest = max(len(example.tokens) for example in examples)
     budget.release()
     work = Work(
@@ -191,21 +192,29 @@ def _adapter(job: TrainJob) -> tuple[bytes, NDArray[np.float32]]:
     return hashlib.sha256(data).digest(), vector
 
 
-def _examples(records: Records, tokenizer: Tokenizer, task: TaskSpec, notify: Callable[[str], None]) -> list[Example]:
+def _examples(
+    records: Records, tokenizer: Tokenizer, task: TaskSpec, notify: Callable[[str], None], *, refuse: bool
+) -> list[Example]:
     template = Template(tokenizer)
     settings = task.training
-    made = [
-        template.example(record, place, settings.max_length, train_on_inputs=settings.train_on_inputs)
-        for place, record in enumerate(records.records)
-    ]
+
+    def shown(record: Record, place: int) -> Example | None:
+        try:
+            return template.example(record, place, settings.max_length, train_on_inputs=settings.train_on_inputs)
+        except UserError:  # the model's template has no way to show it
+            if refuse:
+                raise
+            return None
+
+    made = [shown(record, place) for place, record in enumerate(records.records)]
     examples = [example for example in made if example is not None]
     if records.bad:
         notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
     if len(examples) < len(made):
         lost = next(record.line for record, example in zip(records.records, made, strict=True) if example is None)
         notify(
-            f"{len(made) - len(examples)} of {len(made)} records are skipped: cut to {settings.max_length} tokens, "
-            f"they have nothing left to learn (first: line {lost})."
+            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {settings.max_length} tokens, they "
+            f"have nothing left to learn, or the model's template cannot show them (first: line {lost})."
         )
     if not examples:
         raise UserError(
