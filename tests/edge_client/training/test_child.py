@@ -166,7 +166,7 @@ def test_skipped_lines_and_records_are_told_and_another_job_starts_afresh(worksh
     events = train(workshop.job(data=data))
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert any("line 8: 'response' is missing" in notice for notice in notices)
-    assert any("1 of 7 records are skipped" in notice and "line 7" in notice for notice in notices)
+    assert any("1 of 7 records are left out" in notice and "line 7" in notice for notice in notices)
     one = events[-1]
     assert isinstance(one, Finished)
     assert one.examples == 6

@@ -213,8 +213,8 @@ def _examples(
     if len(examples) < len(made):
         lost = next(record.line for record, example in zip(records.records, made, strict=True) if example is None)
         notify(
-            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {settings.max_length} tokens, they "
-            f"have nothing left to learn, or the model's template cannot show them (first: line {lost})."
+            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {settings.max_length} tokens, "
+            f"they have nothing left to learn, or the model's template cannot show them (first: line {lost})."
         )
     if not examples:
         raise UserError(
