@@ -51,7 +51,7 @@ constraints:  ## renew constraints.txt: the newest versions that fit together, t
 	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt 'psycopg[binary]'
 	sed -n '/^#/p' constraints.txt > build/constraints/new.txt
 	build/constraints/bin/pip freeze --all --exclude-editable | sed 's/+.*//' \
-	  | grep -v -E '^(pip|triton|cuda-.*|nvidia-.*)==' >> build/constraints/new.txt
+	  | grep -v -E '^(pip|triton|cuda-.*|nvidia-[^m].*)==' >> build/constraints/new.txt
 	mv build/constraints/new.txt constraints.txt
 
 clean:  ## remove .venv and everything that was built

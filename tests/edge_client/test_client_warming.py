@@ -19,6 +19,7 @@ from edge_client.client.trainer import obtain_update
 from edge_client.data import DataSource
 from edge_client.state import FederationState, Preferences
 from edge_client.training import Finished
+from edge_client.yielding import ALWAYS, Gate, Observation
 from fedit_shared import rounding
 from fedit_shared.adapter import size
 from fedit_shared.messages import Offer, encode
@@ -48,10 +49,14 @@ async def obtained(state, session):
         task=encode(session.task), round=1, adapter=sha256(adapter).digest(), adapter_size=len(adapter),
         train_until=NOT_AFTER, not_after=NOT_AFTER, signature=bytes(64),
     )
+    gate = Gate(ALWAYS, pause=lambda: None, observe=Observation, clock=lambda: 0.0, told=print)
+    watch = asyncio.create_task(gate.watch())
     await obtain_update(
         offer, session.task, state=state, preferences=Preferences(data=DataSource(path="none"), min_survivors=3),
         transport=None, train=train, emit=lambda event: None,
+        gate=gate,
     )
+    watch.cancel()
 
 
 before = compiled()

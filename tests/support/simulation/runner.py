@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web_app
 
 import edge_client.client.worker
+import edge_client.yielding.gate
 from agg_server.driver import driver
 from edge_client.hardware import Hardware
 
@@ -99,6 +100,7 @@ def runner() -> Iterator[Runner]:
     driver.HOUSEKEEPING_SECONDS = 60.0
     for module in ("agg_server.uploads", "edge_client.transport.upload"):
         import_module(module).CHUNK_SIZE = _CHUNK_SIZE
+    edge_client.yielding.gate.TICK_SECONDS = 600.0
     edge_client.client.worker.find_hardware = lambda: _HARDWARE
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=shm if shm.is_dir() else None) as made:

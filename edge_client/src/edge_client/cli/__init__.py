@@ -20,6 +20,8 @@ COMMANDS = {
     "join": "Join a federation and take part in its rounds.",
     "run": "Go on with what was joined before.",
     "status": "What this machine takes part in.",
+    "pause": "Keep training from running for a while, or until `resume`.",
+    "resume": "Let training run again after `pause`.",
     "doctor": "What this machine has, and what fits.",
     "plan": "What training a model needs, and how it fits.",
     "new-adapter": "Make the adapter that a federation starts with.",

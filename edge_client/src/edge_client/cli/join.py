@@ -46,6 +46,7 @@ def command(
     model_path: Path | None,
     min_survivors: int | None,
     rounds: int | None,
+    when: tuple[str, ...] | None,
     accept_new_task: bool,
     state: Path | None,
     view: str | None,
@@ -83,6 +84,7 @@ def command(
         memory_bytes=memory,
         model_folder=model_path,
         min_survivors=min_survivors,
+        when=when,
         accept_new_task=accept_new_task,
     )
     sys.exit(take_part(client, rounds, view))

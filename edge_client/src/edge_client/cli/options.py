@@ -7,9 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
+from fedit_shared.errors import UserError
+
 F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 LEAST_MEMORY = 2**29
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -23,6 +26,29 @@ def parse_size(context: click.Context, parameter: click.Parameter, value: str | 
     if size < LEAST_MEMORY:
         raise click.BadParameter(f"{value!r} is less than any training needs; write it like 6GiB.", context, parameter)
     return size
+
+
+def parse_span(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Seconds of ``2h``, ``30min`` or ``1.5d``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\s*", value, re.IGNORECASE)
+    seconds = int(float(match[1]) * _SECONDS[match[2].lower()]) if match else 0
+    if not 0 < seconds <= 366 * _SECONDS["d"]:
+        raise click.BadParameter(f"{value!r} is no span of time; write it like 2h or 30min.", context, parameter)
+    return seconds
+
+
+def parse_conditions(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """The conditions of ``--when``; None if it was not given."""
+    from edge_client.yielding import parse_when
+
+    try:
+        return parse_when(values).words if values else None
+    except UserError as error:
+        raise click.BadParameter(f"{error.message} {error.advice}", context, parameter) from error
 
 
 def parse_fields(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -88,6 +114,14 @@ def work_options(command: F) -> F:
             type=click.IntRange(1),
             metavar="N",
             help="Stop once N updates have gone up and their rounds are over.",
+        ),
+        click.option(
+            "--when",
+            multiple=True,
+            callback=parse_conditions,
+            metavar="CONDITION",
+            help="Train only while this machine is 'idle', 'charging', or at 'HH:MM-HH:MM'; 'always' (at first). "
+            "Repeated, or with commas: all must hold.",
         ),
         click.option(
             "--accept-new-task",

@@ -3,7 +3,9 @@
 import asyncio
 import shlex
 import signal
+import time
 from contextlib import suppress
+from pathlib import Path
 
 import click
 import msgspec
@@ -11,8 +13,8 @@ import msgspec
 from edge_client.client import Client
 from edge_client.client.words import clock
 from edge_client.hardware import find_hardware
-from edge_client.state import FederationState, state_folder
-from fedit_shared.errors import FeditError
+from edge_client.state import FederationState, Pause, Preferences, state_folder
+from fedit_shared.errors import FeditError, UserError
 
 from .hardware import hardware_lines
 from .views import View, choose
@@ -70,6 +72,22 @@ def command_for(state: FederationState, verb: str) -> str:
     return f"fedit-client {verb} --state {shlex.quote(str(state.folder))}"
 
 
+def joined(state: Path | None) -> FederationState:
+    """The folder of ``--state``, or the one that would be found. Raises UserError if it has joined nothing."""
+    kept = FederationState(state_folder(None, state))
+    if kept.membership is None:
+        raise UserError(f"{kept.folder} has joined no federation.", advice="Join one with `fedit-client join LINK`.")
+    return kept
+
+
+def training_times(preferences: Preferences, pause: Pause | None) -> str:
+    """When this machine trains, in one line."""
+    line = f"Trains: {', '.join(preferences.when) or 'always'}"
+    if pause is None or not pause.holds(time.time()):
+        return f"{line}."
+    return f"{line}; paused until {'`fedit-client resume`' if pause.until is None else clock(pause.until)}."
+
+
 async def _run(client: Client, rounds: int | None, shown: View, terminated: list[bool]) -> None:
     task = asyncio.current_task()
     assert task is not None, "called by asyncio.run"
@@ -94,6 +112,7 @@ def _preface(client: Client) -> list[str]:
         f"Server: {server.address}, {known}.",
         f"Data: {preferences.data.path}.",
         f"Floor: this device stays out of sums of fewer than {preferences.min_survivors} devices.",
+        training_times(preferences, client.state.pause),
         *hardware_lines(find_hardware()),
         *LEAVES,
         f"Keys and progress: {client.state.folder}. Ctrl-C stops; the next start goes on.",

@@ -12,21 +12,18 @@ from .options import state_option
 def command(state: Path | None) -> None:
     """What this machine takes part in, and how its rounds went. Also while a client runs."""
     from edge_client.client.words import DEVICE_LETTERS, clock, size
-    from edge_client.state import FederationState, state_folder
-    from fedit_shared.errors import UserError
 
-    from .session import outlook
+    from .session import joined, outlook, training_times
 
-    folder = state_folder(None, state)
-    kept = FederationState(folder)
+    kept = joined(state)
     membership, preferences = kept.membership, kept.preferences
-    if membership is None:
-        raise UserError(f"{folder} has joined no federation.", advice="Join one with `fedit-client join LINK`.")
+    assert membership is not None, "joined"
     click.echo(f"Federation: {membership.name or '(unnamed)'} at {membership.address}")
     if membership.server_key is not None:
         click.echo(f"Device: {kept.identity.public.hex()[:DEVICE_LETTERS]}{', has left' if membership.left else ''}")
     if preferences is not None:
         click.echo(f"Data: {preferences.data.path}; floor: {preferences.min_survivors} devices")
+        click.echo(training_times(preferences, kept.pause))
     for attempt in kept.attempts:
         past = attempt.ended()
         if past is not None:

@@ -160,6 +160,10 @@ class LiveView:
                 self._rounds[number] = describe(event)
             case c.Training(event=t.Loading()):
                 self._bar, self._idle = None, f"{describe(event)[:-1]} …"
+            case c.Paused():
+                self._bar, self._idle = None, describe(event)
+            case c.Resumed():
+                self._idle = ""
             case c.Joined() | c.Offered() | c.Training() | c.Trained() | c.Reconnected():
                 self._bar, self._idle = None, ""
             case c.Retrying():

@@ -7,7 +7,7 @@ async with Client.join(link, data="records.jsonl") as client:
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -19,12 +19,13 @@ from edge_client.paths import absolute
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
 from edge_client.transport import Recovered, Server, Transport, Trouble
+from edge_client.yielding import Gate, Observation, Observer, Standing, parse_when
 from fedit_shared.errors import UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Contributor, Session, Update
 
 from .enrolment import Enrolment
-from .events import Event, Reconnected, Retrying
+from .events import Event, Paused, Reconnected, Resumed, Retrying
 from .participation import Context
 from .threads import in_thread
 from .worker import Worker
@@ -33,7 +34,8 @@ from .worker import Worker
 class Client:
     """One device in one federation. Made by :meth:`join` or :meth:`open`; use as an async context manager.
 
-    A subclass may override :meth:`train` (another trainer) and :meth:`contribute` (to watch what is masked).
+    A subclass may override :meth:`train` (another trainer), :meth:`contribute` (to watch what is masked) and
+    :meth:`observe` (another machine).
     """
 
     pause_scale: ClassVar[float] = 1.0
@@ -54,6 +56,7 @@ class Client:
         self._accept_new_task = accept_new_task
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
+        self._observer: Observer | None = None
 
     @classmethod
     def join(
@@ -65,14 +68,17 @@ class Client:
         memory_bytes: int | None = None,
         model_folder: str | Path | None = None,
         min_survivors: int | None = None,
+        when: Sequence[str] | None = None,
         accept_new_task: bool = False,
     ) -> Self:
         """Take part with this data; on a machine that has joined already, go on. None: as the last time.
 
         ``memory_bytes``: what training may use (at first: what is free). ``model_folder``: the base model's files (at
-        first: from the hub). ``min_survivors``: this device stays out of sums of fewer (at first: 3).
+        first: from the hub). ``min_survivors``: this device stays out of sums of fewer (at first: 3). ``when``: the
+        conditions that must all hold for training to run, ``idle``, ``charging`` or ``HH:MM-HH:MM`` (at first: none).
         ``state``: the federation's folder (None: in the platform's own place). ``accept_new_task``: agree to what is
-        offered first, though it differs from what was agreed to before. Raises UserError for a link that is none.
+        offered first, though it differs from what was agreed to before. Raises UserError for a link or a condition that
+        is none.
         """
         parsed = link if isinstance(link, JoinLink) else JoinLink.parse(link)
         wishes = {
@@ -80,6 +86,7 @@ class Client:
             "memory_bytes": memory_bytes,
             "model_folder": None if model_folder is None else str(absolute(model_folder)),
             "min_survivors": min_survivors,
+            "when": None if when is None else parse_when(when).words,
         }
         return cls(
             FederationState(state_folder(parsed.federation, None if state is None else Path(state))),
@@ -89,14 +96,22 @@ class Client:
         )
 
     @classmethod
-    def open(cls, state: str | Path | None = None, *, accept_new_task: bool = False) -> Self:
-        """Go on with what a folder holds; None: the one federation that this machine has joined."""
+    def open(
+        cls,
+        state: str | Path | None = None,
+        *,
+        when: Sequence[str] | None = None,
+        accept_new_task: bool = False,
+    ) -> Self:
+        """Go on with what a folder holds; None: the one federation that this machine has joined. ``when``: as in
+        :meth:`join`; None: as the last time."""
         folder = state_folder(None, None if state is None else Path(state))
         if not folder.is_dir():
             raise UserError(
                 f"There is no folder {folder}.", advice="Join first: `fedit-client join LINK`, with the same --state."
             )
-        return cls(FederationState(folder), accept_new_task=accept_new_task)
+        wishes = {} if when is None else {"when": parse_when(when).words}
+        return cls(FederationState(folder), wishes=wishes, accept_new_task=accept_new_task)
 
     async def __aenter__(self) -> Self:
         """Lock the folder. Raises BusyError if another client works there, UserError if it belongs to another
@@ -154,6 +169,13 @@ class Client:
         """Do a round's local work; the last event is Finished or Failed."""
         return run_training(job)
 
+    def observe(self) -> Observation:
+        """Look at this machine, which may be its owner's at work: called in a thread, every few seconds, where the
+        owner's wishes depend on it."""
+        if self._observer is None:
+            self._observer = Observer()
+        return self._observer()
+
     def contribute(
         self, session: Session, update: Update, randomness: bytes, sink: Callable[[memoryview], object]
     ) -> Contribution:
@@ -176,12 +198,19 @@ class Client:
                 emit=self._queue.put_nowait,
                 contribute=self.contribute,
             )
+            gate = Gate(
+                parse_when(preferences.when),
+                pause=lambda: self.state.pause,
+                observe=self.observe,
+                clock=time.time,
+                told=self._stands,
+            )
             try:
-                await Worker(context, enrolment, preferences, self.train).run(rounds)
+                await Worker(context, enrolment, preferences, self.train, gate).run(rounds)
             except UnauthorizedError:  # who left and has a link again may still be in a round
                 if not await enrolment.renew():
                     raise
-                await Worker(context, enrolment, preferences, self.train).run(rounds)
+                await Worker(context, enrolment, preferences, self.train, gate).run(rounds)
 
     def _merged_preferences(self) -> Preferences:
         known = self.state.preferences
@@ -214,6 +243,9 @@ class Client:
                 self._queue.put_nowait(Retrying(problem, seconds))
             case Recovered():
                 self._queue.put_nowait(Reconnected())
+
+    def _stands(self, standing: Standing) -> None:
+        self._queue.put_nowait(Resumed() if standing.may_work else Paused(standing.reason, standing.until))
 
     async def _stop(self) -> None:
         if self._work is not None and not self._work.done():

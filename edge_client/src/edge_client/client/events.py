@@ -86,6 +86,20 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """Training gets out of the way, or does not begin, because of ``reason``, a sentence; what is begun is kept. The
+    short answers that rounds need go on. ``until``: Unix seconds, if known."""
+
+    reason: str
+    until: int | None = None
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Training may run again."""
+
+
+@dataclass(frozen=True)
 class Declined:
     """This device takes no part in the round: its training would end too late."""
 
@@ -205,6 +219,8 @@ Event = (
     | Agreed
     | Downloading
     | Training
+    | Paused
+    | Resumed
     | Declined
     | Trained
     | Mustered

@@ -11,6 +11,7 @@ from edge_client.state import FederationState, Preferences, UpdateFolder
 from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
 from edge_client.training.run import error_of
 from edge_client.transport import Transport, download_adapter
+from edge_client.yielding import Gate, YieldError
 from fedit_shared.messages import Offer, TaskSpec
 from fedit_shared.secagg import warm
 
@@ -38,10 +39,11 @@ async def obtain_update(
     transport: Transport,
     train: Train,
     emit: Callable[[events.Event], None],
+    gate: Gate,
     clock: Callable[[], float] = time.time,
 ) -> UpdateFolder:
-    """An unspent update of the offered adapter version: one that is here, or one trained now. Beside the training the
-    masking's kernels are compiled, or loaded.
+    """An unspent update of the offered adapter version: one that is here, or one trained now, while ``gate`` is open.
+    Beside the training the masking's kernels are compiled, or loaded.
 
     Raises TooSlowError, the UserError or FeditError that training failed with, or as the transport does.
     """
@@ -67,7 +69,7 @@ async def obtain_update(
         model_folder=preferences.model_folder,
         memory_bytes=preferences.memory_bytes,
     )
-    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock), in_thread(warm))
+    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock, gate), in_thread(warm))
     await in_thread(update.finish, Path(finished.delta_path), examples=finished.examples, loss=finished.loss)
     emit(events.Trained(offer.round, finished.examples, finished.loss))
     return update
@@ -84,26 +86,47 @@ def _begun_update(state: FederationState, offer: Offer) -> UpdateFolder:
 
 
 async def _train(
-    job: TrainJob, offer: Offer, train: Train, emit: Callable[[events.Event], None], clock: Callable[[], float]
+    job: TrainJob,
+    offer: Offer,
+    train: Train,
+    emit: Callable[[events.Event], None],
+    clock: Callable[[], float],
+    gate: Gate,
 ) -> Finished:
-    for death in range(1, DEATHS + 1):
-        steps = 0
-        last: TrainEvent | None = None
-        async with aclosing(train(job)) as said:
-            async for last in said:
-                emit(events.Training(offer.round, last))
-                if isinstance(last, Progress):
-                    steps += 1
-                    left = last.seconds_left if steps >= TELLING_STEPS else 0.0
-                    _require_time(offer, clock(), left)
+    """One child after the other until the work is done: each goes on from its predecessor's checkpoint."""
+    deaths = 0
+    while True:
+        if not await gate.opened(offer.train_until):
+            raise TooSlowError(f"Training was paused until the time for it was over. {gate.reason}")
+        try:
+            async with gate.working():
+                last = await _one_child(job, offer, train, emit, clock)
+        except YieldError:
+            continue
         if isinstance(last, Finished):
             return last
-        if not isinstance(last, Failed):
-            last = Failed(code="died", message="The training ended without a result.")
-        if last.code != "died" or death == DEATHS:
+        deaths += 1
+        if last.code != "died" or deaths == DEATHS:
             raise error_of(last)
         emit(events.Notice(f"{last.message} It is started again and goes on where it was."))
-    raise AssertionError("the loop returns or raises")
+
+
+async def _one_child(
+    job: TrainJob, offer: Offer, train: Train, emit: Callable[[events.Event], None], clock: Callable[[], float]
+) -> Finished | Failed:
+    """What a child came to. Cancelled, it has ended when this returns, and its memory is free."""
+    steps = 0
+    last: TrainEvent | None = None
+    async with aclosing(train(job)) as said:
+        async for last in said:
+            emit(events.Training(offer.round, last))
+            if isinstance(last, Progress):
+                steps += 1
+                left = last.seconds_left if steps >= TELLING_STEPS else 0.0
+                _require_time(offer, clock(), left)
+    if isinstance(last, Finished | Failed):
+        return last
+    return Failed(code="died", message="The training ended without a result.")
 
 
 def _require_time(offer: Offer, now: float, seconds_left: float) -> None:

@@ -57,6 +57,11 @@ def describe(event: c.Event) -> str:
             return f"Round {event.round}: adapter {size(event.received)} of {size(event.total)}."
         case c.Training():
             return f"Round {event.round}: {_training(event.event)}"
+        case c.Paused():
+            until = "" if event.until is None else f" Until {clock(event.until)}."
+            return f"Training is paused. {event.reason}{until}"
+        case c.Resumed():
+            return "Training may run again."
         case c.Declined():
             return f"Round {event.round}: not taken part. {event.reason}"
         case c.Trained():

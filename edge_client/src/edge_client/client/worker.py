@@ -12,6 +12,7 @@ from edge_client import __version__
 from edge_client.hardware import find_hardware
 from edge_client.rounds import check_offer, make_muster, require_agreed
 from edge_client.state import Attempt, Ended, Mustered, Preferences, UpdateFolder
+from edge_client.yielding import Gate
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
 from fedit_shared.parameters import LAYOUTS, upload_size
@@ -34,12 +35,15 @@ ADAPTERS_KEPT = 2
 class Worker:
     """Works for one federation. ``run`` is called once."""
 
-    def __init__(self, context: Context, enrolment: Enrolment, preferences: Preferences, train: Train) -> None:
+    def __init__(
+        self, context: Context, enrolment: Enrolment, preferences: Preferences, train: Train, gate: Gate
+    ) -> None:
         self._context = context
         self._state = context.state
         self._enrolment = enrolment
         self._preferences = preferences
         self._train = train
+        self._gate = gate
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._told: events.Waiting | None = None
 
@@ -52,8 +56,10 @@ class Worker:
                 for participation in [self._start(group, attempt) for attempt in alive]:
                     await participation.settled.wait()
                     contributed += participation.contributed
+                watch = group.create_task(self._gate.watch())
                 while (rounds is None or contributed < rounds) and (offer := await self._check_in()) is not None:
                     contributed += await self._take_part(group, *offer)
+                watch.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
@@ -63,11 +69,15 @@ class Worker:
         return participation
 
     async def _check_in(self) -> tuple[Offer, TaskSpec] | None:
-        """The next offer, checked and agreed to; None when the federation has no more work for anybody."""
+        """The next offer, checked and agreed to; None when the federation has no more work for anybody.
+
+        While training is paused none is asked for: others could take its place.
+        """
         hardware = await in_thread(find_hardware)
         memory = self._preferences.memory_bytes or hardware.free_bytes
         hold = 0  # the first answer comes at once, to say what is awaited; the next ones when something has changed
         while True:
+            await self._gate.opened()
             asked = asyncio.get_running_loop().time()
             message = CheckIn(
                 client_version=__version__,
@@ -126,6 +136,7 @@ class Worker:
                 train=self._train,
                 emit=context.emit,
                 clock=context.clock,
+                gate=self._gate,
             )
         except TooSlowError as reason:
             context.emit(events.Declined(offer.round, str(reason)))

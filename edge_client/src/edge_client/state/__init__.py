@@ -4,7 +4,7 @@ from edge_client.disk import Disk, DiskError
 
 from .attempt import Attempt, Past
 from .federation import BusyError, FederationState, state_folder
-from .records import CorruptStateError, Ended, Membership, Mustered, Outcome, Preferences, Trained, pack
+from .records import CorruptStateError, Ended, Membership, Mustered, Outcome, Pause, Preferences, Trained, pack
 from .update import Begun, SpentError, UpdateFolder
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Mustered",
     "Outcome",
     "Past",
+    "Pause",
     "Preferences",
     "SpentError",
     "Trained",

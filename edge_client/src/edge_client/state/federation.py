@@ -1,7 +1,8 @@
 """The folder of one federation on this machine.
 
 identity       this device's Ed25519 seed           membership    which federation, where, which task was agreed to
-preferences    data file, memory, floor             tasks/        tasks as received, named by their hash
+preferences    data file, memory, floor, when       tasks/        tasks as received, named by their hash
+pause          there while its owner keeps training from running; written beside a running client
 adapters/      adapter versions, named by hash      updates/      what was trained: ADAPTER-N
 rounds/        what was mustered: ROUND-N           lock          held by the one client that works here
 """
@@ -22,7 +23,7 @@ from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
 from .attempt import Attempt
-from .records import CorruptStateError, Membership, Mustered, Preferences, R, pack, unpack
+from .records import CorruptStateError, Membership, Mustered, Pause, Preferences, R, pack, unpack
 from .update import Begun, UpdateFolder
 
 ENVIRONMENT = "FEDIT_STATE"
@@ -130,6 +131,21 @@ class FederationState:
     @preferences.setter
     def preferences(self, value: Preferences) -> None:
         self.disk.write(self.folder / "preferences", pack(value))
+
+    @property
+    def pause(self) -> Pause | None:
+        """The owner's pause, also one that is over. One that cannot be read holds until it is taken back."""
+        try:
+            return self._record("pause", Pause)
+        except CorruptStateError:
+            return Pause()
+
+    @pause.setter
+    def pause(self, value: Pause | None) -> None:
+        if value is None:
+            self.disk.remove(self.folder / "pause")
+        else:
+            self.disk.write(self.folder / "pause", pack(value))
 
     def keep_task(self, task: bytes) -> bytes:
         """Keep a task as received; its SHA-256."""

@@ -36,6 +36,19 @@ class Preferences(msgspec.Struct, frozen=True, kw_only=True):
     """The base model's files; None: from the hub."""
     min_survivors: int = 3
     """This device stays out of sums of fewer; the protocol's own least is 3."""
+    when: tuple[str, ...] = ()
+    """The conditions that must all hold for training to run, as in :attr:`edge_client.yielding.When.words`."""
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """The owner's word that this machine is not to train."""
+
+    until: int | None = None
+    """Unix seconds; None: until the owner takes it back."""
+
+    def holds(self, now: float) -> bool:
+        """Whether it still counts at Unix time ``now``."""
+        return self.until is None or now < self.until
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
