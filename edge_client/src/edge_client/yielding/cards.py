@@ -47,12 +47,12 @@ class Cards:
             if error.value in (nvml.NVML_SUCCESS, nvml.NVML_ERROR_NOT_FOUND):  # nobody used it
                 return 0.0
             return self._whole_load(handle, own)
-        if not all(psutil.pid_exists(sample.pid) for sample in samples):
-            return self._whole_load(handle, own)
         first = index not in self._seen
         self._seen[index] = max([self._seen.get(index, 0), *(sample.timeStamp for sample in samples)])
         if first:
             return None  # the driver's whole memory, not what is going on now
+        if not all(psutil.pid_exists(sample.pid) for sample in samples):
+            return self._whole_load(handle, own)
         by_process: dict[int, list[int]] = {}
         for sample in samples:
             by_process.setdefault(sample.pid, []).append(sample.smUtil)
