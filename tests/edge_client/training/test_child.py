@@ -74,24 +74,24 @@ def test_killed_again_and_again_it_ends_with_the_same_bits_as_undisturbed(worksh
     assert Planned in kinds(quiet)
 
     job = workshop.job(task=task, checkpoint_seconds=0.0)  # after every piece
-    survived = 0
-    for checkpoints in (1, 7, 20):
+    reached = 0
+    for kind, count in ((Planned, 1), (Checkpointed, 7), (Progress, 20)):
         seen = 0
 
-        def kill_at_checkpoint(event: TrainEvent, limit: int = checkpoints) -> bool:
+        def kill_there(event: TrainEvent, kind: type = kind, count: int = count) -> bool:
             nonlocal seen
-            if isinstance(event, Checkpointed):
-                seen += 1
-                if seen == limit:
-                    kill_child(signal.SIGKILL)
+            seen += isinstance(event, kind)
+            if isinstance(event, kind) and seen == count:
+                kill_child(signal.SIGKILL)
             return False
 
-        events = train(job, kill_at_checkpoint)
+        events = train(job, kill_there)
         assert isinstance(events[-1], Failed)
         assert (events[-1].code, "signal 9" in events[-1].message) == ("died", True)
         planned = next(event for event in events if isinstance(event, Planned))
-        survived = max(survived, planned.first_step)
-    assert survived > 0
+        assert planned.first_step >= reached - 1, "more was lost than since the last checkpoint"
+        reached = max([reached, *(event.step for event in events if isinstance(event, Progress))])
+    assert reached >= 20
     last = train(job)
     assert isinstance(last[-1], Finished)
     assert read_delta(last[-1].delta_path, size).tobytes() == expected.tobytes()
