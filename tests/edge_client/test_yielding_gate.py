@@ -77,7 +77,7 @@ class Machine:
             with suppress(asyncio.CancelledError):
                 await watch
 
-        asyncio.run(main())
+        asyncio.run(asyncio.wait_for(main(), 60))
 
     async def ticks(self) -> None:
         self.ticked.clear()

@@ -5,6 +5,7 @@ import filecmp
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -12,16 +13,20 @@ from typing import Any
 
 import psutil
 import pytest
-from participants import quick_client, run_client
+from participants import QuickClient, quick_client, run_client
 from server_process import ServerProcess
 from tiny_model import make_records, save_model, write_records
 
-from edge_client.state import FederationState
+from edge_client.client import Event, Offered, Paused, Resumed, RoundFinished
+from edge_client.state import FederationState, Pause
 from edge_client.training import Finished, TrainJob, run_training
+from edge_client.yielding import gate
 from fedit_shared.messages import TaskSpec, decode
+from fedit_shared.secagg import Contribution, Session, Update
 
 CLIENT = [sys.executable, "-c", "from edge_client.cli import main; main()"]
 STEPS = 400
+DEVICES = 3
 Told = dict[str, Any]
 
 
@@ -168,3 +173,54 @@ def test_killed_paused_killed_again_and_resumed_it_is_counted_with_the_bits_of_a
             server.stop()
 
     asyncio.run(go())
+
+
+class PausingClient(QuickClient):
+    """Its owner pauses training before its first update is masked."""
+
+    paused: threading.Event
+
+    def contribute(
+        self, session: Session, update: Update, randomness: bytes, sink: Callable[[memoryview], object]
+    ) -> Contribution:
+        if not self.paused.is_set():
+            self.state.pause = Pause()
+            assert self.paused.wait(60)
+        return super().contribute(session, update, randomness, sink)
+
+
+def test_a_paused_device_uploads_and_answers_and_takes_no_new_round_until_it_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "TICK_SECONDS", 0.01)
+
+    async def take_part(client: PausingClient) -> list[Event]:
+        client.paused = threading.Event()
+        events: list[Event] = []
+        async with client:
+            async for event in client.run(2):
+                events.append(event)
+                if isinstance(event, Paused):
+                    client.paused.set()
+                if isinstance(event, RoundFinished):
+                    client.state.pause = None
+        return events
+
+    async def go() -> list[list[Event]]:
+        server = ServerProcess(tmp_path, target=DEVICES, rounds=2)
+        server.start()
+        try:
+            links = server.invite("--count", DEVICES)
+            clients = [
+                quick_client(link, tmp_path / f"home{number}", kind=PausingClient) for number, link in enumerate(links)
+            ]
+            return await asyncio.gather(*(take_part(client) for client in clients if isinstance(client, PausingClient)))
+        finally:
+            server.stop()
+
+    told = asyncio.run(go())
+    assert len(told) == DEVICES
+    for events in told:
+        kinds = [type(event) for event in events if isinstance(event, Offered | Paused | Resumed | RoundFinished)]
+        assert kinds == [Offered, Paused, RoundFinished, Resumed, Offered, RoundFinished]
+        assert all(event.counted for event in events if isinstance(event, RoundFinished))
