@@ -29,7 +29,6 @@ OFFER = Offer(
     round=1,
     adapter=bytes(32),
     adapter_size=1,
-    seed=1,
     train_until=int(NOON) + 1000,
     not_after=int(NOON) + 2000,
     signature=bytes(64),

@@ -43,7 +43,6 @@ def test_paused_in_the_midst_it_ends_with_the_same_bits_as_undisturbed(
         round=1,
         adapter=sha256(adapter).digest(),
         adapter_size=len(adapter),
-        seed=1,
         train_until=NOW + 3600,
         not_after=NOW + 7200,
         signature=bytes(64),
