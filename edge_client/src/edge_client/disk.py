@@ -102,6 +102,21 @@ class Disk:
             _sync_folder(path.parent)
 
 
+def free_bytes(folder: Path) -> int:
+    """What the disk that ``folder`` lies on, or will lie on, has free."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir())).free
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raise DiskError unless ``needed`` bytes fit onto the disk of ``folder``."""
+    free = free_bytes(folder)
+    if needed > free:
+        raise DiskError(
+            f"{folder} has {free / 2**30:.1f} GiB free, and {needed / 2**30:.1f} GiB are needed.",
+            advice="Nothing was fetched. Free some space, or name a folder on another disk with --state.",
+        )
+
+
 _BINARY = getattr(os, "O_BINARY", 0)
 
 

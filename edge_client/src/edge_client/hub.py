@@ -1,6 +1,5 @@
 """Downloads from the Hugging Face hub into its cache: once, with the size said beforehand, never onto a full disk."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_client.disk import free_bytes
 from fedit_shared.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -94,7 +94,7 @@ class Repository:
 
     def _require_room(self, total: int) -> None:
         cache = _cache()
-        free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir())).free
+        free = free_bytes(cache)
         if total and total + _ROOM > free:
             raise self.error(
                 f"The {self} has {_gib(total)} to download, and {cache} has {_gib(free)} free.",

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 
+from edge_client.disk import require_room
 from edge_client.state import FederationState, Preferences, UpdateFolder
 from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
 from edge_client.training.run import error_of
@@ -22,6 +23,8 @@ Train = Callable[[TrainJob], AsyncGenerator[TrainEvent, None]]
 
 DEATHS = 3
 """So often a training child may die before its owner is asked to look. It goes on from its checkpoint each time."""
+ADAPTER_COPIES = 3
+"""The adapter, the update and the masked update are of about the same size."""
 TELLING_STEPS = 3
 """After so many steps a child's estimate of what is left counts."""
 
@@ -51,6 +54,7 @@ async def obtain_update(
     if update.trained() is not None:
         return update
     adapter = state.adapter_path(offer.adapter)
+    await in_thread(require_room, adapter.parent, ADAPTER_COPIES * offer.adapter_size)
     await download_adapter(
         transport,
         offer.adapter,
@@ -117,13 +121,19 @@ async def _one_child(
     """What a child came to. Cancelled, it has ended when this returns, and its memory is free."""
     steps = 0
     last: TrainEvent | None = None
-    async with aclosing(train(job)) as said:
-        async for last in said:
-            emit(events.Training(offer.round, last))
-            if isinstance(last, Progress):
-                steps += 1
-                left = last.seconds_left if steps >= TELLING_STEPS else 0.0
-                _require_time(offer, clock(), left)
+    limit = asyncio.timeout(max(0.0, offer.train_until - clock()))
+    try:
+        async with limit, aclosing(train(job)) as said:
+            async for last in said:
+                emit(events.Training(offer.round, last))
+                if isinstance(last, Progress):
+                    steps += 1
+                    left = last.seconds_left if steps >= TELLING_STEPS else 0.0
+                    _require_time(offer, clock(), left)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise TooSlowError("The time for training is over.") from None
     if isinstance(last, Finished | Failed):
         return last
     return Failed(code="died", message="The training ended without a result.")
@@ -132,7 +142,5 @@ async def _one_child(
 def _require_time(offer: Offer, now: float, seconds_left: float) -> None:
     """``seconds_left`` is an estimate: a tenth too much is forgiven."""
     available = offer.train_until - now
-    if available < 0:
-        raise TooSlowError("The time for training is over.")
     if 0.9 * seconds_left > available:
         raise TooSlowError(f"Training would take {seconds_left:.0f} s more, and the round waits {available:.0f} s.")

@@ -1,0 +1,74 @@
+"""What a client makes sure of around a training child: the round's time, and room on the disk."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncGenerator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cohorts import Cohort
+
+from edge_client.client.trainer import TooSlowError, obtain_update
+from edge_client.data import DataSource
+from edge_client.state import DiskError, FederationState, Preferences
+from edge_client.training import Loading, TrainEvent, TrainJob
+from edge_client.yielding import ALWAYS, Gate, Observation
+from fedit_shared.messages import Offer, encode
+
+ADAPTER = b"adapter"
+
+
+async def hangs(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
+    yield Loading(part="adapter")
+    await asyncio.Event().wait()
+
+
+def obtain(folder: Path, **changed: Any) -> None:
+    """Train for an offer of an adapter that is here already."""
+    task = Cohort(3).session().task
+    offer = Offer(
+        task=encode(task),
+        round=1,
+        adapter=sha256(ADAPTER).digest(),
+        adapter_size=len(ADAPTER),
+        train_until=int(time.time()) + 1,
+        not_after=int(time.time()) + 100,
+        signature=bytes(64),
+    )
+
+    async def go(state: FederationState) -> None:
+        gate = Gate(ALWAYS, pause=lambda: None, observe=Observation, clock=time.time, told=print)
+        watch = asyncio.create_task(gate.watch())
+        try:
+            await obtain_update(
+                msgspec.structs.replace(offer, **changed),
+                task,
+                state=state,
+                preferences=Preferences(data=DataSource(path="none")),
+                transport=None,
+                train=hangs,
+                emit=lambda event: None,
+                gate=gate,
+            )
+        finally:
+            watch.cancel()
+
+    with FederationState(folder) as state:
+        state.adapter_path(offer.adapter).write_bytes(ADAPTER)
+        asyncio.run(go(state))
+
+
+def test_a_training_that_says_nothing_any_more_ends_with_the_time_that_the_round_has_for_it(tmp_path: Path) -> None:
+    with pytest.raises(TooSlowError, match="time for training is over"):
+        obtain(tmp_path)
+
+
+def test_an_adapter_that_the_disk_has_no_room_for_is_not_fetched(tmp_path: Path) -> None:
+    vast = shutil.disk_usage(tmp_path).free // 2
+    with pytest.raises(DiskError, match="GiB are needed"):
+        obtain(tmp_path, adapter_size=vast)
+    assert not list(tmp_path.glob("**/*.part"))
