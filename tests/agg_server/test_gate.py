@@ -9,8 +9,9 @@ from aiohttp import web
 from agg_server import reading
 from agg_server.auth import Gate, Nonces
 from agg_server.driver.waiting import Waiting
+from agg_server.errors import GoneError
 from agg_server.reading import Reader
-from fedit_shared.errors import FeditError, ProtocolError, UnauthorizedError
+from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.identity.requests import LIFETIME
 
 
@@ -29,41 +30,51 @@ def test_a_number_is_remembered_as_long_as_its_token_is_good_and_forgotten_later
     assert len(nonces._new) + len(nonces._old) <= 4
 
 
-def test_a_sender_that_stalls_is_let_go(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.05)
+async def refusal_of(request: bytes, *, hang_up: bool = False) -> Exception:
+    """What a Reader of bodies of at most 500 bytes raises for ``request``, after which the sender falls silent."""
+    said: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     async def offload(work: Callable[[], object]) -> object:
         return work()
 
-    async def run() -> None:
-        said: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        reader = Reader(Gate(bytes(32), lambda: (), lambda: 0.0), offload)
+    reader = Reader(Gate(bytes(32), lambda: (), lambda: 0.0), offload)
 
-        async def handle(request: web.Request) -> web.Response:
-            try:
-                await reader.body(request, 500)
-            except FeditError as error:
-                said.set_result(error)
-                raise web.HTTPBadRequest from error
-            return web.Response()
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            await reader.body(request, 500)
+        except Exception as error:
+            said.set_result(error)
+        return web.Response()
 
-        app = web.Application()
-        app.add_routes([web.post("/", handle)])
-        runner = web.AppRunner(app, lingering_time=0.0)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        lines, sender = await asyncio.open_connection(host, port)
-        sender.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc")
-        error = await said
-        assert isinstance(error, ProtocolError)
-        assert "slowly" in error.message
-        assert b" 400 " in await lines.readline()
+    app = web.Application()
+    app.add_routes([web.post("/", handle)])
+    runner = web.AppRunner(app, lingering_time=0.0, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        _, sender = await asyncio.open_connection(*runner.addresses[0][:2])
+        sender.write(request)
+        if hang_up:
+            await sender.drain()
+            sender.close()
+        async with asyncio.timeout(30):
+            return await said
+    finally:
         sender.close()
         await runner.cleanup()
 
-    asyncio.run(run())
+
+def test_a_sender_that_stalls_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.05)
+    error = asyncio.run(refusal_of(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc"))
+    assert isinstance(error, ProtocolError)
+    assert "slowly" in error.message
+
+
+def test_a_sender_that_hangs_up_in_its_body_has_gone():
+    for body in (b"Content-Length: 500\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n4\r\nab"):
+        error = asyncio.run(refusal_of(b"POST / HTTP/1.1\r\nHost: x\r\n" + body, hang_up=True))
+        assert isinstance(error, GoneError), error
 
 
 def test_a_long_poll_is_woken_by_a_change_of_its_own_topic_only():

@@ -22,6 +22,7 @@ from fedit_shared.messages import (
     PROTOCOL_HEADER,
     ROUTES,
     CheckIn,
+    Enrol,
     Offer,
     Poll,
     Refused,
@@ -311,6 +312,44 @@ def test_bytes_that_are_no_http_fill_no_log(server: ServerProcess, link: JoinLin
         while secured.recv(4096):
             pass
     assert "Traceback" not in server.log.read_text().removeprefix(before)
+
+
+def test_a_line_that_breaks_in_a_request_is_no_error_of_the_servers(tmp_path: Path):
+    server = ServerProcess(tmp_path, scale=300)
+    server.configure("server", metrics=f"127.0.0.1:{server.port + 1}")
+    server.start()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    async def act(peer: Peer) -> None:
+        async def break_off(method: str, path: str, *, body: bytes, sent: int, answered: bytes = b"") -> None:
+            now, nonce = int(time.time()), os.urandom(16)
+            token = sign_request(peer.key, peer.link.federation, method, path, body, time=now, nonce=nonce)
+            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+            writer.write(f"{head}{PROTOCOL_HEADER}: 1\r\nAuthorization: {token}\r\n\r\n".encode() + body[:sent])
+            await writer.drain()
+            if answered:
+                assert answered in await reader.readline()
+            writer.transport.abort()
+
+        offer = await peer.offer()
+        await break_off("POST", ROUTES[Enrol].path, body=bytes(300), sent=3)
+        await break_off("PUT", chunk_path(bytes(16), 0), body=bytes(CHUNK_SIZE), sent=CHUNK_SIZE // 2)
+        await break_off("GET", adapter_path(offer.adapter), body=b"", sent=0, answered=b" 200 ")
+        await peer.send(peer.train(offer).muster)  # from now on a check-in waits
+        waiting = encode(msgspec.structs.replace(CHECK_IN, wait=30))
+        await break_off("POST", ROUTES[CheckIn].path, body=waiting, sent=len(waiting))
+        async with peer.http.get(f"http://127.0.0.1:{server.port + 1}/metrics") as response:
+            assert 'status="500"' not in await response.text()
+
+    try:
+        alone(server.invite()[0], "broken line", act)
+    finally:
+        assert server.stop() == 0
+    log = server.log.read_text()
+    assert not any(f"level={level}" in log for level in ("warning", "error")), log
+    assert "traceback" not in log
 
 
 def test_the_log_has_no_secret(server: ServerProcess, link: JoinLink):

@@ -11,6 +11,7 @@ from fedit_shared.errors import FeditError, IncompatibleError, NotFoundError, Pr
 from fedit_shared.messages import PROTOCOL_HEADER, PROTOCOL_VERSION, Refused
 
 from .driver.service import Service
+from .errors import GoneError
 from .handlers import Handler, reply, routes
 from .join_page import join_page
 from .metrics import Metrics
@@ -61,6 +62,9 @@ def _answering(metrics: Metrics) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response = await handler(request)
+        except GoneError as error:
+            _log.debug("%s %s: %s", request.method, request.path, error)
+            response = _refuse(error)
         except FeditError as error:
             if error.http_status >= 500:
                 _log.error("%s %s: %s", request.method, request.path, error)

@@ -2,7 +2,7 @@
 
 import errno
 
-from fedit_shared.errors import FeditError
+from fedit_shared.errors import FeditError, ProtocolError
 
 
 class UnavailableError(FeditError):
@@ -10,6 +10,10 @@ class UnavailableError(FeditError):
 
     http_status = 503
     code = "unavailable"
+
+
+class GoneError(ProtocolError):
+    """The sender hung up before its request was here: a line that broke. Nobody is left to be told."""
 
 
 _STORAGE = {

@@ -10,6 +10,7 @@ from aiohttp import web
 from fedit_shared.errors import ProtocolError, TooLargeError
 
 from .auth import Gate
+from .errors import GoneError
 
 SLOWEST_BYTES_PER_SECOND = 8192
 """A slower line counts as broken, and is let go."""
@@ -33,7 +34,7 @@ class Reader:
         return identity, body
 
     async def body(self, request: web.Request, limit: int) -> bytes:
-        """At most ``limit`` bytes. Raises TooLargeError, or ProtocolError for a sender that is too slow or gone."""
+        """At most ``limit`` bytes. Raises TooLargeError, ProtocolError for a sender that is too slow, or GoneError."""
         if (request.content_length or 0) > limit:
             raise TooLargeError(f"A request of at most {limit} bytes was expected.")
         body = bytearray()
@@ -45,5 +46,7 @@ class Reader:
                         raise TooLargeError(f"A request of at most {limit} bytes was expected.")
         except TimeoutError:
             raise ProtocolError("The request came too slowly.") from None
+        except ConnectionError:
+            raise GoneError("The sender hung up in the middle of its request.") from None
         request["received"] = len(body)
         return bytes(body)

@@ -14,6 +14,9 @@ def serve_command(folder: Path) -> None:
     """Serve the federation in DIR until SIGTERM or Ctrl-C. Stopping and starting it loses nothing."""
     import asyncio
 
+    # asyncio's sendfile over TLS goes on to the file's end after the line broke, with a warning for every 16 KiB.
+    os.environ.setdefault("AIOHTTP_NOSENDFILE", "1")  # read when aiohttp is imported
+
     from agg_server import logs
     from agg_server.lock import only_server
     from agg_server.serve import serve
