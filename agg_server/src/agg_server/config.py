@@ -18,6 +18,7 @@ from .durations import Seconds
 from .optimizer import OPTIMIZERS
 
 FILE = "federation.toml"
+GO_ON = "To go on, raise [federation] rounds in the settings and start `fedit-server serve` again."
 _ServerRate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 _Clip = Annotated[float, msgspec.Meta(ge=SMALLEST_RANGE, le=LARGEST_RANGE)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
@@ -32,6 +33,15 @@ class Federation(_Section, frozen=True, kw_only=True):
 
     name: _Text
     rounds: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def finished(self, newest: int) -> bool:
+        """Whether no round is to be opened any more, since there is this adapter version."""
+        return 0 < self.rounds <= newest
+
+    @property
+    def finish(self) -> str:
+        """What anybody is told then."""
+        return f"The federation has finished: all {self.rounds} rounds are published."
 
 
 class Server(_Section, frozen=True, kw_only=True):

@@ -23,6 +23,9 @@ class Metrics:
             registry=self._registry,
         )
         self._version = Gauge("fedit_adapter_version", "The adapter version that is current", registry=self._registry)
+        self._finished = Gauge(
+            "fedit_finished", "1 once all of [federation] rounds are published", registry=self._registry
+        )
         self._loss = Gauge("fedit_mean_loss", "Weighted mean loss of the last published round", registry=self._registry)
         self._failures = Counter(
             "fedit_job_failures",
@@ -42,6 +45,11 @@ class Metrics:
         """An event is on disk."""
         self._events.labels(type(event).__name__).inc()
 
+    def stands(self, version: int, *, finished: bool) -> None:
+        """The version that counts now, and whether the federation has finished."""
+        self._version.set(version)
+        self._finished.set(finished)
+
     def round_ended(self, report: RoundReport) -> None:
         """A round is over."""
         self._rounds.labels(report.outcome or "").inc()
@@ -49,7 +57,6 @@ class Metrics:
         for phase, count in Tally(drop.phase for drop in report.dropped).items():
             self._dropped.labels(phase).inc(count)
         if report.version is not None:
-            self._version.set(report.version)
             self._error.set(report.relative_error or 0.0)
             weighted = [(c.total_weight, c.loss) for c in report.cohorts if c.loss is not None]
             self._loss.set(sum(w * loss for w, loss in weighted) / max(1, sum(w for w, _ in weighted)))

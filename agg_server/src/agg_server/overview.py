@@ -9,36 +9,51 @@ from .layout import Layout
 from .ledger import Ledger
 from .lock import is_served
 from .rounds.report import RoundReport, report
-from .store import Database, Journal, People, Versions
+from .standing import Standing, standing
+from .store import Database, Journal, People
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The federation at a glance. ``round``: the newest, None before the first; ``version``: the newest adapter's."""
+    """The federation at a glance. ``round``: the newest, None before the first; ``version``: the newest adapter's;
+    ``next_from``: the version that the next round begins from, another one after a rollback; ``finished``: no round is
+    open or will be."""
 
     name: str
     address: str
     served: bool
     version: int
     adapter: str
+    next_from: int
+    finished: bool
     devices: int
     round: RoundReport | None
 
 
 def overview(layout: Layout, config: Config, database: Database) -> Overview:
     """The federation now."""
+    stands = standing_of(layout, config, database)
     with database.begin() as connection:
-        newest = Versions().newest(connection)
         statuses = People().statuses(connection)
     rounds = all_rounds(layout, config, database)
     return Overview(
         name=config.federation.name,
         address=config.server.address,
         served=is_served(layout),
-        version=newest.version,
-        adapter=newest.adapter.hex(),
+        version=stands.newest.version,
+        adapter=stands.newest.adapter.hex(),
+        next_from=stands.current.version,
+        finished=stands.finished,
         devices=sum(status == "active" for status in statuses.values()),
         round=rounds[-1] if rounds else None,
     )
+
+
+def standing_of(layout: Layout, config: Config, database: Database) -> Standing:
+    """Its versions, and whether it has finished."""
+    ledger = Ledger(database, layout.signing_key())
+    last = ledger.current
+    with database.begin() as connection:
+        return standing(connection, config.federation, last)
 
 
 def all_rounds(layout: Layout, config: Config, database: Database) -> list[RoundReport]:

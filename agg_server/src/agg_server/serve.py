@@ -19,7 +19,7 @@ from . import tls
 from .app import make_app, make_metrics_app
 from .auth import Gate
 from .blobs import Blobs
-from .config import Config, host_and_port
+from .config import GO_ON, Config, host_and_port
 from .driver import Driver
 from .driver.desk import Desk
 from .driver.opening import Plans
@@ -31,6 +31,7 @@ from .metrics import Metrics
 from .reading import Reader
 from .rooms import Rooms
 from .self_test import self_test
+from .standing import Standing
 from .store import Database
 from .task import make_task
 
@@ -69,7 +70,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         await _listen(runner, config.server.listen, context)
         if config.server.metrics:
             await _listen(metrics_runner, config.server.metrics, None)
-        announce(_greeting(layout, config, driver))
+        announce(_greeting(layout, config, driver, await driver.standing()))
         await stopping.wait()
         announce("Stopping: finishing what is under way.")
     finally:
@@ -112,13 +113,10 @@ async def _listen(runner: web.AppRunner, listen: str, context: ssl.SSLContext | 
         raise UserError(f"Cannot listen on {listen}: {problem}.", advice="Set [server] listen.") from error
 
 
-def _greeting(layout: Layout, config: Config, driver: Driver) -> str:
-    current = driver.ledger.current
+def _greeting(layout: Layout, config: Config, driver: Driver, stands: Standing) -> str:
     lines = [f"Federation {config.federation.name!r} at {config.server.address} (listening on {config.server.listen})."]
-    if current is not None:
-        lines.append(
-            f"Round {current.number} on adapter version {current.opened.version}; "
-            f"{len(driver.desk.active)} devices have joined."
-        )
+    lines.append(f"Adapter version {stands.current.version}; {len(driver.desk.active)} devices have joined.")
+    if stands.finished:
+        lines.append(f"{config.federation.finish} {GO_ON}")
     lines.append(f"Invite participants with: fedit-server invite {layout.folder}")
     return "\n".join(lines)

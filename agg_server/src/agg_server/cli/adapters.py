@@ -12,10 +12,12 @@ from .options import folder_argument, open_folder
 @click.argument("version", type=click.IntRange(0))
 def rollback_command(folder: Path, version: int) -> None:
     """Have the next round begin from an earlier adapter VERSION. Later versions are kept."""
+    from agg_server.config import GO_ON
+    from agg_server.overview import standing_of
     from agg_server.store import Versions
     from fedit_shared.errors import UserError
 
-    _, _, database = open_folder(folder)
+    layout, config, database = open_folder(folder)
     versions = Versions()
     with database.begin() as connection:
         found = versions.get(connection, version)
@@ -24,25 +26,36 @@ def rollback_command(folder: Path, version: int) -> None:
             raise UserError(f"There is no adapter version {version}.", advice=f"There are 0 to {newest}.")
         versions.order_rollback(connection, version)
     click.echo(f"The next round begins from version {version} ({found.adapter.hex()[:16]}…).")
+    if standing_of(layout, config, database).finished:
+        click.echo(f"But none will be opened. {config.federation.finish} {GO_ON}")
 
 
 @click.command("export")
 @folder_argument
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--version", type=click.IntRange(0), help="Default: the newest.")
+@click.option(
+    "--version",
+    type=click.IntRange(0),
+    help="Default: what the next round begins from: the newest, or what a rollback named.",
+)
 def export_command(folder: Path, out: Path, version: int | None) -> None:
     """Write an adapter version as a PEFT folder OUT, for PeftModel.from_pretrained."""
     from agg_server.blobs import Blobs
     from agg_server.export import export
+    from agg_server.overview import standing_of
     from agg_server.store import Versions
     from agg_server.task import make_task
     from fedit_shared.errors import UserError
 
     layout, config, database = open_folder(folder)
-    versions = Versions()
-    with database.begin() as connection:
-        found = versions.newest(connection) if version is None else versions.get(connection, version)
-    if found is None:
-        raise UserError(f"There is no adapter version {version}.")
-    export(Blobs(layout.blobs(config)), make_task(config, layout.adapter), found.adapter, out)
-    click.echo(f"Adapter version {found.version} is in {out}.")
+    newest, chosen, _ = standing_of(layout, config, database)
+    if version is not None:
+        with database.begin() as connection:
+            found = Versions().get(connection, version)
+        if found is None:
+            raise UserError(f"There is no adapter version {version}.", advice=f"There are 0 to {newest.version}.")
+        chosen = found
+    export(Blobs(layout.blobs(config)), make_task(config, layout.adapter), chosen.adapter, out)
+    click.echo(f"Adapter version {chosen.version} is in {out}.")
+    if version is None and chosen.version != newest.version:
+        click.echo(f"It is the one that you went back to; --version {newest.version} writes the newest.")

@@ -19,15 +19,21 @@ def status_command(folder: Path, as_json: bool) -> None:
     """Say how the federation stands: round, phase, who is here."""
     import msgspec
 
+    from agg_server.config import GO_ON
     from agg_server.durations import in_words
     from agg_server.overview import overview
 
-    seen = overview(*open_folder(folder))
+    layout, config, database = open_folder(folder)
+    seen = overview(layout, config, database)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
         return
     click.echo(f"{seen.name}: {'being served' if seen.served else 'not being served'}, at {seen.address}")
     click.echo(f"adapter version {seen.version}; {seen.devices} devices have joined")
+    if seen.next_from != seen.version:
+        click.echo(f"the next round begins from version {seen.next_from}")
+    if seen.finished:
+        click.echo(f"{config.federation.finish} {GO_ON}")
     round = seen.round
     if round is None:
         click.echo("no round has been opened yet")

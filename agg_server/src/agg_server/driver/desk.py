@@ -94,7 +94,7 @@ class Desk:
         return self._draw[1]
 
     def _between_rounds(self, round: Round | None) -> Wait | Closed:
-        limit = self._config.federation.rounds
-        if round is not None and 0 < limit <= self._ledger.newest_version:
-            return Closed(reason=f"The federation has finished: all {limit} rounds are published.")
+        federation = self._config.federation
+        if round is not None and federation.finished(self._ledger.newest_version):
+            return Closed(reason=federation.finish)
         return Wait(reason="The next round is about to open.", seconds=views.POLL_SECONDS)

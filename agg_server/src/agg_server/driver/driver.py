@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from agg_server.config import GO_ON
 from agg_server.ledger import Due, Ledger, Proposal
 from agg_server.metrics import Metrics
 from agg_server.publishing import read_version
@@ -16,6 +17,7 @@ from agg_server.rounds.events import CohortEnded, RoundEnded
 from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
 from agg_server.rounds.words import describe
+from agg_server.standing import Standing, standing
 from agg_server.store import Database, Device, People
 from fedit_shared.errors import ConflictError, FeditError
 
@@ -90,6 +92,7 @@ class Driver:
             await self.on_pool(partial(read_version, self.tools.blobs, adapter))  # a damaged one is found now
         self._writing = asyncio.create_task(self._writer.run())
         await self._advance()
+        await self.standing()
         self._spawn(self._keep_house())
 
     async def stop(self) -> None:
@@ -117,6 +120,17 @@ class Driver:
     async def submit(self, proposal: Proposal) -> None:
         """Record an event; it is on disk when this returns. Raises why it was refused."""
         await self._writer.submit(proposal)
+
+    async def standing(self) -> Standing:
+        """How the federation stands now; the metrics tell it from now on."""
+
+        def read() -> Standing:
+            with self._database.begin() as connection:
+                return standing(connection, self.tools.config.federation, self.ledger.current)
+
+        found = await self.on_ledger(read)
+        self._metrics.stands(found.current.version, finished=found.finished)
+        return found
 
     def note_seen(self, device: Device) -> None:
         """A device checked in; written with the next housekeeping."""
@@ -202,6 +216,8 @@ class Driver:
         if kept is not None:
             self._metrics.round_ended(kept)
         await self._advance()
+        if (await self.standing()).finished:
+            _log.info("%s %s", self.tools.config.federation.finish, GO_ON)
         await self._clear(final)
 
     def _last_round(self) -> tuple[RoundReport | None, list[bytes]]:

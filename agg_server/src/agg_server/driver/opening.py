@@ -10,7 +10,7 @@ from agg_server.ledger import Proposal
 from agg_server.rounds.effects import end_without
 from agg_server.rounds.events import RoundOpened, Rules
 from agg_server.rounds.state import Phase, Round
-from agg_server.store import AdapterVersion, Journal, Versions
+from agg_server.store import Journal, Versions
 from agg_server.task import make_rules
 from fedit_shared.identity import federation_id
 from fedit_shared.messages import TaskSpec, encode
@@ -44,10 +44,9 @@ def next_proposal(
             return None
         return Proposal(current.number, end_without(current, "abandoned", reason))
     newest = versions.newest(connection)
-    if 0 < tools.config.federation.rounds <= newest.version:
+    if tools.config.federation.finished(newest.version):
         return None
-    base = versions.get(connection, ordered if ordered is not None else _version_after(current, newest))
-    base = newest if base is None else base
+    base = versions.next_from(connection, None if current is None else current.version)
     number = Journal().last_round(connection) + 1
     opened = RoundOpened(
         round=number,
@@ -63,10 +62,6 @@ def next_proposal(
         rules=plans.rules,
     )
     return Proposal(number, opened)
-
-
-def _version_after(current: Round | None, newest: AdapterVersion) -> int:
-    return newest.version if current is None or current.ended is None else current.ended.version
 
 
 def _partition(current: Round | None, seed: bytes) -> bytes:

@@ -128,6 +128,11 @@ class Round:
         return sha256(self.opened.task).digest()
 
     @property
+    def version(self) -> int:
+        """The adapter version that it ended with; until then the one that it works on."""
+        return (self.ended or self.opened).version
+
+    @property
     def final(self) -> bool:
         """Whether nothing more can happen in it."""
         return self.ended is not None and all(cohort.phase in FINAL for cohort in self.cohorts.values())

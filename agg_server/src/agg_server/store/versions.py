@@ -44,6 +44,14 @@ class Versions:
         """The version with the highest number."""
         return _version(connection.execute(select(adapters).order_by(adapters.c.version.desc()).limit(1)).one())
 
+    def next_from(self, connection: Connection, last: int | None) -> AdapterVersion:
+        """The version that the next round begins from: what a rollback ordered, else ``last``, the version that the
+        last round ended with or works on; None before the first."""
+        ordered = self.rollback(connection)
+        wanted = last if ordered is None else ordered
+        found = None if wanted is None else self.get(connection, wanted)
+        return self.newest(connection) if found is None else found
+
     def order_rollback(self, connection: Connection, version: int) -> None:
         """Have the next round begin from this version."""
         connection.execute(delete(orders).where(orders.c.name == _ROLLBACK))
