@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fedit_shared.installing import INSTALL_CLIENT, INSTALL_SERVER
+
 ROOT = Path(__file__).parents[1]
 LONGEST = 400
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
@@ -31,6 +33,16 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
 def test_nothing_is_ever_unpickled() -> None:
     unsafe = re.compile(r"\b(?:pickle|dill|cloudpickle|joblib|torch|marshal)\.loads?\(|allow_pickle=True|import pickle")
     assert [str(p) for p in _tracked("*.py") if p != Path(__file__) and unsafe.search(_text(p))] == []
+
+
+def test_nobody_is_told_to_install_a_package_whose_name_may_be_anybodys() -> None:
+    """Until they are published, `pip install edge-client` runs whatever somebody else put under that name."""
+    named = re.compile(r"pip install [^`\n]*(?<![\w./])(?:edge-client|agg-server|fedit-shared|fedit)\b")
+    assert [
+        (str(p), m.group()) for p in _tracked("*.py") for m in named.finditer(_text(p)) if p != Path(__file__)
+    ] == []
+    told = _text(ROOT / "README.md").splitlines()
+    assert {INSTALL_CLIENT, INSTALL_SERVER} <= set(told)
 
 
 def test_every_file_can_be_read_in_one_sitting() -> None:

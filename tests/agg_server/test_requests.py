@@ -17,6 +17,7 @@ from server_process import ServerProcess, command
 
 from fedit_shared.errors import ConflictError, NotFoundError, ProtocolError, UnauthorizedError
 from fedit_shared.identity import JoinLink, SigningKey, sign_request
+from fedit_shared.installing import INSTALL_CLIENT
 from fedit_shared.messages import (
     CHUNK_SIZE,
     PROTOCOL_HEADER,
@@ -260,6 +261,7 @@ def test_the_join_page_tells_a_browser_what_to_do_and_runs_nothing(link: JoinLin
             assert "default-src 'none'" in response.headers["Content-Security-Policy"]
             page = await response.text()
         assert "fedit-client join" in page
+        assert INSTALL_CLIENT in page
         assert "<script" not in page
         for path in ("/healthz", "/readyz"):
             async with peer.http.get(link.address + path) as response:

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from fedit_shared.errors import FeditError, IncompatibleError, NotFoundError, ProtocolError, UnauthorizedError
+from fedit_shared.installing import UPGRADE_CLIENT, UPGRADE_SERVER
 from fedit_shared.messages import PROTOCOL_HEADER, PROTOCOL_VERSION, Refused
 
 from .driver.service import Service
@@ -92,9 +93,7 @@ async def _versioned(request: web.Request, handler: Handler) -> web.StreamRespon
             newer = spoken.isascii() and spoken.isdigit() and len(spoken) < 6 and int(spoken) > PROTOCOL_VERSION
             raise IncompatibleError(
                 f"This server speaks version {PROTOCOL_VERSION} of the protocol, the request version {spoken[:20]!a}.",
-                advice="The operator has to upgrade the server: `pip install --upgrade agg-server`."
-                if newer
-                else "Upgrade the client: `pip install --upgrade edge-client`.",
+                advice=f"The operator has to {UPGRADE_SERVER}" if newer else UPGRADE_CLIENT,
             )
     return await handler(request)
 

@@ -2,6 +2,8 @@
 
 from html import escape
 
+from fedit_shared.installing import INSTALL_CLIENT
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -21,7 +23,8 @@ pre {{ background: #8882; padding: .75rem; border-radius: .4rem; overflow-x: aut
 everybody's updates.</p>
 <p>This link is used in a terminal:</p>
 <ol>
-<li>Install the client: <pre>pip install edge-client</pre></li>
+<li>Install the client, in a clone of fedit's repository (whoever invited you knows where it is):
+<pre>{install}</pre></li>
 <li>Copy the whole address of this page, and paste it in quotes: <pre>fedit-client join "https://…"</pre></li>
 </ol>
 <p>Before anything starts, the client shows what will leave your machine and what will not.</p>
@@ -32,4 +35,4 @@ everybody's updates.</p>
 
 def join_page(federation_name: str) -> str:
     """The page."""
-    return _PAGE.format(name=escape(federation_name))
+    return _PAGE.format(name=escape(federation_name), install=escape(INSTALL_CLIENT))

@@ -11,6 +11,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from agg_server.errors import UnavailableError
 from fedit_shared.errors import FeditError, UserError
+from fedit_shared.installing import UPGRADE_SERVER
 
 BUSY_SECONDS = 5.0
 
@@ -55,7 +56,7 @@ class Database:
         except CommandError as error:
             raise UserError(
                 f"The database does not fit this version of the server: {error}.",
-                advice="A newer server made it: `pip install --upgrade agg-server`.",
+                advice=f"A newer server made it: {UPGRADE_SERVER}",
             ) from error
 
     @contextmanager

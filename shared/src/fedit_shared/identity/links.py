@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from fedit_shared.errors import UserError
+from fedit_shared.installing import UPGRADE_CLIENT
 
 TOKEN_SIZE = 16
 _VERSION = "1"
@@ -44,7 +45,7 @@ class JoinLink:
         if version != _VERSION and version.isdigit():
             raise UserError(
                 f"This join link is of version {version}, this client reads version {_VERSION}.",
-                advice="Upgrade the client: `pip install --upgrade edge-client`.",
+                advice=UPGRADE_CLIENT,
             )
         sizes = (32, TOKEN_SIZE, 32)
         decoded = [_decode(part) for part in parts]
