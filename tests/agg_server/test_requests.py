@@ -305,15 +305,18 @@ def test_nothing_older_than_tls_1_3_is_spoken(link: JoinLink):
         pass
 
 
-def test_bytes_that_are_no_http_fill_no_log(server: ServerProcess, link: JoinLink):
+@pytest.mark.parametrize("garbage", [b"\x16\x03garbage\r\n\r\n", b"GET / HTTP/1.1\r\nno header\r\n\r\n"])
+def test_bytes_that_are_no_http_fill_no_log(server: ServerProcess, link: JoinLink, garbage: bytes):
     before = server.log.read_text()
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", server.port)) as plain, context.wrap_socket(plain) as secured:
-        secured.sendall(b"\x16\x03garbage\r\n\r\n")
+        secured.sendall(garbage)
         while secured.recv(4096):
             pass
-    assert "Traceback" not in server.log.read_text().removeprefix(before)
+    told = server.log.read_text().removeprefix(before).splitlines()
+    assert len(told) <= 1
+    assert all("level=info" in line and "Traceback" not in line for line in told), told
 
 
 def test_a_line_that_breaks_in_a_request_is_no_error_of_the_servers(tmp_path: Path):

@@ -1,6 +1,7 @@
 """What time heals is tried again, with a word about it; what it does not is raised, in the server's own words."""
 
 import asyncio
+import gzip
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -58,6 +59,18 @@ def in_turn(*replies: web.Response | None) -> Handler:
 
 def problems(told: list[object]) -> list[str]:
     return [news.problem for news in told if isinstance(news, Trouble)]
+
+
+def test_a_compressed_answer_is_never_unpacked(tmp_path: Path) -> None:
+    """A few KiB on the line could be GiB in memory."""
+    plain = answer(Accepted())
+    packed = web.Response(body=gzip.compress(plain.body), headers={**plain.headers, "Content-Encoding": "gzip"})
+
+    async def work(transport: Transport) -> None:
+        with pytest.raises(ProtocolError, match="could not be read"):
+            await transport.send(Leave())
+
+    linked(in_turn(packed), tmp_path, [], work)
 
 
 def test_a_busy_server_and_a_broken_connection_are_waited_out(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import BasicAuth, web
 from tls_server import Handler, Line, Tls, answer, serving
+from yarl import URL
 
 from edge_client.transport import Recovered, Server, Transport, Trouble, WrongServerError
+from edge_client.transport.proxy import proxy_for
 from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Accepted, Leave
@@ -113,6 +115,15 @@ def test_a_server_on_this_machine_is_reached_without_the_proxy(tmp_path: Path, m
             assert await link.send(Leave()) == Accepted()
 
     asyncio.run(go())
+
+
+def test_a_proxys_password_goes_into_its_header_and_stays_out_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hush@proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "")
+    assert proxy_for("https://federation.example") == (
+        URL("http://proxy.example:3128"),
+        BasicAuth("user", "hush", "utf-8"),
+    )
 
 
 def test_a_proxy_of_a_kind_that_cannot_be_used_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:

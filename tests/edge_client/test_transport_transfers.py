@@ -167,7 +167,7 @@ def fetch(server: Adapter, folder: Path, digest: bytes | None = None, size: int 
     target = folder / "adapter.safetensors"
 
     async def go() -> None:
-        async with linked(server, folder) as transport:
+        async with asyncio.timeout(60), linked(server, folder) as transport:
             await download_adapter(
                 transport,
                 digest or sha256(server.data).digest(),
@@ -185,6 +185,20 @@ def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     assert fetch(server, tmp_path).read_bytes() == server.data
     assert server.starts[0] == 0
     assert server.starts == sorted(set(server.starts))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_a_download_is_its_owners_alone_from_the_first_byte_on(tmp_path: Path) -> None:
+    modes: list[int] = []
+
+    class Watched(Adapter):
+        async def __call__(self, request: web.Request) -> web.StreamResponse:
+            if self.starts:  # broken off once: the part is there
+                modes.append((tmp_path / "adapter.safetensors.part").stat().st_mode & 0o777)
+            return await super().__call__(request)
+
+    target = fetch(Watched(os.urandom(2**20), breaks=1), tmp_path)
+    assert [*modes, target.stat().st_mode & 0o777] == [0o600, 0o600]
 
 
 def test_a_server_without_ranges_is_read_from_the_start(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """Only the federation's model is trained on: its files are hashed, formats that can carry code are never opened."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 import torch
 
+from edge_client.training.create import create
 from edge_client.training.failures import ModelError
+from edge_client.training.job import CreateJob
 from edge_client.training.loading import load_base
 from edge_client.training.model_files import check_files, describe_files, find_model
+from fedit_shared.errors import FeditError
 from fedit_shared.messages import ModelRef
 
 
@@ -135,6 +139,30 @@ def test_broken_files_are_told_in_one_line(copy: Path, name: str, content: bytes
     with pytest.raises(ModelError) as caught:
         load_base(copy, ("int8",), torch.device("cpu"), said_nothing)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("file", "auto_map"),
+    [
+        ("config.json", {"AutoConfig": "code.Theirs"}),
+        ("config.json", {"AutoModelForCausalLM": "code.Theirs"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["code.Theirs", "code.Theirs"]}),
+    ],
+    ids=["config", "model", "tokenizer"],
+)
+def test_code_that_lies_beside_a_model_is_never_run(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, auto_map: dict[str, object]
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "cache"))
+    ran = tmp_path / "ran"
+    (copy / "code.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Theirs:\n    pass\n")
+    config = msgspec.json.decode((copy / file).read_bytes()) | {"auto_map": auto_map}
+    (copy / file).write_bytes(msgspec.json.encode(config))
+    with suppress(FeditError):
+        load_base(copy, ("none",), torch.device("cpu"), said_nothing)
+    with suppress(FeditError):
+        create(CreateJob(model=str(copy), out=str(tmp_path / "new"), rank=1, target_modules=("q_proj",)))
+    assert not ran.exists()
 
 
 def test_a_servers_model_name_is_never_taken_for_a_path(model_folder: Path) -> None:
