@@ -71,6 +71,11 @@ def test_init_refuses_wishes_that_contradict_each_other(tmp_path: Path):
     refused(command(*base, "--cohort-min", 5, "--cohort-target", 4), "cohort_target")
     refused(command(*base, "--address", "http://plain"), "https://HOST:PORT")
     refused(command(*base, "--listen", "8443"), "HOST:PORT")
+    for name in ("x\x1b", "two\nlines", "evil \u202e"):
+        refused(unread := command(*base, "--name", name), "[federation] name", "a line without control characters")
+        assert "regex" not in unread.stderr
+    for model in ("a b/../c", "../up", "..", "/models/tiny", "owner/na me", "a/b/c", "C:\\models"):
+        refused(command(*base[:-2], "--model", model), "[model] id", "OWNER/NAME")
     refused(command(*base, "--certificate", tmp_path / "c.pem"), "--key")
     refused(command(*base, "--certificate", tmp_path / "c.pem", "--key", tmp_path / "k.pem"), "c.pem")
     assert not (tmp_path / "f").exists()
@@ -105,6 +110,15 @@ def test_a_certificate_of_a_private_authority_is_pinned_unless_this_machine_trus
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     assert not pinned("trusted", *here)
     assert pinned("misnamed", *elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("model", "noted"), [("org/tiny-1.5_b", False), ("tiny", False), ("my tiny model (2)", True), ("a--b", True)]
+)
+def test_a_model_that_no_hub_can_have_is_taken_for_a_folders_name(tmp_path: Path, model: str, noted: bool):
+    made = command("init", tmp_path / "f", "--adapter", make_adapter(tmp_path / "adapter"), "--model", model)
+    assert made.returncode == 0, made.stderr
+    assert ("--model-path" in made.stderr) == noted
 
 
 @pytest.mark.parametrize("verb", ["serve", "invite", "status", "rounds", "devices", "export", "rollback", "block"])

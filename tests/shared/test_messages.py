@@ -1,6 +1,7 @@
 """Every message survives its way over the wire, and nothing else is read as one."""
 
 import math
+import unicodedata
 from typing import Any, get_args
 
 import msgspec
@@ -51,6 +52,8 @@ from fedit_shared.secagg.bodies import Finding, RosterBody, RosterEntry
 from fedit_shared.secagg.sealing import OVERHEAD
 
 COHORT, HASH, SIGNATURE = bytes(range(16)), bytes(range(32)), bytes(range(64))
+DIRECTING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Unicode's classes of characters that turn the direction of writing."""
 RECEIPT = Receipt(identity=HASH, body=bytes(128), signature=SIGNATURE)
 CLIENT: list[Any] = [
     Enrol(identity=HASH, token=bytes(16), time=1_900_000_000, signature=SIGNATURE),
@@ -251,8 +254,20 @@ def test_settings_out_of_bounds_are_refused(change: dict[str, Any]) -> None:
         decode(encode(msgspec.structs.replace(SETTINGS, **change)), RoundSettings)
 
 
-@pytest.mark.parametrize("text", ["\x1b[2J", "two\nlines", "\x7f", "\x9b31m"])
+def _wait(reason: str) -> bytes:
+    return msgspec.msgpack.encode({"type": "wait", "reason": reason, "seconds": 1.0})
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "two\nlines", "\x7f", "\x9b31m", "\u2028", "\u2029"])
 def test_a_text_that_could_move_a_terminals_cursor_is_refused(text: str) -> None:
-    wait = msgspec.msgpack.encode({"type": "wait", "reason": f"evil {text}", "seconds": 1.0})
     with pytest.raises(ProtocolError):
-        decode(wait, ServerMessage)
+        decode(_wait(f"evil {text}"), ServerMessage)
+
+
+def test_a_text_that_could_change_the_order_of_what_is_read_is_refused_and_any_language_is_not() -> None:
+    directing = [chr(code) for code in range(0x110000) if unicodedata.bidirectional(chr(code)) in DIRECTING]
+    for text in [*directing, "\u200e", "\u200f", "\u061c"]:
+        with pytest.raises(ProtocolError):
+            decode(_wait(f"evil {text}"), ServerMessage)
+    for text in ("Über 3 °C – „ja“", "等待下一轮", "انتظار", "می‌خواهم", "नमस्ते", "👩‍🔬"):
+        assert decode(_wait(text), ServerMessage).reason == text

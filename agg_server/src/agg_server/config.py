@@ -11,6 +11,7 @@ import msgspec
 
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
+from fedit_shared.messages.fields import TEXT_PATTERN
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
 
 from .clipping import LARGEST_RANGE, SMALLEST_RANGE
@@ -21,7 +22,8 @@ FILE = "federation.toml"
 GO_ON = "To go on, raise [federation] rounds in the settings and start `fedit-server serve` again."
 _ServerRate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 _Clip = Annotated[float, msgspec.Meta(ge=SMALLEST_RANGE, le=LARGEST_RANGE)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400, pattern=TEXT_PATTERN)]
+_HUB_ID = re.compile(r"(?!.*(?:--|\.\.|\.git$))(?:\b[\w.-]+\b/)?\b[\w.-]{1,96}\b")
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +60,7 @@ class Server(_Section, frozen=True, kw_only=True):
 
 
 class Model(_Section, frozen=True, kw_only=True):
-    """The base model's name. The server never loads it."""
+    """The base model's name: a hub's id, or that of a folder. The server never loads it."""
 
     id: _Text
     revision: str = ""
@@ -161,6 +163,8 @@ def _readable(message: str, text: str) -> UserError:
     missing = re.match(r"Object missing required field `(\w+)`", what)
     if missing:
         return UserError(f"[{section}] needs {missing[1]}." if section else f"the section [{missing[1]}] is missing.")
+    if "regex" in what:
+        what = "expected a line without control characters"
     return _at(text, section, key, f"[{section}] {key}: {what.replace('`', '').lower()}.")
 
 
@@ -179,6 +183,10 @@ def _refuse_contradictions(config: Config, text: str) -> None:
     if config.server_step.optimizer not in OPTIMIZERS:
         near = _nearest(config.server_step.optimizer, dict.fromkeys(OPTIMIZERS))
         raise _at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
+    model = config.model.id
+    if not is_hub_id(model) and (set(model) & set("/\\:") or not model.strip(". ")):
+        told = "is a Hugging Face id (OWNER/NAME), or the name, without its path, of a folder that participants have"
+        raise _at(text, "model", "id", f"[model] id {told}.")
     address = urlsplit(config.server.address)
     if address.scheme != "https" or not address.hostname or address.path.strip("/"):
         raise _at(text, "server", "address", "[server] address has the form https://HOST:PORT, without a path.")
@@ -188,6 +196,11 @@ def _refuse_contradictions(config: Config, text: str) -> None:
                 host_and_port(value)
             except ValueError as error:
                 raise _at(text, "server", key, f"[server] {key} has the form HOST:PORT.") from error
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether the Hugging Face hub could have a model of this name."""
+    return _HUB_ID.fullmatch(model) is not None
 
 
 def host_and_port(listen: str) -> tuple[str, int]:

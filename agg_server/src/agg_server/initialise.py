@@ -17,7 +17,7 @@ from fedit_shared.messages import MODEL_FILE
 from . import task, tls
 from .blobs import Blobs, make_folder, sync_folder
 from .clipping import first_ranges
-from .config import Config, host_and_port, parse_config
+from .config import Config, host_and_port, is_hub_id, parse_config
 from .layout import Layout, write_private
 from .publishing import adapter_key
 from .store import AdapterVersion, Database, Versions
@@ -77,6 +77,10 @@ def initialise(folder: Path, wishes: Wishes) -> Made:
         notes.append(f"The adapter was made for {reference.id}; make sure that it fits {values.model}.")
     if not (reference and reference.files):
         notes.append("The adapter's folder has no hashes of the base model's files: clients cannot check theirs.")
+    if not is_hub_id(values.model):
+        notes.append(
+            f"The hub has no model named {values.model!r}: participants have to name its folder, --model-path."
+        )
     if wishes.certificate is not None and values.pin:
         notes.append(
             "No authority that this machine trusts vouches for the certificate at this address: links will carry the "
