@@ -110,6 +110,6 @@ def _refuse(error: FeditError) -> web.Response:
         server_time=int(time.time()) if isinstance(error, UnauthorizedError) else None,
     )
     response = reply(message, error.http_status)
-    if error.http_status == 503:
+    if error.http_status in (429, 503):
         response.headers["Retry-After"] = "10"
     return response

@@ -56,6 +56,8 @@ class Server(_Section, frozen=True, kw_only=True):
     pin: bool = True
     database: _Text = "sqlite:///server.sqlite3"
     blobs: _Text = "blobs"
+    connections: Annotated[int, msgspec.Meta(ge=16)] = 10000
+    unsigned_requests: Annotated[int, msgspec.Meta(ge=1)] = 120
     metrics: str = ""
 
 

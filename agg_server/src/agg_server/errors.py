@@ -12,6 +12,13 @@ class UnavailableError(FeditError):
     code = "unavailable"
 
 
+class BusyError(FeditError):
+    """Too many requests. Nothing was kept; it may be tried again."""
+
+    http_status = 429
+    code = "unavailable"
+
+
 class GoneError(ProtocolError):
     """The sender hung up before its request was here: a line that broke. Nobody is left to be told."""
 

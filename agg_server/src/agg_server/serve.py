@@ -8,6 +8,7 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -27,6 +28,7 @@ from .driver.service import Service
 from .driver.work import Tools
 from .layout import Layout
 from .ledger import Ledger
+from .limits import Door, Pace, make_room
 from .metrics import Metrics
 from .reading import Reader
 from .rooms import Rooms
@@ -52,6 +54,9 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     service = Service(driver, database)
     gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time)
     app = make_app(service, Reader(gate, driver.on_pool), metrics, config.federation.name)
+    make_room(config.server.connections)
+    door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic))
+    app.middlewares.append(door.middleware)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -61,19 +66,24 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         auto_decompress=False,
     )
     metrics_runner = web.AppRunner(make_metrics_app(metrics), access_log=None, handle_signals=False)
+    listening: list[asyncio.Server] = []
     try:
         await runner.setup()
         await metrics_runner.setup()
         await driver.on_pool(warm)
         await driver.on_pool(self_test)
         await driver.start()
-        await _listen(runner, config.server.listen, context)
+        assert runner.server is not None
+        assert metrics_runner.server is not None
+        listening.append(await _listen(partial(door.admit, runner.server), config.server.listen, context))
         if config.server.metrics:
-            await _listen(metrics_runner, config.server.metrics, None)
+            listening.append(await _listen(metrics_runner.server, config.server.metrics, None))
         announce(_greeting(layout, config, driver, await driver.standing()))
         await stopping.wait()
         announce("Stopping: finishing what is under way.")
     finally:
+        for server in listening:
+            server.close()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
         await runner.cleanup()
         await metrics_runner.cleanup()
@@ -100,10 +110,12 @@ def _assemble(layout: Layout, config: Config, database: Database) -> tuple[Drive
     return driver, metrics
 
 
-async def _listen(runner: web.AppRunner, listen: str, context: ssl.SSLContext | None) -> None:
+async def _listen(
+    connected: Callable[[], asyncio.BaseProtocol], listen: str, context: ssl.SSLContext | None
+) -> asyncio.Server:
     host, port = host_and_port(listen)
     try:
-        await web.TCPSite(runner, host, port, ssl_context=context, backlog=1024).start()
+        return await asyncio.get_running_loop().create_server(connected, host, port, ssl=context, backlog=1024)
     except OSError as error:
         problem = {
             errno.EADDRINUSE: "another program uses it",

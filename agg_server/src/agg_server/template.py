@@ -25,6 +25,11 @@ pin = {pin}
 # Or "postgresql://USER:PASSWORD@HOST/NAME", which needs: pip install "psycopg[binary]".
 # database = "sqlite:///server.sqlite3"
 # blobs = "blobs"
+# Open connections at most: a device that waits holds one for each of its rounds.
+# connections = 10000
+# Requests a minute of one address that no device has to sign: joining, the page for browsers, health checks. Behind a
+# proxy everybody has the proxy's address.
+# unsigned_requests = 120
 # Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.
 # metrics = "127.0.0.1:9464"
 
