@@ -199,21 +199,26 @@ def test_the_sdk_and_every_command_load_without_torch() -> None:
 def test_a_server_that_is_away_is_waited_for_until_a_stop_which_says_what_comes_next(
     sign: signal.Signals, status: int, tmp_path: Path, records: Path
 ) -> None:
+    # Tests that run in the background of a script were started with SIGINT ignored, and would hand that on.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", "from edge_client.cli import main; main()", "join", LINK),
+            *(sys.executable, "-c", f"{program}from edge_client.cli import main; main()", "join", LINK),
             *("--data", str(records), "--state", str(tmp_path / "state"), "--plain"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    said = [next(process.stdout)]
-    while "next try in" not in said[-1]:
-        said.append(next(process.stdout))
-    process.send_signal(sign)
-    rest, error = process.communicate(timeout=30)
+    try:
+        assert process.stdout is not None
+        said = [next(process.stdout)]
+        while "next try in" not in said[-1]:
+            said.append(next(process.stdout))
+        process.send_signal(sign)
+        rest, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == status
     assert "Nothing is lost" in rest
     assert error == ""
