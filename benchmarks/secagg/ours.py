@@ -44,10 +44,7 @@ def quantize_and_mask(session: Session, device: Device, mine: Update) -> None:
 def open_key(aggregator: Aggregator) -> NDArray[np.uint32]:
     """The key from the answers; nothing is kept from an earlier round."""
     lagrange.cache_clear()
-    key = aggregator.open_key()
-    if key is None:
-        raise RuntimeError("The answers do not open a key.")
-    return key
+    return next(aggregator.open_key()).key
 
 
 def open_mean(aggregator: Aggregator, total: VectorSum, count: int) -> Mean:

@@ -121,12 +121,10 @@ ATTACKS = [
 def expect_sum_of(round_: Round, devices: list[Device]) -> None:
     """The round publishes the sum over just these devices: its key is the sum of theirs."""
     total = sum(key_from(device.randomness, round_.session.sid).astype(np.int64) for device in devices)
-    key = round_.aggregator.open_key()
-    assert key is not None
+    (key,) = (opened.key for opened in round_.aggregator.open_key())
     assert np.array_equal(key, total % np.array(PRIMES)[:, None])
     weights = sum(round_.session.quantizer.weight(device.update.examples) for device in devices)
     mean = round_.publish()
-    assert mean is not None
     assert (mean.survivors, mean.total_weight) == (len(devices), weights)
 
 
@@ -160,11 +158,9 @@ def test_bad_shares_in_a_cohort_too_small_to_tell_open_nothing(attack: Attack):
         survivors, certificate = round_.certify()
         assert len(decode_survivors(survivors)) == 5
         round_.answer_all(survivors, certificate, round_.devices[:answering])
-        if answering > round_.session.parameters.threshold:
-            assert round_.slots() is None, "the answers do not agree"
-        else:
-            with pytest.raises(SumError, match="does not open"):
-                round_.slots()
+        agreed = answering == round_.session.parameters.threshold
+        with pytest.raises(SumError, match="does not open" if agreed else "do not agree"):
+            round_.slots()
 
 
 def test_a_dealer_that_gives_one_member_a_wrong_share_costs_that_members_answer_and_no_update():
@@ -324,8 +320,7 @@ def test_a_key_that_is_not_the_sums_is_noticed_before_anything_is_published():
     round_ = Round(3)
     round_.run()
     expect_sum_of(round_, round_.devices)
-    key = round_.aggregator.open_key()
-    assert key is not None
+    (key,) = (opened.key for opened in round_.aggregator.open_key())
     for wrong in (np.zeros_like(key), np.where(np.arange(4096) == 7, (key + 1) % np.array(PRIMES)[:, None], key)):
         with pytest.raises(SumError, match="does not open"):
             round_.opened_with(wrong.astype(np.uint32))

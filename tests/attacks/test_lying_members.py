@@ -190,7 +190,6 @@ def test_wrong_answers_up_to_the_bound_are_left_out_and_who_gave_them_is_known(s
     round_ = Round(size)
     answers(round_, round_.devices[:liars], [])
     mean = round_.publish()
-    assert mean is not None
     assert mean.survivors == size
     assert set(round_.aggregator.suspects()) == {device.identity for device in round_.devices[:liars]}
 
@@ -199,7 +198,7 @@ def test_wrong_answers_up_to_the_bound_are_left_out_and_who_gave_them_is_known(s
 def test_wrong_answers_beyond_the_bound_open_nothing(size, liars):
     round_ = Round(size)
     answers(round_, round_.devices[:liars], [])
-    assert round_.aggregator.open_key() is None
+    assert not list(round_.aggregator.open_key())
 
 
 def test_answers_that_lie_in_turn_beyond_the_bound_open_nothing():
@@ -210,7 +209,7 @@ def test_answers_that_lie_in_turn_beyond_the_bound_open_nothing():
         lie = wrong_answer(round_, liar, survivors, certificate, word=word)
         round_.aggregator.add_answer(liar.identity, sha256(survivors).digest(), *lie)
     round_.answer_all(survivors, certificate, round_.devices[2:])
-    assert round_.aggregator.open_key() is None
+    assert not list(round_.aggregator.open_key())
 
 
 @pytest.mark.parametrize("word", [-1, 1365])
@@ -221,7 +220,7 @@ def test_a_wrong_word_in_the_last_block_shows_in_the_padding_of_the_key(word):
     lie = wrong_answer(round_, round_.devices[0], survivors, certificate, word=word)
     round_.aggregator.add_answer(round_.devices[0].identity, sha256(survivors).digest(), *lie)
     round_.answer_all(survivors, certificate, round_.devices[1:4])
-    assert round_.aggregator.open_key() is None
+    assert not list(round_.aggregator.open_key())
 
 
 @pytest.mark.parametrize("size", [3, 5, 6, 9])
@@ -234,7 +233,7 @@ def test_a_wrong_answer_among_just_enough_is_noticed_by_the_sum_and_one_more_hon
     if spare:
         survivors, certificate = round_.aggregator.survivors or b"", round_.aggregator.certificate() or b""
         round_.answer_all(survivors, certificate, round_.devices[size - spare : size - spare + 1])
-        assert round_.aggregator.open_key() is None
+        assert not list(round_.aggregator.open_key())
 
 
 @pytest.mark.parametrize("size", [4, 5, 7, 10])
@@ -245,10 +244,9 @@ def test_silent_members_up_to_the_bound_cost_nothing_and_one_more_leaves_the_sum
         answers(round_, [], round_.devices[:silent])
         if silent == spare:
             mean = round_.publish()
-            assert mean is not None
             assert mean.survivors == size
         else:
-            assert round_.aggregator.open_key() is None
+            assert not list(round_.aggregator.open_key())
 
 
 @pytest.mark.parametrize("size", [4, 5])
@@ -264,7 +262,6 @@ def test_a_member_that_reported_an_edge_is_not_asked_for_its_share_of_that_deale
     )
     round_.answer_all(survivors, certificate, round_.devices[1:])
     mean = round_.publish()
-    assert mean is not None
     assert mean.survivors == size
 
 
@@ -277,5 +274,4 @@ def test_a_false_late_report_does_not_undo_what_is_chosen():
     certificate = round_.vote_all(survivors)
     round_.answer_all(survivors, certificate)
     mean = round_.publish()
-    assert mean is not None
     assert mean.survivors == 10

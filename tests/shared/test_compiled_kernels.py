@@ -63,7 +63,7 @@ for bits in (12, 16, 24):
             file.write(upload.vector.tobytes())
             file.flush()
             total.add(np.memmap(file.name, "<u4", "r", shape=upload.vector.shape))
-    read_mean(session.quantizer, total.slots(aggregator.open_key(), 5), 5)
+    read_mean(session.quantizer, total.slots(next(aggregator.open_key()).key, 5), 5)
 grown = [name for name, count in compiled().items() if count != warmed[name]]
 print(sum(warmed.values()) > 10, grown)
 """

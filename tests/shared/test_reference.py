@@ -279,8 +279,7 @@ def _agree_on_the_sum(told: Told, session: Session, aggregator: Aggregator, chos
     count = session.parameters.threshold
     opened = sharing.interpolate(dict(sorted(answers.items())[:count]), told.members)
     assert sharing.interpolate(dict(sorted(answers.items())[-count:]), told.members) == opened
-    key = aggregator.open_key()
-    assert key is not None
+    (key,) = (opened.key for opened in aggregator.open_key())
     assert key.tolist() == list(opened)
     assert open_sum(session.parameters, {k: words(v) for k, v in answers.items()}).liars == frozenset()
     bits, per = session.settings.slot_bits, LAYOUTS[session.settings.slot_bits]

@@ -113,23 +113,30 @@ class Round:
         """Everybody reports, votes, answers."""
         self.answer_all(*self.certify())
 
-    def opened_with(self, key: Words) -> NDArray[np.unsignedinteger]:
-        """The sums over the certified survivors, opened with ``key``."""
+    def total(self) -> tuple[VectorSum, int]:
+        """The sum of the certified survivors' uploads, and how many they are."""
         survivors = decode_survivors(self.aggregator.survivors or b"")
         total = VectorSum(self.session)
         for survivor in survivors:
             total.add(self.uploads[survivor.identity].vector)
-        return total.slots(key, len(survivors))
+        return total, len(survivors)
 
-    def slots(self) -> NDArray[np.unsignedinteger] | None:
-        """The opened sums; None if the answers do not agree on a key. Raises SumError if the key opens nothing."""
-        key = self.aggregator.open_key()
-        return None if key is None else self.opened_with(key)
+    def opened_with(self, key: Words) -> NDArray[np.unsignedinteger]:
+        """The sums over the certified survivors, opened with ``key``."""
+        total, count = self.total()
+        return total.slots(key, count)
 
-    def publish(self) -> Mean | None:
+    def slots(self) -> NDArray[np.unsignedinteger]:
+        """The opened sums. Raises SumError if the answers do not agree on a key, or no such key opens anything."""
+        total, count = self.total()
+        proved, slots = total.open(self.aggregator.open_key(), count)
+        self.aggregator.blame(proved)
+        return slots
+
+    def publish(self) -> Mean:
         """What the server would publish, past all its checks."""
         slots, count = self.slots(), len(decode_survivors(self.aggregator.survivors or b""))
-        return None if slots is None else read_mean(self.session.quantizer, slots, count)
+        return read_mean(self.session.quantizer, slots, count)
 
     def line(self, device: Device) -> Survivor:
         """The device's line in a list of survivors."""

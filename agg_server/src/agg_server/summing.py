@@ -24,8 +24,8 @@ def open_slots(aggregator: Aggregator, upload: Callable[[bytes], NDArray[np.uint
     ``upload``: identity → its vector, uint32 (rows, 2, N), mapped from a file. Raises SumError while the answers do
     not give a key that opens the sum; more answers may.
     """
-    key = aggregator.open_key()
-    if key is None:
+    keys = list(aggregator.open_key())
+    if not keys:
         raise SumError("The answers do not agree on a key.")
     survivors = decode_survivors(aggregator.survivors or b"")
     total = VectorSum(aggregator.session)
@@ -34,7 +34,8 @@ def open_slots(aggregator: Aggregator, upload: Callable[[bytes], NDArray[np.uint
             total.add(upload(survivor.identity))
         except ProtocolError as error:  # it was checked when it came
             raise SumError("An upload on the server's disk is damaged.") from error
-    slots = total.slots(key, len(survivors))
+    proved, slots = total.open(keys, len(survivors))
+    aggregator.blame(proved)
     read_totals(aggregator.session.quantizer, slots, len(survivors))  # published is only what this accepts
     return slots
 

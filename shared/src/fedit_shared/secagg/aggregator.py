@@ -5,12 +5,12 @@ same again. Methods check first and change last: what raises has changed nothing
 and changes nothing; sending something else raises ConflictError.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedit_shared.errors import ConflictError, ForgedError, ProtocolError
 from fedit_shared.identity import verify
@@ -30,13 +30,12 @@ from .bodies import (
     receipt_hash,
 )
 from .member import check_deal, word_primes
-from .opening import open_sum
+from .opening import Candidate, open_sum
 from .sealing import OVERHEAD
 from .selection import Edges, edges_of, select
 from .session import Session
 
 T = TypeVar("T")
-EMPTY_HASH = sha256(b"").digest()
 
 
 def split_packets(session: Session, identity: bytes, body: bytes, signature: bytes, packets: bytes) -> list[bytes]:
@@ -72,6 +71,8 @@ class Aggregator:
         self._heard: frozenset[bytes] = frozenset()
         """Who had reported when U was offered."""
         self._suspects: set[bytes] = set()
+        # Reports never change and no deal comes after the first: those of now, and those that U was chosen from.
+        self._judge = lru_cache(maxsize=2)(self._edges)
 
     def snapshot(self) -> "Aggregator":
         """As it is now: to be read on another thread while this one goes on."""
@@ -111,7 +112,7 @@ class Aggregator:
 
     def choose_survivors(self) -> bytes | None:
         """U (encoded) such that r reporting members can answer for all of it; None while there is no such U."""
-        edges, broken = self._edges(self.reports)
+        edges, broken = self._judge(frozenset(self.reports))
         sound = [dealer for dealer in sorted(self.receipts) if dealer not in broken]
         chosen = select(
             sorted(self.reports),
@@ -167,43 +168,56 @@ class Aggregator:
         verify(identity, "answer", body.encode(), signature)
         _put(self.answers, identity, words, "answer")
 
-    def open_key(self) -> NDArray[np.uint32] | None:
-        """S = Σ s over U, uint32 (2, N) residues, NTT order; None with fewer than r answers, or with more that
-        disagree beyond repair. With r answers a liar cannot be told here: :class:`VectorSum` finds a wrong S.
+    def open_key(self) -> Iterator[Candidate]:
+        """What may be S = Σ s over U, each once, the likeliest first; none with fewer than r answers, or with more that
+        disagree beyond repair. :meth:`VectorSum.open` finds the one that opens the sum.
 
         Who claimed an edge into U is left out. Who has one by its check values is left out by all reports, else by
         those that U was chosen from, else not at all: liars may report late, or put honest members off a polynomial.
-        A key that more than r answers agree on goes before one that just r give.
+        Keys that more than r answers agree on go before those that just r give.
         """
         if not self.survivors:
-            return None
+            return
         chosen = {survivor.identity for survivor in decode_survivors(self.survivors)}
         claimed = {
             m for m, said in self._findings.items() if any(f.checks is None and f.dealer in chosen for f in said)
         }
-        judged = [self._edges(heard)[0] for heard in (self.reports, self._heard)]
+        judged = [self._judge(heard)[0] for heard in (frozenset(self.reports), self._heard)]
         unfit = [claimed | {member for member, dealer in edges if dealer in chosen} for edges in judged]
-        unproved: NDArray[np.uint32] | None = None
-        for left_out in (*unfit, claimed):
+        given: set[bytes] = set()
+        unsure: list[Candidate] = []
+        for left_out in dict.fromkeys(map(frozenset, (*unfit, claimed))):
             answers = {
                 self.session.index(m): np.frombuffer(w, "<u4") for m, w in self.answers.items() if m not in left_out
             }
             opened = open_sum(self.session.parameters, answers)
-            if opened.key is not None and len(answers) > self.session.parameters.threshold:
-                wrong = {self.session.identities[index - 1] for index in opened.liars}
-                self._suspects |= wrong.difference(*unfit)  # who has an edge may have been dealt a wrong share
-                return opened.key
-            unproved = opened.key if unproved is None else unproved
-        return unproved
+            if opened.key is None:
+                continue
+            wrong = {self.session.identities[index - 1] for index in opened.liars}
+            # who has an edge may have been dealt a wrong share
+            candidate = Candidate(opened.key, frozenset(wrong.difference(*unfit)))
+            if len(answers) == self.session.parameters.threshold:
+                unsure.append(candidate)
+            elif opened.key.tobytes() not in given:
+                given.add(opened.key.tobytes())
+                yield candidate
+        for candidate in unsure:
+            if candidate.key.tobytes() not in given:
+                given.add(candidate.key.tobytes())
+                yield candidate
+
+    def blame(self, proved: Candidate) -> None:
+        """Remember who answered wrongly, by the key that opened the sum."""
+        self._suspects |= proved.liars
 
     def suspects(self) -> tuple[bytes, ...]:
         """Dealers and members found off a polynomial so far: to be scored, not shown as proof."""
         return tuple(sorted(self._suspects))
 
-    def _edges(self, heard: Collection[bytes]) -> tuple[Edges, set[bytes]]:
+    def _edges(self, heard: frozenset[bytes]) -> tuple[Edges, set[bytes]]:
         """What the reports of ``heard`` say."""
         places: dict[bytes, int] = {identity: k for k, identity in enumerate(self.session.identities, start=1)}
-        findings = {member: said for member, said in self._findings.items() if member in heard}
+        findings = {member: self._findings[member] for member in heard}
         return edges_of(self.session.parameters, places, sorted(self.receipts), findings)
 
 

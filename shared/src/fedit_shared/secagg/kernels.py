@@ -18,7 +18,6 @@ from fedit_shared.compiled import kernel
 from fedit_shared.parameters import DEGREE, ERROR_HALF, MESSAGE_BITS, PRIMES
 
 U32 = NDArray[np.uint32]
-U64 = NDArray[np.uint64]
 
 _SIDE = 64
 _LOG_SIDE = 6

@@ -24,6 +24,15 @@ class Opened:
     liars: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """``key``: uint32 (2, N), from answers that agree; only the sum that it opens proves it. ``liars``: identities of
+    members whose answers are wrong if it is the key, and whom no report shows to have been dealt a wrong share."""
+
+    key: Words
+    liars: frozenset[bytes]
+
+
 def open_sum(parameters: CohortParameters, answers: Mapping[int, Words]) -> Opened:
     """S from answers, index → uint32 (words,). With m ≥ r of them, ⌊(m − r)/2⌋ liars are found and left out."""
     liars: set[int] = set()

@@ -1,5 +1,7 @@
 """What is done per parameter on the server: check an upload, add it, unmask the sum."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from fedit_shared.quantize import read_slots
 
 from .kernels import add_rows, below_primes, open_rows, tables
 from .masking import BATCH, PublicRows, RingKey
+from .opening import Candidate
 from .session import Session
 
 
@@ -19,6 +22,10 @@ def check_vector(session: Session, vector: NDArray[np.uint32]) -> None:
         raise ProtocolError("A masked vector is not of this round's size.")
     if not below_primes(constant(vector)):
         raise ProtocolError("A masked vector holds a word that is no residue.")
+
+
+class WrongKeyError(SumError):
+    """The key does not open the sum: another may."""
 
 
 class VectorSum:
@@ -36,11 +43,24 @@ class VectorSum:
         check_vector(self._session, vector)
         add_rows(self._total, constant(vector))
 
+    def open(self, keys: Iterable[Candidate], survivors: int) -> tuple[Candidate, NDArray[np.unsignedinteger]]:
+        """The first of ``keys`` that opens the sum of ``survivors`` uploads, and the sums of all slots.
+
+        Raises SumError if there is none, or for what :meth:`slots` refuses.
+        """
+        refused = SumError("The answers do not agree on a key.")
+        for candidate in keys:
+            try:
+                return candidate, self.slots(candidate.key, survivors)
+            except WrongKeyError as error:
+                refused = error
+        raise refused
+
     def slots(self, key: NDArray[np.uint32], survivors: int) -> NDArray[np.unsignedinteger]:
         """The sums of all slots, padding left out: (d + 3,), uint16 for slots of up to 16 bits, else uint32.
 
-        ``key``: S from ``Aggregator.open_key``. Raises SumError if it does not open the sum of ``survivors`` uploads:
-        their errors' sum must stay within 12·σ·√|U| everywhere, and padding must be 0.
+        ``key``: S, uint32 (2, N). Raises WrongKeyError, at the first rows, if it does not open the sum of ``survivors``
+        uploads: their errors' sum must stay within 12·σ·√|U| everywhere. Raises SumError if the padding is not 0.
         """
         session = self._session
         bits = session.settings.slot_bits
@@ -62,7 +82,7 @@ class VectorSum:
                 messages[:count],
             )
             if error > ERROR_TAIL * ERROR_SIGMA * survivors**0.5:
-                raise SumError("The key does not open this sum: a share or an upload is wrong.")
+                raise WrongKeyError("The key does not open this sum: a share or an upload is wrong.")
             if not read_slots(session.quantizer, first, messages[:count], out):
                 raise SumError("The padding of a sum is not empty: somebody sent values out of range.")
         return out
