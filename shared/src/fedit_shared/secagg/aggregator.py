@@ -80,6 +80,7 @@ class Aggregator:
         twin.receipts, twin.reports, twin.survivors = self.receipts.copy(), self.reports.copy(), self.survivors
         twin.votes, twin.answers, twin._findings = self.votes.copy(), self.answers.copy(), self._findings.copy()
         twin._offered, twin._suspects, twin._heard = self._offered.copy(), self._suspects.copy(), self._heard
+        twin._judge = self._judge
         return twin
 
     def add_deal(self, identity: bytes, body: bytes, signature: bytes) -> None:

@@ -1,112 +1,114 @@
 """Reed–Solomon decoding: which of the values given at distinct points do not lie on one polynomial of degree < r?
 
-Gao's algorithm (2003): with m values, up to ⌊(m − r)/2⌋ wrong ones are found. Plain Python integers: it runs only when
-somebody lied, on a handful of codewords.
+By syndromes (Sugiyama et al. 1975): with m values at points x_k ≠ 0, and u_k = 1/Π_{l≠k}(x_k − x_l), the m − r numbers
+S_i = Σ_k u_k·y_k·x_k^i are 0 if and only if the values lie on such a polynomial; else S = Ω/Λ mod X^(m−r), where Λ =
+Π(1 − x_k·X) over the wrong places, which Euclid's algorithm finds if they are (m − r)/2 at most.
+
+Members may choose their values to make this slow: however they lie, several columns take one decoding together, at most
+(m − r)/2 divisions, unless they foresee a hash.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedit_shared.compiled import constant
 from fedit_shared.parameters import PRIMES
 
-from .sharing import evaluate
+from .kernels import matrix_product
+from .sharing import distances, inverses
 
-Polynomial = list[int]
+Residues = NDArray[np.int64]
+"""Residues mod one prime. A polynomial's coefficients begin with the constant one; the last is not 0."""
 
 
-def off_places(
-    points: Sequence[int], words: NDArray[np.uint32], degree: int, prime: int, suspects: Set[int] = frozenset()
-) -> set[int] | None:
+def off_places(points: Sequence[int], words: NDArray[np.uint32], degree: int, prime: int) -> set[int] | None:
     """Places (rows) of ``words``, uint32 (m, columns), where some column is off its polynomial of degree < ``degree``.
 
-    None if a column lies on no such polynomial, up to ⌊(m − degree)/2⌋ wrong values. m > ``degree``. ``suspects``:
-    places that are tried first as the wrong ones, which saves decoding; within the bound there is one solution only,
-    so the result is the same whoever is suspected.
+    ``points``: m > ``degree`` different ones, not 0. None if no ⌊(m − degree)/2⌋ places or fewer are the wrong ones of
+    all columns; there are no two such sets.
     """
-    if 2 * len(suspects) <= len(points) - degree:
-        trusted = [place for place in range(len(points)) if place not in suspects]
-        head, rest = trusted[:degree], [*trusted[degree:], *suspects]
-        through = evaluate(tuple(points[i] for i in head), words[head], tuple(points[i] for i in rest), prime)
-        wrong = {place for place, same in zip(rest, (through == words[rest]).all(axis=1), strict=True) if not same}
-        if wrong <= suspects:
-            return wrong
+    p = PRIMES[prime]
+    x = np.array(points, np.int64) % p
+    syndromes = _syndromes(x, words, degree, prime)
     off: set[int] = set()
-    for column in words.T:
-        found = wrong_values(points, [int(word) for word in column], degree, prime)
+    for line in _lines(syndromes, p):
+        if _explained(syndromes, x[sorted(off)], p):
+            break
+        found = _wrong_places(line, x, p)
         if found is None:
             return None
         off |= found
+        if 2 * len(off) > len(points) - degree:
+            return None
     return off
 
 
-def wrong_values(points: Sequence[int], values: Sequence[int], degree: int, prime: int) -> set[int] | None:
-    """Places of ``values`` that are off the one polynomial of degree < ``degree``; None if there is no such polynomial
-    within the bound."""
+def _syndromes(x: Residues, words: NDArray[np.uint32], degree: int, prime: int) -> Residues:
+    """(m − degree, columns)."""
     p = PRIMES[prime]
-    whole: Polynomial = [1]
-    for x in points:
-        whole = _multiply(whole, [-x % p, 1], p)
-    through = _interpolate(points, values, whole, p)
-    before, now = whole, through
-    factor_before: Polynomial = []
-    factor: Polynomial = [1]
-    while 2 * (len(now) - 1) >= len(points) + degree:
-        quotient, rest = _divide(before, now, p)
-        before, now = now, rest
-        factor_before, factor = factor, _subtract(factor_before, _multiply(quotient, factor, p), p)
-    message, rest = _divide(now, factor, p)
-    if rest or len(message) > degree:
+    rows = np.empty((x.size - degree, x.size), np.uint32)
+    row = inverses(distances(x, p), prime)
+    for i in range(len(rows)):
+        rows[i] = row
+        row = row * x % p
+    product: NDArray[np.uint32] = matrix_product(rows, constant(np.ascontiguousarray(words)), np.uint64(p))
+    return product.astype(np.int64)
+
+
+def _lines(syndromes: Residues, p: int) -> Iterator[Residues]:
+    """What to decode, until all is explained: all columns in one, by a number that a liar would have to foresee, in
+    which errors cancel with probability columns/p; then each by itself."""
+    rho = 1 + int.from_bytes(sha256(syndromes.tobytes()).digest()[:8], "little") % (p - 1)
+    total = np.zeros(len(syndromes), np.int64)
+    for column in syndromes.T:
+        total = (total * rho + column) % p
+    yield total
+    yield from syndromes.T
+
+
+def _explained(syndromes: Residues, wrong: Residues, p: int) -> bool:
+    """Whether all columns lie on polynomials but for their values at the points ``wrong``: Λ·S has no other
+    coefficients than Ω's."""
+    left = syndromes
+    for x in wrong:
+        left = left.copy() if left is syndromes else left
+        left[1:] = (left[1:] - x * left[:-1]) % p
+    return not left[wrong.size :].any()
+
+
+def _wrong_places(line: Residues, x: Residues, p: int) -> set[int] | None:
+    """The places, of the points ``x``, whose errors have these syndromes; None if there are more than can be told."""
+    before, rest = np.append(np.zeros(line.size, np.int64), 1), _trim(line)
+    factor_before, factor = np.zeros(0, np.int64), np.ones(1, np.int64)
+    while 2 * (rest.size - 1) >= line.size:
+        before, rest, factor_before, factor = rest, *_division(before, rest, factor_before, factor, p)
+    if rest.size >= factor.size:
         return None
-    # factor has degree ⌊(m − degree)/2⌋ at most, and is 0 wherever a value is wrong
-    return {place for place, x in enumerate(points) if (_evaluate(message, x, p) - values[place]) % p}
-
-
-def _interpolate(points: Sequence[int], values: Sequence[int], whole: Polynomial, p: int) -> Polynomial:
-    total = [0] * len(points)
-    for x, value in zip(points, values, strict=True):
-        basis, _ = _divide(whole, [-x % p, 1], p)
-        scale = value * pow(_evaluate(basis, x, p), -1, p) % p
-        for i, coefficient in enumerate(basis):
-            total[i] = (total[i] + scale * coefficient) % p
-    return _trim(total)
-
-
-def _evaluate(polynomial: Polynomial, x: int, p: int) -> int:
-    value = 0
-    for coefficient in reversed(polynomial):
+    value = np.zeros_like(x)
+    for coefficient in factor:  # Λ is 0 at 1/x
         value = (value * x + coefficient) % p
-    return value
+    places = np.flatnonzero(value == 0)
+    return set(places.tolist()) if places.size == factor.size - 1 else None
 
 
-def _multiply(left: Polynomial, right: Polynomial, p: int) -> Polynomial:
-    product = [0] * (len(left) + len(right) - 1) if left and right else []
-    for i, a in enumerate(left):
-        for j, b in enumerate(right):
-            product[i + j] = (product[i + j] + a * b) % p
-    return _trim(product)
+def _division(
+    top: Residues, bottom: Residues, factor_top: Residues, factor_bottom: Residues, p: int
+) -> tuple[Residues, Residues, Residues]:
+    """One step of Euclid's algorithm: the rest of ``top`` divided by ``bottom``, and the factors, carried along."""
+    rest, inverse = top.copy(), pow(int(bottom[-1]), -1, p)
+    size = top.size - bottom.size + factor_bottom.size
+    factor = np.append(factor_top, np.zeros(size - factor_top.size, np.int64))
+    for at in range(top.size - bottom.size, -1, -1):
+        scale = int(rest[at + bottom.size - 1]) * inverse % p
+        rest[at : at + bottom.size] = (rest[at : at + bottom.size] - scale * bottom) % p
+        part = factor[at : at + factor_bottom.size]
+        part[:] = (part - scale * factor_bottom) % p
+    return _trim(rest), factor_bottom, _trim(factor)
 
 
-def _subtract(left: Polynomial, right: Polynomial, p: int) -> Polynomial:
-    size = max(len(left), len(right))
-    padded = zip(left + [0] * (size - len(left)), right + [0] * (size - len(right)), strict=True)
-    return _trim([(a - b) % p for a, b in padded])
-
-
-def _divide(top: Polynomial, bottom: Polynomial, p: int) -> tuple[Polynomial, Polynomial]:
-    rest = list(top)
-    quotient = [0] * max(len(top) - len(bottom) + 1, 0)
-    inverse = pow(bottom[-1], -1, p)
-    for at in range(len(quotient) - 1, -1, -1):
-        scale = rest[at + len(bottom) - 1] * inverse % p
-        quotient[at] = scale
-        for i, coefficient in enumerate(bottom):
-            rest[at + i] = (rest[at + i] - scale * coefficient) % p
-    return _trim(quotient), _trim(rest)
-
-
-def _trim(polynomial: Polynomial) -> Polynomial:
-    while polynomial and polynomial[-1] == 0:
-        polynomial.pop()
-    return polynomial
+def _trim(polynomial: Residues) -> Residues:
+    places = np.flatnonzero(polynomial)
+    return polynomial[: places[-1] + 1 if places.size else 0]

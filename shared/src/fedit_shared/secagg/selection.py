@@ -1,7 +1,7 @@
 """Which survivors can be summed, seen from the reports: a graph with an edge (member, dealer) for every packet that the
 member could not use. Wanted: a set U of dealers and r members without an edge into U."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .decoding import off_places
 Edges = set[tuple[bytes, bytes]]
 
 SEARCH = 4096
-"""Steps that the search for survivors may take: milliseconds in a cohort of 16, a second or so in one of 255."""
+"""Steps that the search for survivors may take: milliseconds in a cohort of 16, a tenth of a second or so in one of 255."""
 
 
 def edges_of(
@@ -36,16 +36,13 @@ def edges_of(
                 edges.add((member, finding.dealer))
             else:
                 by_dealer[finding.dealer][member] = finding.checks
-    liars: set[bytes] = set()
     for dealer, values in by_dealer.items():
         members = sorted(values)
-        suspects = {place for place, member in enumerate(members) if member in liars}
-        off = _off_polynomial(parameters, [indices[m] for m in members], [values[m] for m in members], suspects)
+        off = _off_polynomial(parameters, [indices[m] for m in members], [values[m] for m in members])
         if off is None:
             broken.add(dealer)
         else:
             edges |= {(members[place], dealer) for place in off}
-            liars |= {members[place] for place in off}
     return edges, broken
 
 
@@ -93,7 +90,7 @@ def _least_union(masks: Sequence[int], count: int) -> int | None:
 
 
 def _off_polynomial(
-    parameters: CohortParameters, points: Sequence[int], values: Sequence[tuple[int, ...]], suspects: Set[int]
+    parameters: CohortParameters, points: Sequence[int], values: Sequence[tuple[int, ...]]
 ) -> set[int] | None:
     """Places whose check values are off; empty where nothing can be told; None if there is no sharing to be found."""
     threshold = parameters.threshold
@@ -101,8 +98,8 @@ def _off_polynomial(
         return set()
     off: set[int] = set()
     for prime in range(2):
-        words = np.ascontiguousarray(np.array(values, np.uint32)[:, prime * CHECKS : (prime + 1) * CHECKS])
-        wrong = off_places(points, words, threshold, prime, suspects)
+        words = np.array(values, np.uint32)[:, prime * CHECKS : (prime + 1) * CHECKS]
+        wrong = off_places(points, words, threshold, prime)
         if wrong is None:
             return None
         off |= wrong

@@ -4,7 +4,7 @@ A polynomial of degree < r takes its values at x = −1 … −ℓ from the secr
 member k's share is its value at x = k. Any T = r − ℓ shares are independent of the secret; r determine it.
 """
 
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,24 +50,35 @@ def lagrange(points: tuple[int, ...], at: tuple[int, ...], prime: int) -> Words:
 
     Barycentric form; ``at`` and ``points`` have no member in common.
     """
-    p = np.int64(PRIMES[prime])
+    p = PRIMES[prime]
     columns, rows = np.array(points, np.int64), np.array(at, np.int64)
-    whole, weights = np.ones_like(rows), np.ones_like(columns)
-    for place, x in enumerate(columns):
-        whole = whole * ((rows - x) % p) % p
-        apart = (columns - x) % p
-        apart[place] = 1
-        weights = weights * apart % p
     gaps = (rows[:, None] - columns) % p
-    return (whole[:, None] * _inverses(weights, prime) % p * _inverses(gaps, prime) % p).astype(np.uint32)
+    different, places = np.unique(gaps, return_inverse=True)  # few: points lie close together
+    shares = inverses(different, prime)[places].reshape(gaps.shape)
+    return (_product(gaps.T, p)[:, None] * inverses(distances(columns, p), prime) % p * shares % p).astype(np.uint32)
 
 
-def _inverses(values: NDArray[np.int64], prime: int) -> NDArray[np.int64]:
-    different, places = np.unique(values, return_inverse=True)
-    inverses = np.array([_inverse(value, PRIMES[prime]) for value in different.tolist()], np.int64)
-    return inverses[places].reshape(values.shape)
+def distances(points: NDArray[np.int64], p: int) -> NDArray[np.int64]:
+    """Π_{l≠k} (x_k − x_l) mod p for every k: the inverses of the barycentric weights."""
+    apart = (points - points[:, None]) % p
+    np.fill_diagonal(apart, 1)
+    return _product(apart, p)
 
 
-@cache
-def _inverse(value: int, p: int) -> int:
-    return pow(value, -1, p)
+def inverses(values: NDArray[np.int64], prime: int) -> NDArray[np.int64]:
+    """1/v mod the prime for every v ≠ 0, by Fermat."""
+    p = PRIMES[prime]
+    result, power = np.ones_like(values), values
+    for bit in reversed(bin(p - 2)[2:]):
+        if bit == "1":
+            result = result * power % p
+        power = power * power % p
+    return result
+
+
+def _product(factors: NDArray[np.int64], p: int) -> NDArray[np.int64]:
+    """The product of the rows mod p."""
+    while len(factors) > 1:
+        half = len(factors) // 2
+        factors = np.concatenate([factors[:half] * factors[half : 2 * half] % p, factors[2 * half :]])
+    return factors.reshape(-1)
