@@ -44,6 +44,8 @@ PROTOCOL = (
     "fedit_shared/secagg/sealing.py",
     "fedit_shared/secagg/session.py",
     "fedit_shared/secagg/vectors.py",
+    "edge_client/client/enrolment.py",
+    "edge_client/client/seat.py",
     "edge_client/rounds/checks.py",
     "edge_client/rounds/steps.py",
     "edge_client/state/attempt.py",

@@ -210,6 +210,46 @@ def test_two_attempts_cannot_both_send_one_update(tmp_path: Path):
         assert update.spent_by == first.name
 
 
+def test_votes_on_one_attempt_give_no_update_back_that_another_attempt_sent(tmp_path: Path):
+    """The first one's receipt may be in a sum; the votes show only that the second one's is in none."""
+    victim = Victim.in_cohort(tmp_path)
+    with victim.state() as state:
+        update = victim.train(state)
+        first = victim.muster(state, update)
+        later = Victim.in_cohort(tmp_path, number=2)
+        second = later.muster(state, update)
+        for seat in (victim.seat(state, first), later.seat(state, second)):
+            seat.seal(victim.contribute)
+        victim.seat(state, first).spend()
+        assert later.seat(state, second).judge(later.result(b"", later.round.devices, "abandoned")).reusable
+        assert update.spent_by == first.name
+        with pytest.raises(SpentError):
+            update.delta()
+
+
+def test_an_update_that_is_not_there_or_not_finished_is_not_masked(tmp_path: Path):
+    victim = Victim.in_cohort(tmp_path)
+    with victim.state() as state:
+        update = victim.train(state)
+        seat = victim.seat(state, victim.muster(state, update))
+        (update.folder / "trained").unlink()
+        for _ in range(2):
+            with pytest.raises(SpentError, match="no longer"):
+                seat.seal(victim.contribute)
+            update.drop()
+
+
+def test_an_update_that_is_damaged_is_forgotten_and_trained_anew(tmp_path: Path):
+    victim = Victim.in_cohort(tmp_path)
+    with victim.state() as state:
+        update = victim.train(state)
+        seat = victim.seat(state, victim.muster(state, update))
+        (update.folder / "delta").write_bytes(b"rubbish")
+        with pytest.raises(CorruptStateError):
+            seat.seal(victim.contribute)
+        assert not state.updates
+
+
 def test_an_ended_attempt_has_no_key_to_open_or_answer_with(tmp_path: Path):
     victim, attempt = contributed(tmp_path)
     with victim.state():
