@@ -1,9 +1,12 @@
 """The decoded sum is the integer sum over the survivors, whoever survives and whoever answers."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
+import pytest
 from cohorts import Cohort, Device, Upload, deal_all, prepare_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,8 @@ from fedit_shared.quantize import read_mean
 from fedit_shared.secagg import Aggregator, Session, VectorSum
 from fedit_shared.secagg.bodies import Survivor, encode_survivors, receipt_hash
 from fedit_shared.secagg.prg import Stream, secret_key
+
+T = TypeVar("T")
 
 
 def plain_slots(cohort: Cohort, session: Session) -> dict[bytes, list[int]]:
@@ -62,41 +67,54 @@ def survivors_list(session: Session, uploads: dict[bytes, Upload], chosen: list[
     )
 
 
-def test_the_sum_of_a_cohort_of_five_is_exact_for_every_set_of_survivors_and_of_answers():
-    cohort = Cohort(5, dimension=20_000)
+@pytest.mark.parametrize(("size", "dimension"), [(3, 20_000), (4, 500), (5, 20_000), (6, 500)])
+def test_the_sum_is_exact_for_every_set_of_survivors_and_of_answers(size: int, dimension: int):
+    cohort = Cohort(size, dimension=dimension)
     session = cohort.session()
     uploads = cohort.uploads(session)
     plain = plain_slots(cohort, session)
-    identities = [device.identity for device in cohort.devices]
-    checked = 0
-    for size in range(session.floor, 6):
-        for chosen in combinations(identities, size):
-            total = VectorSum(session)
-            for identity in chosen:
-                total.add(uploads[identity].vector)
-            expected = np.sum([plain[identity] for identity in chosen], axis=0)
-            for count in range(session.parameters.threshold, 6):
-                for answering in combinations(cohort.devices, count):
-                    aggregator = Aggregator(session)
-                    deal_all(aggregator, uploads)
-                    u = survivors_list(session, uploads, list(chosen))
-                    aggregator.offer(u)
-                    for device in answering:
-                        prepare = prepare_for(aggregator, uploads, device.identity)
-                        vote = cohort.member(session, device).vote(prepare, u)
-                        aggregator.add_vote(device.identity, sha256(u).digest(), vote)
-                    certificate = aggregator.certificate()
-                    assert certificate is not None
-                    for device in answering:
-                        prepare = prepare_for(aggregator, uploads, device.identity)
-                        answer = cohort.member(session, device).answer(prepare, u, certificate)
-                        assert answer is not None
-                        aggregator.add_answer(device.identity, sha256(u).digest(), *answer)
-                    (key,) = (opened.key for opened in aggregator.open_key())
-                    slots = total.slots(key, len(chosen))
-                    assert np.array_equal(slots, expected)
-                    checked += 1
-    assert checked == (10 + 5 + 1) * (5 + 1)
+    listed = list(subsets([device.identity for device in cohort.devices], session.floor))
+    answering = list(subsets(cohort.devices, session.parameters.threshold))
+    for chosen in listed:
+        total = VectorSum(session)
+        for identity in chosen:
+            total.add(uploads[identity].vector)
+        expected = np.sum([plain[identity] for identity in chosen], axis=0)
+        voted, words = certified(cohort, session, uploads, survivors_list(session, uploads, list(chosen)))
+        for members in answering:
+            aggregator = voted.snapshot()
+            for device in members:
+                aggregator.add_answer(device.identity, *words[device.identity])
+            (opened,) = aggregator.open_key()
+            assert np.array_equal(total.slots(opened.key, len(chosen)), expected)
+    assert (len(listed), len(answering)) == {3: (1, 1), 4: (5, 5), 5: (16, 6), 6: (22, 7)}[size]
+
+
+def subsets(items: list[T], least: int) -> Iterator[tuple[T, ...]]:
+    """All of ``least`` items or more."""
+    return (some for count in range(least, len(items) + 1) for some in combinations(items, count))
+
+
+def certified(
+    cohort: Cohort, session: Session, uploads: dict[bytes, Upload], survivors: bytes
+) -> tuple[Aggregator, dict[bytes, tuple[bytes, bytes, bytes]]]:
+    """The list, offered and voted for by all; and what each device answers."""
+    aggregator = Aggregator(session)
+    deal_all(aggregator, uploads)
+    aggregator.offer(survivors)
+    digest = sha256(survivors).digest()
+    prepares = {d.identity: prepare_for(aggregator, uploads, d.identity) for d in cohort.devices}
+    for device in cohort.devices:
+        vote = cohort.member(session, device).vote(prepares[device.identity], survivors)
+        aggregator.add_vote(device.identity, digest, vote)
+    certificate = aggregator.certificate()
+    assert certificate is not None
+    answers = {}
+    for device in cohort.devices:
+        answer = cohort.member(session, device).answer(prepares[device.identity], survivors, certificate)
+        assert answer is not None
+        answers[device.identity] = (digest, *answer)
+    return aggregator, answers
 
 
 @settings(max_examples=12, deadline=None)
