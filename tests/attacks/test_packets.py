@@ -1,12 +1,11 @@
 """The server shows members other packets, proofs or receipts than were dealt: they refuse, and blame no dealer."""
 
 import pytest
-from attackers import (
-    Round,
-)
+from attackers import Round, seal_packets
 
 from fedit_shared.errors import ForgedError, ProtocolError
 from fedit_shared.messages import Prepare, Receipt
+from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -101,3 +100,18 @@ def test_the_server_refuses_packets_that_are_not_those_of_the_receipt_or_not_of_
     ):
         with pytest.raises(ProtocolError, match=error):
             round_.split(device, packets)
+
+
+def test_who_has_one_half_of_a_round_keys_secret_opens_no_packet():
+    """A later quantum computer finds the X25519 half of what was recorded; a break of ML-KEM, the other."""
+    session, (dealer, member) = Round().session, Round().devices[:2]
+    secret, other = (bytes([k]) * ROUND_SECRET_SIZE for k in (1, 2))
+    plain = bytes(4 * session.parameters.packet_words)
+    packet = seal_packets(session, dealer, [plain] * 5, {member.identity: RoundKey(secret).public})[1]
+
+    def opened(key: bytes) -> bytes | None:
+        return RoundKey(key).open(packet, session.sid, dealer.identity, member.identity)
+
+    assert opened(secret) == plain
+    assert opened(other[:64] + secret[64:]) is None
+    assert opened(secret[:64] + other[64:]) is None
