@@ -10,11 +10,7 @@ import pytest
 from attackers import Round, certificate_of
 from victims import Victim, contributed
 
-from edge_client.state import (
-    CorruptStateError,
-    Ended,
-    SpentError,
-)
+from edge_client.state import CorruptStateError, Ended, SpentError
 from fedit_shared.errors import ConflictError, ForgedError, ProtocolError, UnsafeError
 from fedit_shared.messages import Certificate, Prepare, Result, Survivors
 from fedit_shared.secagg import Contribution, Member, Session, Update
