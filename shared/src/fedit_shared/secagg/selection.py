@@ -13,7 +13,7 @@ from .decoding import off_places
 Edges = set[tuple[bytes, bytes]]
 
 SEARCH = 4096
-"""Steps that the search for survivors may take: milliseconds in a cohort of 16, some 0.1 s in one of 255."""
+"""Steps that the search for survivors may take: milliseconds in a cohort of 16, 0.2 s in one of 255."""
 
 
 def edges_of(
