@@ -1,5 +1,6 @@
 """Clip ranges, the server's step, the error estimate, durations."""
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,8 @@ from cohorts import Cohort
 from agg_server.blobs import Blobs
 from agg_server.clipping import LARGEST_RANGE, SMALLEST_RANGE, first_ranges, next_ranges, rounding_error
 from agg_server.durations import Seconds, in_words
-from agg_server.optimizer import OPTIMIZERS
-from agg_server.publishing import CorruptError, adapter_key, combine, publish, read_version
+from agg_server.optimizer import OPTIMIZERS, ServerStep
+from agg_server.publishing import CorruptError, adapter_key, combine, publish, read_version, state_key
 from agg_server.summing import decode_slots, encode_slots
 from benchmarks.demo.plain import plain_slots, reach
 from fedit_shared import adapter
@@ -76,21 +77,61 @@ def test_cohorts_count_by_their_weight():
 
 
 def test_fedavg_adds_the_mean_update_times_its_learning_rate():
-    following, state = OPTIMIZERS["fedavg"].step(np.ones(2, np.float32), np.array([1.0, -2.0]), {}, 0.5)
+    settings = ServerStep(learning_rate=0.5)
+    following, state = OPTIMIZERS["fedavg"](settings).step(np.ones(2, np.float32), np.array([1.0, -2.0]), {})
     assert following.tolist() == [1.5, 0.0]
     assert following.dtype == np.float32
     assert not state
 
 
+def plainly(settings: ServerStep, updates: list[float]) -> float:
+    """The optimizers of Reddi et al., algorithm 2, and of Hsu et al., on one value, as they are written there."""
+    x, m, v = 1.0, 0.0, settings.tau**2
+    for delta in updates:
+        match settings.optimizer:
+            case "fedavgm":
+                m = settings.beta1 * m + delta
+                x += settings.learning_rate * m
+                continue
+            case "fedadam":
+                v = settings.beta2 * v + (1 - settings.beta2) * delta**2
+            case "fedyogi":
+                v -= (1 - settings.beta2) * delta**2 * math.copysign(1, v - delta**2)
+        m = settings.beta1 * m + (1 - settings.beta1) * delta
+        x += settings.learning_rate * m / (math.sqrt(v) + settings.tau)
+    return x
+
+
+@pytest.mark.parametrize("optimizer", ["fedavgm", "fedadam", "fedyogi"])
+def test_optimizers_follow_their_papers_over_rounds_and_keep_their_state_beside_each_version(
+    optimizer: str, tmp_path: Path
+):
+    settings = ServerStep(optimizer=optimizer, learning_rate=0.1, beta1=0.8, beta2=0.9, tau=0.01)
+    blobs, first = Blobs(tmp_path), adapter.write_adapter(TENSORS, np.ones(10, np.float32))
+    blobs.write(adapter_key(adapter.version(first)), first)
+    versions, updates = [adapter.version(first)], [0.5, -0.25, 0.125]
+    for value in updates:
+        made = publish(blobs, task(steps=1), versions[-1], np.full(10, value), settings)
+        versions.append(made.adapter)
+    for count, version in enumerate(versions):
+        _, vector = adapter.read_adapter(read_version(blobs, version))
+        assert vector == pytest.approx(plainly(settings, updates[:count]), rel=1e-5)
+    again = publish(blobs, task(steps=1), versions[1], np.full(10, updates[1]), settings)
+    assert again.adapter == versions[2], "a rollback goes on with the state that was there"
+    blobs.write(state_key(versions[1], optimizer), b"damaged")
+    with pytest.raises(CorruptError, match=optimizer):
+        publish(blobs, task(steps=1), versions[1], np.zeros(10), settings)
+
+
 def test_a_step_is_published_under_its_hash_and_leaves_the_old_version(tmp_path: Path):
     blobs, old = Blobs(tmp_path), adapter.write_adapter(TENSORS, np.arange(10, dtype=np.float32))
     blobs.write(adapter_key(adapter.version(old)), old)
-    made = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), "fedavg", 1.0)
+    made = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), ServerStep())
     _, vector = adapter.read_adapter(read_version(blobs, made.adapter))
     assert np.array_equal(vector, np.arange(10) + 0.5)
     assert made.update_norm == pytest.approx(0.5 * 10**0.5)
     assert read_version(blobs, adapter.version(old)) == old
-    again = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), "fedavg", 1.0)
+    again = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), ServerStep())
     assert again == made
 
 
@@ -108,7 +149,7 @@ def test_an_adapter_of_other_tensors_is_not_stepped_on(tmp_path: Path):
     blobs, data = Blobs(tmp_path), adapter.write_adapter(TENSORS[:1], np.zeros(6, np.float32))
     blobs.write(adapter_key(adapter.version(data)), data)
     with pytest.raises(ProtocolError, match="no tensor b"):
-        publish(blobs, task(steps=1), adapter.version(data), np.zeros(10), "fedavg", 1.0)
+        publish(blobs, task(steps=1), adapter.version(data), np.zeros(10), ServerStep())
 
 
 def test_the_estimated_rounding_error_is_that_of_a_real_cohort_within_a_tenth():

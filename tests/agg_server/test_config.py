@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from agg_server.config import Config, host_and_port, load_config, parse_config
+from agg_server.optimizer import ServerStep
 from agg_server.template import Values, render
 from fedit_shared.errors import UserError
 
@@ -108,7 +108,7 @@ def test_a_folder_without_settings_is_named_with_what_to_do(tmp_path: Path):
 def test_settings_are_immutable():
     with pytest.raises(AttributeError):
         parse_config(BASE).round.cohort_min = 2
-    assert msgspec.structs.asdict(parse_config(BASE).server_step) == {"optimizer": "fedavg", "learning_rate": 1.0}
+    assert parse_config(BASE).server_step == ServerStep(optimizer="fedavg", learning_rate=1.0)
 
 
 def test_listening_addresses_are_read_with_ipv6():

@@ -16,11 +16,10 @@ from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
 
 from .clipping import LARGEST_RANGE, SMALLEST_RANGE
 from .durations import Seconds
-from .optimizer import OPTIMIZERS
+from .optimizer import OPTIMIZERS, ServerStep
 
 FILE = "federation.toml"
 GO_ON = "To go on, raise [federation] rounds in the settings and start `fedit-server serve` again."
-_ServerRate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 _Clip = Annotated[float, msgspec.Meta(ge=SMALLEST_RANGE, le=LARGEST_RANGE)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400, pattern=TEXT_PATTERN)]
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.|\.git$))(?:\b[\w.-]+\b/)?\b[\w.-]{1,96}\b")
@@ -83,13 +82,6 @@ class RoundRules(_Section, frozen=True, kw_only=True):
     slot_bits: Literal[12, 16, 24] = 16
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
     clip: _Clip | Literal["auto"] = "auto"
-
-
-class ServerStep(_Section, frozen=True, kw_only=True):
-    """What is done with a round's mean update."""
-
-    optimizer: str = "fedavg"
-    learning_rate: _ServerRate = 1.0
 
 
 class Config(_Section, frozen=True, kw_only=True):

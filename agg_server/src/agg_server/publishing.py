@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from fedit_shared import adapter
 from fedit_shared.errors import FeditError
@@ -15,7 +17,7 @@ from fedit_shared.quantize import Mean
 
 from .blobs import Blobs
 from .blockwise import blocks
-from .optimizer import OPTIMIZERS
+from .optimizer import OPTIMIZERS, ServerStep, State
 
 
 class CorruptError(FeditError):
@@ -33,6 +35,11 @@ class Published(NamedTuple):
 def adapter_key(version: bytes) -> str:
     """Where an adapter's file lies among the blobs."""
     return f"adapters/{version.hex()}.safetensors"
+
+
+def state_key(version: bytes, optimizer: str) -> str:
+    """Where the state lies that an optimizer had after the step to this version. Another one begins anew."""
+    return f"adapters/{version.hex()}.{optimizer}"
 
 
 def read_version(blobs: Blobs, version: bytes) -> bytes:
@@ -61,20 +68,33 @@ def combine(means: Iterable[Mean], dimension: int, total_weight: int) -> NDArray
     return update
 
 
-def publish(
-    blobs: Blobs, task: TaskSpec, base: bytes, update: NDArray[np.float64], optimizer: str, learning_rate: float
-) -> Published:
-    """Take the server's step from the version ``base`` and store what comes out.
+def publish(blobs: Blobs, task: TaskSpec, base: bytes, update: NDArray[np.float64], settings: ServerStep) -> Published:
+    """Take the server's step from the version ``base`` and store what comes out, the optimizer's state first.
 
-    Takes, beside ``update``, up to 12 bytes a value: three times the vector in float32.
+    Takes, beside ``update``, up to 12 bytes a value, three times the vector in float32, and 4 more for each vector of
+    the optimizer's state.
     """
     tensors, vector = adapter.read_adapter(read_version(blobs, base))
     adapter.check_fits(task.tensors, tensors)
-    following, _ = OPTIMIZERS[optimizer].step(vector, update, {}, learning_rate)
+    following, state = OPTIMIZERS[settings.optimizer](settings).step(vector, update, _read_state(blobs, base, settings))
     data = adapter.write_adapter(task.tensors, following)
     version = adapter.version(data)
+    if state:
+        blobs.write(state_key(version, settings.optimizer), save(dict(state)))
     blobs.write(adapter_key(version), data)
     return Published(version, len(data), _distance(following, vector))
+
+
+def _read_state(blobs: Blobs, base: bytes, settings: ServerStep) -> State:
+    try:
+        return load(blobs.read(state_key(base, settings.optimizer)))
+    except FileNotFoundError:
+        return {}
+    except SafetensorError:
+        raise CorruptError(
+            f"The state of {settings.optimizer} beside the adapter {base.hex()} is damaged.",
+            advice="Restore it from a backup, or delete it: the optimizer then begins anew.",
+        ) from None
 
 
 def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

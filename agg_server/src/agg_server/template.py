@@ -83,9 +83,14 @@ cohort_target = {cohort_target}
 # clip = "auto"
 
 [server_step]
-# What is done with the mean update: "fedavg".
+# What is done with the mean update: "fedavg" adds it, "fedavgm" adds momentum, "fedadam" and "fedyogi" scale it by how
+# much each value has moved so far (begin with a learning_rate of about the clip range). Its state lies beside each
+# adapter version, so that a rollback has its own.
 # optimizer = "fedavg"
 # learning_rate = 1.0
+# beta1 = 0.9
+# beta2 = 0.99
+# tau = 1e-3
 """
 
 

@@ -147,10 +147,7 @@ def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> Ro
     update = publishing.combine(means, adapter.size(round.task.tensors), total)
     weights = [cohort.total_weight for cohort in opened.values()]
     clipped = float(np.average([cohort.clipped for cohort in opened.values()], weights=weights))
-    step = tools.config.server_step
-    published = publishing.publish(
-        tools.blobs, round.task, round.opened.adapter, update, step.optimizer, step.learning_rate
-    )
+    published = publishing.publish(tools.blobs, round.task, round.opened.adapter, update, tools.config.server_step)
     return RoundEnded(
         outcome="published",
         reason="",
