@@ -1,10 +1,8 @@
 """The one settings file, ``federation.toml``, typed. A mistake is answered with its line and what is allowed there."""
 
-import difflib
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,9 +12,11 @@ from fedit_shared.messages import TrainingSettings
 from fedit_shared.messages.fields import TEXT_PATTERN
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
 
+from . import toml_file
 from .clipping import LARGEST_RANGE, SMALLEST_RANGE
 from .durations import Seconds
 from .optimizer import OPTIMIZERS, ServerStep
+from .toml_file import at, nearest
 
 FILE = "federation.toml"
 GO_ON = "To go on, raise [federation] rounds in the settings and start `fedit-server serve` again."
@@ -97,35 +97,17 @@ class Config(_Section, frozen=True, kw_only=True):
 
 def load_config(file: Path) -> Config:
     """The settings in ``file``. Raises UserError naming the line and what is allowed."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(
-            f"{file.parent} is not a federation's folder: {file.name} is missing.",
-            advice="Make one with `fedit-server init`.",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}.") from error
-    try:
-        return parse_config(text)
-    except UserError as error:
-        raise UserError(f"{file}: {error.message}", advice=error.advice) from error
+    missing = UserError(
+        f"{file.parent} is not a federation's folder: {file.name} is missing.",
+        advice="Make one with `fedit-server init`.",
+    )
+    return toml_file.load(file, parse_config, missing)
 
 
 def parse_config(text: str) -> Config:
     """As :func:`load_config`, from the file's text."""
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}.", advice="Mend the line, or start from a fresh `init`.") from error
-    _refuse_unknown(tables, text)
-    training = tables.get("training", {})
-    if {"steps", "minutes"} & set(training):
-        training.setdefault("epochs", None)
-    try:
-        config = msgspec.convert(tables, Config, dec_hook=_duration)
-    except msgspec.ValidationError as error:
-        raise _readable(str(error), text) from error
+    advice = "Mend the line, or start from a fresh `init`."
+    config = toml_file.parse(text, Config, advice=advice, dec_hook=_duration)
     _refuse_contradictions(config, text)
     return config
 
@@ -134,62 +116,34 @@ def _duration(kind: type, value: object) -> Seconds:
     return Seconds.parse(value)
 
 
-def _refuse_unknown(tables: dict[str, Any], text: str) -> None:
-    sections = get_type_hints(Config)
-    for section, table in tables.items():
-        if section not in sections or not isinstance(table, dict):
-            raise _at(text, section, None, f"there is no section [{section}]{_nearest(section, sections)}")
-        known = get_type_hints(sections[section])
-        for key in table:
-            if key not in known:
-                raise _at(text, section, key, f"[{section}] has no key {key!r}{_nearest(key, known)}")
-
-
-def _nearest(word: str, known: dict[str, Any]) -> str:
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."
-
-
-def _readable(message: str, text: str) -> UserError:
-    what, _, place = message.partition(" - at `$.")
-    section, _, key = place.rstrip("`").partition(".")
-    key = key.split("[")[0]
-    missing = re.match(r"Object missing required field `(\w+)`", what)
-    if missing:
-        return UserError(f"[{section}] needs {missing[1]}." if section else f"the section [{missing[1]}] is missing.")
-    if "regex" in what:
-        what = "expected a line without control characters"
-    return _at(text, section, key, f"[{section}] {key}: {what.replace('`', '').lower()}.")
-
-
 def _refuse_contradictions(config: Config, text: str) -> None:
     rules, training = config.round, config.training
     if sum(value is not None for value in (training.steps, training.epochs, training.minutes)) != 1:
-        raise _at(text, "training", None, "[training] takes exactly one of steps, epochs and minutes.")
+        raise at(text, "training", None, "[training] takes exactly one of steps, epochs and minutes.")
     if rules.cohort_max < rules.cohort_min:
-        raise _at(text, "round", "cohort_max", "[round] cohort_max must not be below cohort_min.")
+        raise at(text, "round", "cohort_max", "[round] cohort_max must not be below cohort_min.")
     if rules.cohort_target and rules.cohort_target < rules.cohort_min:
-        raise _at(text, "round", "cohort_target", "[round] cohort_target must be 0 or at least cohort_min.")
+        raise at(text, "round", "cohort_target", "[round] cohort_target must be 0 or at least cohort_min.")
     try:
         levels(rules.cohort_max, rules.slot_bits, rules.max_weight)
     except ProtocolError as error:
-        raise _at(text, "round", "slot_bits", f"[round] {error.message} Lower cohort_max or max_weight.") from error
+        raise at(text, "round", "slot_bits", f"[round] {error.message} Lower cohort_max or max_weight.") from error
     if config.server_step.optimizer not in OPTIMIZERS:
-        near = _nearest(config.server_step.optimizer, dict.fromkeys(OPTIMIZERS))
-        raise _at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
+        near = nearest(config.server_step.optimizer, OPTIMIZERS)
+        raise at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
     model = config.model.id
     if not is_hub_id(model) and (set(model) & set("/\\:") or not model.strip(". ")):
         told = "is a Hugging Face id (OWNER/NAME), or the name, without its path, of a folder that participants have"
-        raise _at(text, "model", "id", f"[model] id {told}.")
+        raise at(text, "model", "id", f"[model] id {told}.")
     address = urlsplit(config.server.address)
     if address.scheme != "https" or not address.hostname or address.path.strip("/"):
-        raise _at(text, "server", "address", "[server] address has the form https://HOST:PORT, without a path.")
+        raise at(text, "server", "address", "[server] address has the form https://HOST:PORT, without a path.")
     for key, value in (("listen", config.server.listen), ("metrics", config.server.metrics)):
         if value:
             try:
                 host_and_port(value)
             except ValueError as error:
-                raise _at(text, "server", key, f"[server] {key} has the form HOST:PORT.") from error
+                raise at(text, "server", key, f"[server] {key} has the form HOST:PORT.") from error
 
 
 def is_hub_id(model: str) -> bool:
@@ -207,24 +161,3 @@ def host_and_port(listen: str) -> tuple[str, int]:
     if not host or port is None or url.path:
         raise ValueError(f"{listen!r} is not HOST:PORT")
     return host, port
-
-
-def _at(text: str, section: str, key: str | None, message: str) -> UserError:
-    line = _line(text, section, key)
-    return UserError(f"line {line}: {message}" if line else message)
-
-
-def _line(text: str, section: str, key: str | None) -> int | None:
-    """The line, from 1, on which a section or its key stands; None if it was not written that plainly."""
-    current, found = "", None
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\s*([\w-]+)\s*\]", line)
-        if header:
-            current = header[1]
-            if current == section:
-                found = number
-                if key is None:
-                    return number
-        elif key and current == section and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
-            return number
-    return found

@@ -31,9 +31,9 @@ def _serve(channel: Channel) -> None:
         lambda here, total: channel.emit(Fetching(model=model.id, here=here, total=total)),
     )
     channel.emit(Loading(part="libraries"))
-    from .server import Server
+    from .server import open_server
 
-    server = Server(opening, folder, channel)
+    server = open_server(opening, folder, channel.emit)
     channel.emit(server.ready())
     while (body := channel.receive()) is not None:
         request = msgspec.msgpack.decode(body, type=Evaluate | Generate)

@@ -1,7 +1,7 @@
 """The inference child's work: one base model, any adapter, one request after the other."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import torch
 
 from edge_client.data import DataSource, Example, Record, Template, load_records
 from edge_client.training.batches import next_piece
-from edge_client.training.channel import Channel
 from edge_client.training.events import Loading, Notice
 from edge_client.training.failures import AdapterError, NoRoomError
 from edge_client.training.language_model import LanguageModel
@@ -22,6 +21,7 @@ from fedit_shared.errors import ProtocolError
 
 from .protocol import Evaluate, Evaluation, Generate, Generated, Open, Ready, RecordLoss, Scored
 
+Emit = Callable[[object], None]
 _TOKENS = {"cpu": 1024, "cuda": 16384}
 """Tokens that go through the model at one time."""
 
@@ -29,28 +29,18 @@ _TOKENS = {"cpu": 1024, "cuda": 16384}
 class Server:
     """A loaded model. Methods raise UserError; after one the server is as before."""
 
-    def __init__(self, request: Open, folder: Path, channel: Channel) -> None:
-        """Load the model in ``folder``, already checked; emits Loading and Notice."""
-
-        def notify(message: str) -> None:
-            channel.emit(Notice(message=message))
-
-        if request.threads is not None:
-            torch.set_num_threads(request.threads)
-        device = choose_device(request.device)
-        self._budget = Budget(device, request.memory_bytes)
-        channel.emit(Loading(part="model"))
-        self._budget.apply()
-        self._base: Base = load_base(folder, request.quantization, device, notify)
-        self._base.model.eval()
-        self._language_model = LanguageModel(self._base.model, self._base.dtype, notify)
-        self._budget.release()
-        self._budget.apply()
-        self._template = Template(self._base.tokenizer)
-        self._channel = channel
-        self._config = request.adapter_config
-        self._adapter: Adapter | None = None
-        self._capacity = _TOKENS[device.type]
+    def __init__(
+        self, base: Base, budget: Budget, emit: Emit, *, config: str | None = None, adapter: Adapter | None = None
+    ) -> None:
+        """``config``: of adapters given as bare files; ``adapter``: one that is on ``base`` already."""
+        self._base = base
+        self._budget = budget
+        self._emit = emit
+        self._language_model = LanguageModel(base.model, base.dtype, lambda text: emit(Notice(message=text)))
+        self._template = Template(base.tokenizer)
+        self._config = config
+        self._adapter = adapter
+        self._capacity = _TOKENS[base.device.type]
 
     def ready(self) -> Ready:
         """What was loaded."""
@@ -71,7 +61,7 @@ class Server:
                 piece = next_piece(examples, len(losses), self._capacity)
                 if (sums := self._losses(piece)) is not None:
                     losses |= {example.record: loss for example, loss in zip(piece, sums, strict=True)}
-                    self._channel.emit(Scored(done=len(losses), records=len(examples)))
+                    self._emit(Scored(done=len(losses), records=len(examples)))
         return Evaluation(
             records=tuple(
                 RecordLoss(
@@ -125,6 +115,7 @@ class Server:
         """With the adapter at the path ``adapter`` on the model, or with none."""
         if adapter is not None:
             self._put_on(Path(adapter))
+        self._base.model.eval()
         off = self._adapter.peft.disable_adapter() if adapter is None and self._adapter is not None else nullcontext()
         with off:
             yield
@@ -140,8 +131,22 @@ class Server:
             self._adapter = None
         if self._adapter is None:
             self._adapter = Adapter(self._base.model, config, manifest)
-            self._base.model.eval()
         self._adapter.write(vector)
+
+
+def open_server(request: Open, folder: Path, emit: Emit) -> Server:
+    """Load the model in ``folder``, already checked; emits Loading and Notice."""
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    device = choose_device(request.device)
+    budget = Budget(device, request.memory_bytes)
+    emit(Loading(part="model"))
+    budget.apply()
+    base = load_base(folder, request.quantization, device, lambda text: emit(Notice(message=text)))
+    server = Server(base, budget, emit, config=request.adapter_config)
+    budget.release()
+    budget.apply()
+    return server
 
 
 def _records(given: tuple[Record, ...] | DataSource) -> tuple[Record, ...]:

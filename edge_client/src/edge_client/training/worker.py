@@ -2,8 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +9,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_client.data import Example, Record, Records, Template, load_records
-from edge_client.data.template import Tokenizer
+from edge_client.data import Records, load_records
 from fedit_shared import adapter as wire
-from fedit_shared.errors import ProtocolError, UserError
-from fedit_shared.messages import TaskSpec
+from fedit_shared.errors import ProtocolError
 
 from .channel import Channel
 from .events import Failed, Fetching, Finished, Loading, Notice, Planned
 from .failures import AdapterError
-from .footprint import Work, task_adapter
 from .job import TrainJob
-from .model_files import checked_model, read_config
+from .model_files import checked_model
 from .planner import Planning, make_plan
-from .shape import read_shape
 from .work_folder import WorkFolder
 
 
@@ -59,13 +53,10 @@ def _train(
     import torch
 
     from .batches import Schedule
-    from .checkpointing import recompute
-    from .language_model import LanguageModel
-    from .loading import choose_device, compute_dtype, load_base
-    from .lora import Adapter
+    from .loading import choose_device, load_base
+    from .local import Workplace, amount, finish, longest_of, make_examples, make_work
     from .memory import Budget
     from .tokenizer import load_tokenizer
-    from .trainer import Plan, Trainer
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -75,17 +66,12 @@ def _train(
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
 
     tokenizer = load_tokenizer(model_folder)
-    examples = _examples(records, tokenizer, job.task, notify, refuse=job.data.bad == "refuse")
-    longest = max(len(example.tokens) for example in examples)
+    if records.bad:
+        notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
+    examples = make_examples(records.records, tokenizer, settings, notify, refuse=job.data.bad == "refuse")
+    longest = longest_of(examples)
     budget.release()
-    work = Work(
-        shape=read_shape(read_config(model_folder)),
-        adapter=task_adapter(job.task.tensors),
-        cuda=device.type == "cuda",
-        width=compute_dtype(device).itemsize,
-        length=longest,
-        base=budget.used(),
-    )
+    work = make_work(model_folder, job.task, device, longest=longest, base=budget.used())
     allowed = settings.quantization
     checkpoint = folder.checkpoint(vector.size)
     before = None if checkpoint is None else checkpoint.position.way
@@ -99,22 +85,16 @@ def _train(
         planning = make_plan(work, budget.limit, (base.quantization,), settings.batch_size)
 
     channel.emit(Loading(part="adapter"))
-    attached = Adapter(base.model, job.task.adapter_config, job.task.tensors)
-    attached.write(vector)
-    language_model = LanguageModel(base.model, base.dtype, notify)
-    base.model.train()
+    place = Workplace(base, job.task, notify)
     budget.release()
     budget.apply()
 
-    way = replace(planning.way, recomputed=recompute(base.model, planning.way.recomputed))
-    plan = Plan(way, planning.peak)
-    schedule = Schedule(examples, settings.batch_size, _amount(job, len(examples)), job.seed)
-    trainer = Trainer(
-        language_model,
-        attached.parameters,
+    schedule = Schedule(examples, settings.batch_size, amount(settings, len(examples)), job.seed)
+    trainer, way = place.begin(
+        vector,
         schedule,
         settings,
-        plan=plan,
+        planning=planning,
         longest=longest,
         seed=job.seed,
         budget=budget,
@@ -123,7 +103,6 @@ def _train(
         stopping=lambda: channel.stopping,
         checkpoint_seconds=job.checkpoint_seconds,
     )
-    trainer.resume()
     channel.emit(
         _planned(
             planning,
@@ -143,18 +122,17 @@ def _train(
         )
     )
     with channel.graceful():
-        delta = trainer.run()
-    if delta is None:
+        done = finish(trainer, schedule)
+    if done is None:
         return None
-    done = trainer.position
     return folder.finish(
-        delta,
+        done.delta,
         Finished(
             delta_path="",
-            examples=schedule.seen(done.step),
-            tokens=done.learned,
-            loss=done.loss / done.learned,
-            steps=done.step,
+            examples=done.examples,
+            tokens=done.tokens,
+            loss=done.loss,
+            steps=done.steps,
             seconds=time.monotonic() - began,
             peak_bytes=budget.peak(),
         ),
@@ -190,46 +168,3 @@ def _adapter(job: TrainJob) -> tuple[bytes, NDArray[np.float32]]:
     except ProtocolError as error:
         raise AdapterError(f"{job.adapter} is not the task's adapter: {error.message}", advice=error.advice) from error
     return hashlib.sha256(data).digest(), vector
-
-
-def _examples(
-    records: Records, tokenizer: Tokenizer, task: TaskSpec, notify: Callable[[str], None], *, refuse: bool
-) -> list[Example]:
-    template = Template(tokenizer)
-    settings = task.training
-
-    def shown(record: Record, place: int) -> Example | None:
-        try:
-            return template.example(record, place, settings.max_length, train_on_inputs=settings.train_on_inputs)
-        except UserError:  # the model's template has no way to show it
-            if refuse:
-                raise
-            return None
-
-    made = [shown(record, place) for place, record in enumerate(records.records)]
-    examples = [example for example in made if example is not None]
-    if records.bad:
-        notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
-    if len(examples) < len(made):
-        lost = next(record.line for record, example in zip(records.records, made, strict=True) if example is None)
-        notify(
-            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {settings.max_length} tokens, "
-            f"they have nothing left to learn, or the model's template cannot show them (first: line {lost})."
-        )
-    if not examples:
-        raise UserError(
-            f"No record has an answer within {settings.max_length} tokens.",
-            advice="Use records with shorter instructions.",
-        )
-    return examples
-
-
-def _amount(job: TrainJob, records: int) -> int | None:
-    """Records to train on in all, repetitions counted; None: until the time is up."""
-    settings = job.task.training
-    if settings.minutes is not None:
-        return None
-    if settings.steps is not None:
-        return settings.steps * settings.batch_size
-    assert settings.epochs is not None
-    return max(1, round(settings.epochs * records))

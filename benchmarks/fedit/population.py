@@ -1,0 +1,71 @@
+"""The simulated clients: the data set is read, some of it held out, the rest dealt."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_client.data import DataSource, Record, load_records
+from edge_client.data.source import HUB
+
+from .partition import Places, deal, held_out, heterogeneity
+from .settings import Data, Experiment
+
+
+@dataclass(frozen=True)
+class Population:
+    """``records``: all that is dealt; ``dealt``: of each client, its places among them; ``evaluation``: what nobody
+    trains on."""
+
+    records: tuple[Record, ...]
+    dealt: Places
+    evaluation: tuple[Record, ...]
+
+    def of(self, client: int) -> tuple[Record, ...]:
+        """One client's records."""
+        return tuple(self.records[place] for place in self.dealt[client])
+
+    def holdings(self) -> list[dict[str, int]]:
+        """Who holds what: each client's records by category."""
+        return [
+            dict(sorted(Counter(self.records[place].category for place in places).items())) for places in self.dealt
+        ]
+
+    @property
+    def heterogeneity(self) -> float:
+        """See :func:`.partition.heterogeneity`."""
+        return heterogeneity([record.category for record in self.records], self.dealt)
+
+
+def populate(experiment: Experiment, folder: Path) -> Population:
+    """The population that the settings and their seed give. Paths are relative to ``folder``. Raises UserError."""
+    random = np.random.default_rng([experiment.run.seed, 0])
+    records: list[Record] = []
+    files: list[int] = []
+    for number, name in enumerate(experiment.data.files):
+        read = _read(experiment.data, name, folder)
+        records += read
+        files += [number] * len(read)
+    kept, out = held_out([record.category for record in records], experiment.data.held_out, random)
+    limit = experiment.data.limit
+    if limit is not None and limit < len(kept):
+        kept = sorted(random.choice(kept, limit, replace=False).tolist())
+    own = [records[place] for place in kept]
+    dealt = deal(
+        experiment.partition,
+        [record.category for record in own],
+        [files[place] for place in kept],
+        experiment.clients.count,
+        random,
+    )
+    evaluation = [records[place] for place in out]
+    if experiment.evaluation.file is not None:
+        evaluation += _read(experiment.data, experiment.evaluation.file, folder)
+    return Population(tuple(own), dealt, tuple(evaluation))
+
+
+def _read(data: Data, name: str, folder: Path) -> Sequence[Record]:
+    path = name if name.startswith(HUB) else str(folder / name)
+    return load_records(DataSource(path=path, format=data.format, fields=data.fields)).records

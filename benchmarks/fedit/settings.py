@@ -1,0 +1,165 @@
+"""``EXPERIMENT.toml``, typed: one struct a section. A mistake is answered with its line and what is allowed there."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from agg_server import toml_file
+from agg_server.optimizer import OPTIMIZERS, ServerStep
+from agg_server.toml_file import at, nearest
+from edge_client.data.source import Format
+from edge_client.training.job import Device
+from fedit_shared.errors import ProtocolError, UserError
+from fedit_shared.messages import TrainingSettings
+from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
+
+from .partition import Partition
+
+PRESETS = Path(__file__).parent / "presets"
+_Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Data(_Section, frozen=True, kw_only=True):
+    """Records to be dealt. Paths are relative to the experiment's file; a hub's data set is ``hf:OWNER/NAME``."""
+
+    files: Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1)]
+    format: Format = "auto"
+    fields: dict[str, str] = {}
+    held_out: Annotated[int, msgspec.Meta(ge=1)] = 10
+    """Records of each category that nobody trains on, for evaluation."""
+    limit: _Positive | None = None
+    """Deal no more records than so many, drawn by the seed."""
+
+
+class Model(_Section, frozen=True, kw_only=True):
+    """The base model: a hub id, or a folder relative to the experiment's file."""
+
+    id: _Text
+    revision: str = ""
+
+
+class AdapterShape(_Section, frozen=True, kw_only=True):
+    """LoRA's form. ``alpha``: None is twice the rank; ``modules``: None is PEFT's own choice for the architecture."""
+
+    rank: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    alpha: _Positive | None = None
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    modules: tuple[str, ...] | None = None
+
+
+class Clients(_Section, frozen=True, kw_only=True):
+    """Who there is, and who takes part in a round: ``fraction`` of all, at least one."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    fraction: _Share = 1.0
+    selection: Literal["random", "round-robin", "availability"] = "random"
+    online: _Share = 0.5
+    """Share of the time that a client can be reached on average, under ``availability``."""
+
+    @property
+    def each_round(self) -> int:
+        """Clients of a round."""
+        return max(1, round(self.fraction * self.count))
+
+
+class Federation(_Section, frozen=True, kw_only=True):
+    """The rounds, and what is done with a round's updates."""
+
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    strategy: Literal["fedavg"] = "fedavg"
+    """``fedavg``: A and B of every layer are averaged, as the paper does."""
+    sum: Literal["masked", "quantized", "exact"] = "quantized"
+    """``masked``: the whole protocol; ``quantized``: the same slots, added in the clear; ``exact``: floats."""
+    slot_bits: Literal[12, 16, 24] = 16
+    max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+
+
+class Arms(_Section, frozen=True, kw_only=True):
+    """What is compared with the base model; every arm trains on as many tokens as the federated one."""
+
+    federated: bool = True
+    centralized: bool = True
+    local: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = (0, 1, 2)
+    """Clients, by number, who train alone."""
+
+
+class Evaluation(_Section, frozen=True, kw_only=True):
+    """When and on what arms are judged, beside what is held out."""
+
+    every: _Positive = 1
+    """Rounds from one evaluation to the next; after the last round there is one in any case."""
+    file: str | None = None
+    """More records for evaluation."""
+    resamples: Annotated[int, msgspec.Meta(ge=100, le=1_000_000)] = 2000
+
+
+class Machine(_Section, frozen=True, kw_only=True):
+    """Where it runs. ``memory``: bytes of the budget; None is what is free."""
+
+    device: Device = "auto"
+    threads: _Positive | None = None
+    memory: _Positive | None = None
+
+
+class Run(_Section, frozen=True, kw_only=True):
+    """``seed``: decides the partition, selection, start values, order of records and rounding."""
+
+    name: _Text
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 1
+
+
+class Experiment(_Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    run: Run
+    data: Data
+    model: Model
+    clients: Clients
+    federation: Federation
+    adapter: AdapterShape = AdapterShape()
+    partition: Partition = Partition()
+    training: TrainingSettings = TrainingSettings()
+    server_step: ServerStep = ServerStep()
+    arms: Arms = Arms()
+    evaluation: Evaluation = Evaluation()
+    machine: Machine = Machine()
+
+
+def load_experiment(file: Path) -> Experiment:
+    """The settings in ``file``, or in the preset of that name. Raises UserError naming the line."""
+    names = sorted(path.stem for path in PRESETS.glob("*.toml"))
+    chosen = PRESETS / f"{file}.toml" if str(file) in names else file
+    missing = UserError(f"There is no file {file}.", advice=f"Name an EXPERIMENT.toml, or one of {', '.join(names)}.")
+    return toml_file.load(chosen, parse_experiment, missing)
+
+
+def parse_experiment(text: str) -> Experiment:
+    """As :func:`load_experiment`, from the file's text."""
+    experiment = toml_file.parse(text, Experiment)
+    _refuse_contradictions(experiment, text)
+    return experiment
+
+
+def _refuse_contradictions(experiment: Experiment, text: str) -> None:
+    clients, federation, step = experiment.clients, experiment.federation, experiment.server_step
+    if experiment.training.minutes is not None:
+        raise at(text, "training", "minutes", "[training] an experiment counts steps or epochs: minutes do not repeat.")
+    if step.optimizer not in OPTIMIZERS:
+        there_is_none = f"[server_step] there is no such optimizer{nearest(step.optimizer, OPTIMIZERS)}"
+        raise at(text, "server_step", "optimizer", there_is_none)
+    if federation.sum == "masked" and not COHORT_MIN <= clients.each_round <= COHORT_MAX:
+        allowed = f"a masked sum needs {COHORT_MIN} to {COHORT_MAX} clients a round, not {clients.each_round}"
+        raise at(text, "federation", "sum", f'[federation] {allowed}; sum = "quantized" gives the same numbers.')
+    try:
+        levels(clients.each_round, federation.slot_bits, federation.max_weight)
+    except ProtocolError as error:
+        raise at(text, "federation", "slot_bits", f"[federation] {error.message}") from error
+    if strangers := [client for client in experiment.arms.local if client >= clients.count]:
+        raise at(text, "arms", "local", f"[arms] there is no client {strangers[0]}: they count from 0.")

@@ -1,0 +1,156 @@
+"""Local work on a loaded model: the training child does one job of it, a simulation one client's after another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_client.data import Example, Record, Template
+from edge_client.data.template import Tokenizer
+from fedit_shared.errors import UserError
+from fedit_shared.messages import TaskSpec, TrainingSettings
+
+from .batches import Schedule
+from .checkpointing import recompute
+from .events import TrainEvent
+from .footprint import Way, Work, task_adapter
+from .language_model import LanguageModel
+from .loading import Base, compute_dtype
+from .lora import Adapter
+from .memory import Budget
+from .model_files import read_config
+from .planner import Planning
+from .shape import read_shape
+from .trainer import Plan, Trainer
+from .work_folder import WorkFolder
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Local work that has ended. ``delta``: float32, in the manifest's order; ``examples``: distinct records seen;
+    ``tokens``: those learned; ``loss``: mean over them while they were learned, in nats."""
+
+    delta: NDArray[np.float32]
+    examples: int
+    tokens: int
+    loss: float
+    steps: int
+
+
+class Workplace:
+    """``base`` with the task's adapter on it. It serves one job at a time; each begins from the vector it is given."""
+
+    def __init__(self, base: Base, task: TaskSpec, notify: Notify) -> None:
+        self.base = base
+        self.adapter = Adapter(base.model, task.adapter_config, task.tensors)
+        self._language_model = LanguageModel(base.model, base.dtype, notify)
+
+    def begin(
+        self,
+        vector: NDArray[np.float32],
+        schedule: Schedule,
+        settings: TrainingSettings,
+        *,
+        planning: Planning,
+        longest: int,
+        seed: int,
+        budget: Budget,
+        folder: WorkFolder,
+        emit: Callable[[TrainEvent], None] = lambda event: None,
+        stopping: Callable[[], bool] = lambda: False,
+        checkpoint_seconds: float,
+    ) -> tuple[Trainer, Way]:
+        """A trainer at the folder's checkpoint, else at the start, ``vector``; and the way it is done on this model,
+        which may not know how to compute single layers again."""
+        self.adapter.write(vector)
+        model = self.base.model.train()
+        way = replace(planning.way, recomputed=recompute(model, planning.way.recomputed))
+        trainer = Trainer(
+            self._language_model,
+            self.adapter.parameters,
+            schedule,
+            settings,
+            plan=Plan(way, planning.peak),
+            longest=longest,
+            seed=seed,
+            budget=budget,
+            folder=folder,
+            emit=emit,
+            stopping=stopping,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        trainer.resume()
+        return trainer, way
+
+
+def finish(trainer: Trainer, schedule: Schedule) -> Done | None:
+    """Train to the end; None: asked to stop, and everything is saved. Raises as :meth:`Trainer.run` does."""
+    delta = trainer.run()
+    if delta is None:
+        return None
+    at = trainer.position
+    return Done(delta, schedule.seen(at.step), at.learned, at.loss / at.learned, at.step)
+
+
+def make_work(model_folder: Path, task: TaskSpec, device: torch.device, *, longest: int, base: int) -> Work:
+    """What the planner prices: records of up to ``longest`` tokens, with ``base`` bytes in use before the model is
+    loaded."""
+    return Work(
+        shape=read_shape(read_config(model_folder)),
+        adapter=task_adapter(task.tensors),
+        cuda=device.type == "cuda",
+        width=compute_dtype(device).itemsize,
+        length=longest,
+        base=base,
+    )
+
+
+def make_examples(
+    records: Sequence[Record], tokenizer: Tokenizer, settings: TrainingSettings, notify: Notify, *, refuse: bool
+) -> list[Example]:
+    """The records as tokens, less those with nothing to learn. ``refuse``: raise UserError for a record that the
+    model's template cannot show, which else is left out. Raises UserError if none is left."""
+    template = Template(tokenizer)
+
+    def shown(record: Record, place: int) -> Example | None:
+        try:
+            return template.example(record, place, settings.max_length, train_on_inputs=settings.train_on_inputs)
+        except UserError:  # the model's template has no way to show it
+            if refuse:
+                raise
+            return None
+
+    made = [shown(record, place) for place, record in enumerate(records)]
+    examples = [example for example in made if example is not None]
+    if len(examples) < len(made):
+        lost = next(record.line for record, example in zip(records, made, strict=True) if example is None)
+        notify(
+            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {settings.max_length} tokens, "
+            f"they have nothing left to learn, or the model's template cannot show them (first: line {lost})."
+        )
+    if not examples:
+        raise UserError(
+            f"No record has an answer within {settings.max_length} tokens.",
+            advice="Use records with shorter instructions.",
+        )
+    return examples
+
+
+def longest_of(examples: Sequence[Example]) -> int:
+    """Tokens of the longest example."""
+    return max(len(example.tokens) for example in examples)
+
+
+def amount(settings: TrainingSettings, records: int) -> int | None:
+    """Records to train on in all, repetitions counted, by one who has so many; None: until the time is up."""
+    if settings.minutes is not None:
+        return None
+    if settings.steps is not None:
+        return settings.steps * settings.batch_size
+    assert settings.epochs is not None
+    return max(1, round(settings.epochs * records))
