@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -50,6 +51,12 @@ class Adapter:
             for parameter in self.parameters:
                 parameter.copy_(values[start : start + parameter.numel()].view_as(parameter))
                 start += parameter.numel()
+
+    def read(self) -> NDArray[np.float32]:
+        """The parameters as :meth:`write` takes them."""
+        flat = torch.cat([parameter.detach().reshape(-1).float() for parameter in self.parameters])
+        vector: NDArray[np.float32] = flat.cpu().numpy()
+        return vector
 
     def remove(self) -> None:
         """Take the adapter off again; the base model is as before."""

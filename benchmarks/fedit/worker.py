@@ -1,0 +1,149 @@
+"""One base model in this process: any client's local work, and evaluation, by the client's own code."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_client.data import Example, Record
+from edge_client.inference.protocol import Evaluate, Evaluation
+from edge_client.inference.server import Server
+from edge_client.training.batches import Schedule
+from edge_client.training.events import TrainEvent
+from edge_client.training.loading import choose_device, load_base
+from edge_client.training.local import Done, Workplace, amount, finish, longest_of, make_examples, make_work
+from edge_client.training.memory import Budget
+from edge_client.training.planner import Planning, make_plan
+from edge_client.training.tokenizer import load_tokenizer
+from edge_client.training.trainer import Trainer
+from edge_client.training.work_folder import WorkFolder
+from fedit_shared.messages import TaskSpec
+from fedit_shared.messages.task import Quantization
+
+from .settings import Machine
+
+Notify = Callable[[str], None]
+_CHECKPOINT_SECONDS = 60.0
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Local work to be done. ``key``: 32 bytes, its name, under which a checkpoint is found again; ``records``: how
+    many to train on, repetitions counted, if not as many as the task's settings say."""
+
+    key: bytes
+    seed: int
+    records: int | None = None
+
+
+class Stage(NamedTuple):
+    """Where a work stands. ``vector``: float32, the adapter; ``learned``: tokens that carried loss up to now;
+    ``loss``: sum over them, in nats."""
+
+    vector: NDArray[np.float32]
+    steps: int
+    learned: int
+    loss: float
+
+
+class Worker:
+    """``folder``: the model's files; ``work``: where checkpoints lie. Raises what loading a model raises."""
+
+    def __init__(self, folder: Path, task: TaskSpec, machine: Machine, work: Path, notify: Notify) -> None:
+        if machine.threads is not None:
+            torch.set_num_threads(machine.threads)
+        self._folder, self._task, self._work = folder, task, work
+        self._device = choose_device(machine.device)
+        self._budget = Budget(self._device, machine.memory)
+        tokenizer = load_tokenizer(folder)
+        self._base_bytes = self._budget.used()
+        allowed = task.training.quantization
+        first = self._plan(task.training.max_length, allowed).way.quantization
+        if machine.memory is not None:
+            self._budget.apply()
+        self.base = load_base(folder, allowed[allowed.index(first) :], self._device, notify, tokenizer)
+        self._place = Workplace(self.base, task, notify)
+        self._server = Server(
+            self.base, self._budget, lambda event: None, config=task.adapter_config, adapter=self._place.adapter
+        )
+        self._budget.release()
+
+    def examples(self, records: Sequence[Record]) -> list[Example]:
+        """The records as tokens, less those with nothing to learn. Raises UserError if none is left."""
+        return make_examples(records, self.base.tokenizer, self._task.training, lambda text: None, refuse=False)
+
+    def schedule(self, examples: Sequence[Example], work: Work) -> Schedule:
+        """What ``work`` trains on, step by step."""
+        settings = self._task.training
+        records = amount(settings, len(examples)) if work.records is None else work.records
+        return Schedule(examples, settings.batch_size, records, work.seed)
+
+    def train(
+        self,
+        vector: NDArray[np.float32],
+        examples: Sequence[Example],
+        work: Work,
+        emit: Callable[[TrainEvent], None] = lambda event: None,
+    ) -> Done:
+        """Do all of ``work``, from the adapter ``vector`` on or from its last checkpoint. Raises UserError."""
+        schedule = self.schedule(examples, work)
+        done = finish(self._begin(vector, examples, schedule, work, None, emit), schedule)
+        assert done is not None  # nothing asks it to stop
+        return done
+
+    def advance(
+        self,
+        vector: NDArray[np.float32],
+        examples: Sequence[Example],
+        work: Work,
+        until: int,
+        emit: Callable[[TrainEvent], None] = lambda event: None,
+    ) -> Stage:
+        """Go on with ``work``, begun from ``vector``, up to step ``until``, and keep a checkpoint there: it goes on
+        with the optimizer's state as if it had never stopped."""
+        schedule = self.schedule(examples, work)
+        trainer = self._begin(vector, examples, schedule, work, until, emit)
+        trainer.run()
+        at = trainer.position
+        return Stage(self._place.adapter.read(), at.step, at.learned, at.loss)
+
+    def _begin(
+        self,
+        vector: NDArray[np.float32],
+        examples: Sequence[Example],
+        schedule: Schedule,
+        work: Work,
+        until: int | None,
+        emit: Callable[[TrainEvent], None],
+    ) -> Trainer:
+        longest = longest_of(examples)
+        trainer, _ = self._place.begin(
+            vector,
+            schedule,
+            self._task.training,
+            planning=self._plan(longest, (self.base.quantization,)),
+            longest=longest,
+            seed=work.seed,
+            budget=self._budget,
+            folder=WorkFolder(str(self._work), work.key),
+            emit=emit,
+            stopping=lambda: until is not None and trainer.position.step >= until,
+            checkpoint_seconds=_CHECKPOINT_SECONDS,
+        )
+        return trainer
+
+    def evaluate(self, adapter: Path | None, records: Sequence[Record]) -> Evaluation:
+        """The loss of each record's answer under the base with the adapter in this file, or with none."""
+        length = self._task.training.max_length
+        return self._server.evaluate(Evaluate(adapter=_text(adapter), records=tuple(records), max_length=length))
+
+    def _plan(self, longest: int, allowed: Sequence[Quantization]) -> Planning:
+        work = make_work(self._folder, self._task, self._device, longest=longest, base=self._base_bytes)
+        return make_plan(work, self._budget.limit, allowed, self._task.training.batch_size)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,91 @@
+"""A simulated client's work is that of a real one, bit for bit; stopped between rounds it loses nothing."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import Workshop, make_records, save_model
+
+from benchmarks.fedit.settings import Machine
+from benchmarks.fedit.worker import Work, Worker
+from edge_client.data import Record
+from edge_client.inference import InferenceProcess, Open
+from edge_client.training import Failed, Finished, read_delta, run_training
+from edge_client.training.create import create
+from edge_client.training.job import CreateJob
+from fedit_shared import adapter as wire
+
+RECORDS = [Record(**record) for record in make_records(10)]
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("fedit")
+    model, adapter = save_model(folder / "tiny-llama"), folder / "adapter"
+    create(CreateJob(model=str(model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
+    return Workshop(folder, model, adapter)
+
+
+@pytest.fixture(scope="module")
+def worker(workshop: Workshop) -> Worker:
+    machine = Machine(device="cpu", threads=1)
+    return Worker(workshop.model, workshop.task(), machine, workshop.folder / "simulated", print)
+
+
+def start(workshop: Workshop) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())[1]
+
+
+def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_work(
+    workshop: Workshop, worker: Worker
+) -> None:
+    async def trained() -> Finished:
+        last = None
+        async for last in run_training(workshop.job()):
+            assert not isinstance(last, Failed), last
+        assert isinstance(last, Finished)
+        return last
+
+    finished = asyncio.run(trained())
+    expected = read_delta(finished.delta_path, len(start(workshop)))
+    examples = worker.examples(RECORDS)
+    for number in range(2):
+        other = worker.train(start(workshop) + 0.1, examples[3:7], Work(key=bytes([9, number] * 16), seed=8))
+        worker.evaluate(None, RECORDS)
+        done = worker.train(start(workshop), examples, Work(key=bytes([number] * 32), seed=5))
+        assert np.abs(expected).max() > 0.001
+        assert done.delta.tobytes() == expected.tobytes() != other.delta.tobytes()
+        assert (done.examples, done.tokens, done.steps) == (finished.examples, finished.tokens, finished.steps)
+        assert done.loss == finished.loss
+
+
+def test_work_in_stages_with_evaluations_between_ends_as_work_at_a_stretch(workshop: Workshop, worker: Worker) -> None:
+    examples = worker.examples(RECORDS)
+    whole = worker.train(start(workshop), examples, Work(key=b"w" * 32, seed=2, records=18))
+    assert whole.steps == 5
+    work = Work(key=b"s" * 32, seed=2, records=18)
+    for until in (2, 2, 3, 5):
+        stage = worker.advance(start(workshop), examples, work, until)
+        assert stage.steps == until
+        worker.evaluate(None, RECORDS)
+    assert (stage.vector - start(workshop)).tobytes() == whole.delta.tobytes()
+    assert stage.loss / stage.learned == whole.loss
+
+
+def test_its_evaluation_is_that_of_the_clients_evaluate_command(
+    workshop: Workshop, worker: Worker, tmp_path: Path
+) -> None:
+    task = workshop.task()
+    drawn = np.random.default_rng(1).normal(scale=0.3, size=wire.size(task.tensors)).astype(np.float32)
+    path = tmp_path / "drawn.safetensors"
+    path.write_bytes(wire.write_adapter(task.tensors, drawn))
+    opening = Open(
+        model=task.model, model_folder=str(workshop.model), adapter_config=task.adapter_config, device="cpu", threads=1
+    )
+
+    async def asked() -> list[object]:
+        async with InferenceProcess(opening) as model:
+            return [await model.evaluate(adapter, RECORDS, max_length=200) for adapter in (path, None)]
+
+    assert [worker.evaluate(adapter, RECORDS) for adapter in (path, None)] == asyncio.run(asked())
