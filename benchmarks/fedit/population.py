@@ -3,12 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from edge_client.data import DataSource, Record, load_records
-from edge_client.data.source import HUB
 
 from .partition import Places, deal, held_out, heterogeneity
 from .settings import Data, Experiment
@@ -39,13 +37,13 @@ class Population:
         return heterogeneity([record.category for record in self.records], self.dealt)
 
 
-def populate(experiment: Experiment, folder: Path) -> Population:
-    """The population that the settings and their seed give. Paths are relative to ``folder``. Raises UserError."""
+def populate(experiment: Experiment) -> Population:
+    """The population that the settings and their seed give. Raises UserError."""
     random = np.random.default_rng([experiment.run.seed, 0])
     records: list[Record] = []
     files: list[int] = []
     for number, name in enumerate(experiment.data.files):
-        read = _read(experiment.data, name, folder)
+        read = _read(experiment.data, name)
         records += read
         files += [number] * len(read)
     kept, out = held_out([record.category for record in records], experiment.data.held_out, random)
@@ -62,10 +60,9 @@ def populate(experiment: Experiment, folder: Path) -> Population:
     )
     evaluation = [records[place] for place in out]
     if experiment.evaluation.file is not None:
-        evaluation += _read(experiment.data, experiment.evaluation.file, folder)
+        evaluation += _read(experiment.data, experiment.evaluation.file)
     return Population(tuple(own), dealt, tuple(evaluation))
 
 
-def _read(data: Data, name: str, folder: Path) -> Sequence[Record]:
-    path = name if name.startswith(HUB) else str(folder / name)
-    return load_records(DataSource(path=path, format=data.format, fields=data.fields)).records
+def _read(data: Data, name: str) -> Sequence[Record]:
+    return load_records(DataSource(path=name, format=data.format, fields=data.fields)).records

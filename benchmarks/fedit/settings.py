@@ -1,5 +1,6 @@
 """``EXPERIMENT.toml``, typed: one struct a section. A mistake is answered with its line and what is allowed there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ import msgspec
 from agg_server import toml_file
 from agg_server.optimizer import OPTIMIZERS, ServerStep
 from agg_server.toml_file import at, nearest
-from edge_client.data.source import Format
+from edge_client.data.source import HUB, Format
 from edge_client.training.job import Device
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
@@ -132,12 +133,27 @@ class Experiment(_Section, frozen=True, kw_only=True):
     machine: Machine = Machine()
 
 
-def load_experiment(file: Path) -> Experiment:
-    """The settings in ``file``, or in the preset of that name. Raises UserError naming the line."""
+def load_experiment(file: Path, *, files: Sequence[str] | None = None, model: str | None = None) -> Experiment:
+    """The settings in ``file``, or in the preset of that name, with paths made absolute; ``files`` and ``model``
+    stand in for theirs. Raises UserError naming the line."""
     names = sorted(path.stem for path in PRESETS.glob("*.toml"))
-    chosen = PRESETS / f"{file}.toml" if str(file) in names else file
     missing = UserError(f"There is no file {file}.", advice=f"Name an EXPERIMENT.toml, or one of {', '.join(names)}.")
-    return toml_file.load(chosen, parse_experiment, missing)
+    preset = str(file) in names
+    experiment = toml_file.load(PRESETS / f"{file}.toml" if preset else file, parse_experiment, missing)
+    beside = Path.cwd() if preset else file.absolute().parent
+    given = experiment.data.files if files is None else files
+    data_beside = beside if files is None else Path.cwd()
+    data = msgspec.structs.replace(experiment.data, files=tuple(_located(name, data_beside) for name in given))
+    named = experiment.model.id if model is None else model
+    folder = (beside if model is None else Path.cwd()) / named
+    chosen = msgspec.structs.replace(experiment.model, id=str(folder) if folder.is_dir() else named)
+    more = experiment.evaluation.file
+    evaluation = msgspec.structs.replace(experiment.evaluation, file=more and _located(more, beside))
+    return msgspec.structs.replace(experiment, data=data, model=chosen, evaluation=evaluation)
+
+
+def _located(name: str, beside: Path) -> str:
+    return name if name.startswith(HUB) else str(beside / name)
 
 
 def parse_experiment(text: str) -> Experiment:

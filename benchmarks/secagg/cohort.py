@@ -55,41 +55,58 @@ def update(dimension: int) -> Update:
     return Update(delta, WEIGHT * RECORDS_PER_WEIGHT, 1.0)
 
 
-class Cohort:
-    """``members`` devices with fresh keys on one tensor of ``dimension`` values."""
+def synthetic(members: int, dimension: int) -> "Cohort":
+    """A cohort on one tensor of ``dimension`` values."""
+    task = TaskSpec(
+        name="benchmark",
+        model=ModelRef(id="none"),
+        adapter_config="{}",
+        tensors=(TensorSpec(name="all", shape=(dimension,)),),
+        training=TrainingSettings(),
+    )
+    settings = RoundSettings(model="none", clip=(CLIP,), slot_bits=SLOT_BITS, max_weight=WEIGHT, not_after=NOT_AFTER)
+    return Cohort(members, task, settings)
 
-    def __init__(self, members: int, dimension: int) -> None:
-        server = SigningKey(os.urandom(32))
-        federation, adapter = federation_id(server.public), sha256(b"adapter").digest()
-        task = encode(
-            TaskSpec(
-                name="benchmark",
-                model=ModelRef(id="none"),
-                adapter_config="{}",
-                tensors=(TensorSpec(name="all", shape=(dimension,)),),
-                training=TrainingSettings(),
-            )
-        )
-        settings = encode(
-            RoundSettings(model="none", clip=(CLIP,), slot_bits=SLOT_BITS, max_weight=WEIGHT, not_after=NOT_AFTER)
-        )
+
+class Cohort:
+    """``members`` devices with fresh keys. ``adapter``: hash of the version that they trained; ``random``: where all
+    randomness comes from."""
+
+    def __init__(
+        self,
+        members: int,
+        task_spec: TaskSpec,
+        round_settings: RoundSettings,
+        *,
+        round_: int = 1,
+        adapter: bytes = sha256(b"adapter").digest(),
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        server = SigningKey(random(32))
+        federation = federation_id(server.public)
+        task, settings = encode(task_spec), encode(round_settings)
         devices = [
-            Device(SigningKey(os.urandom(32)), RoundKey(os.urandom(ROUND_SECRET_SIZE)), os.urandom(32))
-            for _ in range(members)
+            Device(SigningKey(random(32)), RoundKey(random(ROUND_SECRET_SIZE)), random(32)) for _ in range(members)
         ]
         self.devices = sorted(devices, key=lambda device: device.key.public)
         entries = []
         for device in self.devices:
             muster = MusterBody(
-                federation, sha256(task).digest(), 1, adapter, sha256(device.round_key.public).digest(), 3, NOT_AFTER
+                federation,
+                sha256(task).digest(),
+                round_,
+                adapter,
+                sha256(device.round_key.public).digest(),
+                3,
+                NOT_AFTER,
             )
             signature = device.key.sign("muster", muster.encode())
             entries.append(RosterEntry(device.key.public, device.round_key.public, 3, NOT_AFTER, signature))
         roster = RosterBody(
             federation,
             sha256(task).digest(),
-            1,
-            os.urandom(16),
+            round_,
+            random(16),
             adapter,
             sha256(settings).digest(),
             tuple(entries),

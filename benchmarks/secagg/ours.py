@@ -17,7 +17,7 @@ from fedit_shared.secagg.sealing import seal
 from fedit_shared.secagg.session import Session
 from fedit_shared.secagg.sharing import lagrange
 
-from .cohort import Cohort, Device, update
+from .cohort import Device, synthetic, update
 from .measure import Figure, peak, seconds
 from .scenario import Scenario, survivors
 
@@ -55,7 +55,7 @@ def open_mean(aggregator: Aggregator, total: VectorSum, count: int) -> Mean:
 def _packets(scenario: Scenario) -> Iterator[Figure]:
     """What does not depend on d: packets and the key."""
     figure, budget = partial(Figure, system=SYSTEM, unit="s", n=scenario.small), scenario.budget / 2
-    cohort, mine = Cohort(scenario.small, 100), update(100)
+    cohort, mine = synthetic(scenario.small, 100), update(100)
     session, device = cohort.session, cohort.devices[0]
     contributions = [cohort.upload(each, mine)[1] for each in cohort.devices]
     size = len(contributions[0].packets) // scenario.small
@@ -74,7 +74,7 @@ def _packets(scenario: Scenario) -> Iterator[Figure]:
 
 def _client(scenario: Scenario, d: int) -> Iterator[Figure]:
     figure = partial(Figure, system=SYSTEM, unit="s", d=d, n=scenario.small)
-    cohort, mine = Cohort(scenario.small, d), update(d)
+    cohort, mine = synthetic(scenario.small, d), update(d)
     device = cohort.devices[0]
     mask = partial(quantize_and_mask, cohort.session, device, mine)
     yield figure("client", value=seconds(mask, scenario.budget))
@@ -111,7 +111,7 @@ def _sum(parts: list[tuple[int, float]]) -> str:
 
 def _unmask(scenario: Scenario, members: int, d: int, *, combine: bool = False) -> dict[float, float]:
     """Dropout → seconds to unmask a cohort, and (``combine``) to add its mean, weighted, to that of others."""
-    cohort, mine = Cohort(members, d), update(d)
+    cohort, mine = synthetic(members, d), update(d)
     total, contributions = VectorSum(cohort.session), list[Contribution]()
     over_cohorts = np.zeros(d if combine else 0, np.float32)
     times = {}
@@ -136,7 +136,7 @@ def _unmask(scenario: Scenario, members: int, d: int, *, combine: bool = False) 
 def peak_client(d: int) -> int:
     """Bytes that a contribution takes beside the update; the upload goes to a file."""
     warm()
-    cohort, mine = Cohort(3, d), update(d)
+    cohort, mine = synthetic(3, d), update(d)
     device = cohort.devices[0]
     _ = cohort.session
     with TemporaryFile() as file:
@@ -146,7 +146,7 @@ def peak_client(d: int) -> int:
 def peak_server(d: int, members: int = 5) -> int:
     """Bytes that adding ``members`` uploads from files and unmasking their sum take."""
     warm()
-    cohort, mine = Cohort(members, d), update(d)
+    cohort, mine = synthetic(members, d), update(d)
     session, keys = cohort.session, np.zeros((2, DEGREE), np.uint64)
     with TemporaryDirectory() as folder:
         files = [Path(folder) / str(place) for place in range(members)]

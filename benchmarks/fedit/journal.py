@@ -1,0 +1,116 @@
+"""What an experiment has found so far: JSON lines, one a finished (arm, round). After a kill it goes on from them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from edge_client.disk import disk_errors
+from fedit_shared.errors import UserError
+
+BASE, FEDERATED, CENTRALIZED = "base", "federated", "centralized"
+
+
+def local_arm(client: int) -> str:
+    """The arm of a client that trains alone."""
+    return f"local {client}"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
+    """What the lines belong to. ``key``: SHA-256, in hex, of all that decides the results; ``categories``: of each
+    record of the evaluation; ``holdings``: of each client, its records by category; ``machine``: where it began."""
+
+    name: str
+    key: str
+    rounds: int
+    categories: tuple[str, ...]
+    holdings: tuple[dict[str, int], ...]
+    heterogeneity: float
+    machine: dict[str, object] = {}
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """Losses of the evaluation's records, summed over each one's answer, in nats; and the answers' tokens."""
+
+    losses: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
+    """A finished round of an arm. The base model's only one is 0."""
+
+    arm: str
+    round: int
+    adapter: str = ""
+    """SHA-256 of the version that it led to, in hex: the name of its file."""
+    clients: tuple[int, ...] = ()
+    tokens: int = 0
+    """That went through the model in training, from the arm's start on."""
+    steps: int = 0
+    """From the arm's start on, over all clients."""
+    training_loss: float | None = None
+    """Mean loss of tokens while they were learned, in nats: of a round; of one who learns alone, from the start on."""
+    update_norm: float | None = None
+    clip: tuple[float, ...] = ()
+    """Of each tensor, the range for the next round."""
+    clipped: float | None = None
+    quantization_error: float | None = None
+    uploaded: int = 0
+    """Bytes that clients sent, from the arm's start on."""
+    seconds: float = 0.0
+    """Of training and summing, of this round."""
+    judged: Judged | None = None
+
+
+class Journal:
+    """The file ``results.jsonl`` in ``folder``. Raises UserError if it belongs to another experiment."""
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        self._path = folder / "results.jsonl"
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = list(_whole_lines(self._path))
+            self.entries = [msgspec.json.decode(line, type=Entry) for line in lines[1:]]
+            if lines and msgspec.json.decode(lines[0], type=Header).key != header.key:
+                raise UserError(
+                    f"{folder} holds the results of another experiment, or of this one before it was changed.",
+                    advice="Name another folder with --out, or delete this one.",
+                )
+            whole = b"".join(line + b"\n" for line in lines)
+            if self._path.exists() and self._path.stat().st_size > len(whole):
+                self._path.write_bytes(whole)  # a kill cut off the last line
+            if not lines:
+                self._append(header)
+
+    def last(self, arm: str) -> Entry | None:
+        """The arm's last finished round."""
+        return max((entry for entry in self.entries if entry.arm == arm), key=lambda e: e.round, default=None)
+
+    def add(self, entry: Entry) -> None:
+        """Keep a finished round: it survives a kill. What it names is on disk already."""
+        self._append(entry)
+        self.entries.append(entry)
+
+    def _append(self, line: Header | Entry) -> None:
+        with disk_errors(self._path), self._path.open("ab") as stream:
+            stream.write(msgspec.json.encode(line) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def read_journal(folder: Path) -> tuple[Header, list[Entry]]:
+    """What ``folder`` holds. Raises UserError if that is no experiment's."""
+    lines = list(_whole_lines(folder / "results.jsonl"))
+    if not lines:
+        raise UserError(f"{folder} holds no results.", advice="Name the folder that `run` wrote to.")
+    try:
+        header = msgspec.json.decode(lines[0], type=Header)
+        return header, [msgspec.json.decode(line, type=Entry) for line in lines[1:]]
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{folder / 'results.jsonl'} is no file of results: {error}.") from error
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    if path.exists():
+        yield from path.read_bytes().split(b"\n")[:-1]

@@ -1,0 +1,122 @@
+"""From the journal to what can be said: each arm's loss with its interval, paired differences, the gap closed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged
+from .statistics import Draws, Interval
+
+_DIGITS = 5
+
+
+def last_judged(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Of each arm the last entry that was judged, in the order in which arms appeared."""
+    return {entry.arm: entry for entry in entries if entry.judged is not None}
+
+
+def loss_of(judged: Judged) -> float:
+    """Mean loss of an answer's token over all records, in nats."""
+    return sum(judged.losses) / sum(judged.tokens) if any(judged.tokens) else math.nan
+
+
+def by_category(judged: Judged, categories: Sequence[str]) -> dict[str, float]:
+    """The same in each category."""
+    names, losses, tokens = np.array(categories), np.array(judged.losses), np.array(judged.tokens)
+    sums = {name: (losses[names == name].sum(), tokens[names == name].sum()) for name in sorted(set(categories))}
+    return {name: float(loss / count) if count else math.nan for name, (loss, count) in sums.items()}
+
+
+def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
+    """The results as data: ``arms`` → loss, low, high, by_category, tokens, steps, uploaded, seconds; ``differences`` →
+    "A - B" → value, low, high, paired by record; ``gap_closed``: which share of the way from the best local arm to
+    centralized the federation has gone, with its interval, or None."""
+    final = last_judged(entries)
+    draws = Draws(len(header.categories), resamples, seed)
+    arms: dict[str, Any] = {}
+    for name, entry in final.items():
+        assert entry.judged is not None
+        interval = draws.interval(entry.judged.losses, entry.judged.tokens)
+        categories = by_category(entry.judged, header.categories)
+        arms[name] = _figures(interval, "loss") | {
+            "by_category": {category: round(loss, _DIGITS) for category, loss in categories.items()},
+            "round": entry.round,
+            "tokens": entry.tokens,
+            "steps": entry.steps,
+            "uploaded": entry.uploaded,
+            "seconds": round(sum(other.seconds for other in entries if other.arm == name), 1),
+        }
+    judged = {name: entry.judged for name, entry in final.items() if entry.judged is not None}
+    return {
+        "name": header.name,
+        "key": header.key,
+        "records": len(header.categories),
+        "clients": len(header.holdings),
+        "heterogeneity": round(header.heterogeneity, _DIGITS),
+        "machine": header.machine,
+        "arms": arms,
+        "differences": _differences(judged, draws),
+        "gap_closed": _gap_closed(judged, draws),
+    }
+
+
+def _differences(judged: dict[str, Judged], draws: Draws) -> dict[str, Any]:
+    """Every other arm against the federation."""
+    if FEDERATED not in judged:
+        return {}
+    own = judged[FEDERATED]
+    return {
+        f"{name} - {FEDERATED}": _figures(draws.difference(other.losses, own.losses, own.tokens), "value")
+        for name, other in judged.items()
+        if name != FEDERATED
+    }
+
+
+def _gap_closed(judged: dict[str, Judged], draws: Draws) -> dict[str, float] | None:
+    local = {name: one for name, one in judged.items() if name not in (BASE, FEDERATED, CENTRALIZED)}
+    if not local or FEDERATED not in judged or CENTRALIZED not in judged:
+        return None
+    best = min(local.values(), key=loss_of)
+    own, whole = judged[FEDERATED], judged[CENTRALIZED]
+    gained = np.array(best.losses) - np.array(own.losses)
+    gap = np.array(best.losses) - np.array(whole.losses)
+    if gap.sum() <= 0:  # centralized training is no better than the best local one: there is no gap to close
+        return None
+    tokens = np.array(own.tokens, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = draws.means(gained, tokens) / draws.means(gap, tokens)
+    low, high = np.percentile(drawn[np.isfinite(drawn)], [2.5, 97.5])
+    return _figures(Interval(float(gained.sum() / gap.sum()), float(low), float(high)), "value")
+
+
+def _figures(interval: Interval, name: str) -> dict[str, float]:
+    return {
+        name: round(interval.value, _DIGITS),
+        "low": round(interval.low, _DIGITS),
+        "high": round(interval.high, _DIGITS),
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The arms as a table of Markdown, differences to the federation beside them."""
+    lines = [
+        "| arm | held-out loss | 95 % interval | less federated | tokens | uploaded | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, arm in summary["arms"].items():
+        other = summary["differences"].get(f"{name} - {FEDERATED}")
+        less = "" if other is None else f"{other['value']:+.4f} ({other['low']:+.4f} to {other['high']:+.4f})"
+        sent = f"{arm['uploaded'] / 1e6:.1f} MB" if arm["uploaded"] else ""
+        lines.append(
+            f"| {name} | {arm['loss']:.4f} | {arm['low']:.4f} to {arm['high']:.4f} | {less} | {arm['tokens']:,} "
+            f"| {sent} | {arm['seconds']:.0f} |"
+        )
+    if (gap := summary["gap_closed"]) is not None:
+        lines += [
+            "",
+            f"Of the gap from the best local arm to centralized, federated closes {gap['value']:.0%} "
+            f"({gap['low']:.0%} to {gap['high']:.0%}).",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""A round's updates as the server gets them: under masks, quantized in the clear, or exact.
+
+The first two give the same numbers, bit for bit: a mask falls away whole, and the roundings are drawn from the same
+streams. The third differs from them by no more than quantization, as :func:`agg_server.clipping.rounding_error`
+predicts, and by what clipping takes away.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_server.clipping import rounding_error
+from agg_server.summing import open_slots
+from benchmarks.secagg.cohort import NOT_AFTER, Cohort
+from fedit_shared.messages import RoundSettings, TaskSpec
+from fedit_shared.parameters import COHORT_MIN, DEGREE, EXTRA_SLOTS, levels, rows, upload_size
+from fedit_shared.quantize import Mean, Quantizer, read_mean, read_slots
+from fedit_shared.secagg import Update
+from fedit_shared.secagg.prg import Stream, secret_key
+
+from .settings import Federation
+
+
+class Summed(NamedTuple):
+    """A round's weighted mean. ``error``: the L2 norm that quantization is expected to add; ``upload``: bytes that a
+    client sends."""
+
+    mean: Mean
+    error: float
+    upload: int
+
+
+class Round(NamedTuple):
+    """What a round's cohort agrees on. ``clip``: each tensor's range; ``adapter``: hash of the version trained;
+    ``seed``: decides keys and roundings."""
+
+    number: int
+    clip: tuple[float, ...]
+    adapter: bytes
+    seed: int
+
+
+def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round) -> Summed:
+    """The mean of ``updates``, each weighted as the protocol weighs it. Raises UserError for one that is not finite."""
+    sizes = tuple(tensor.size for tensor in task.tensors)
+    count = len(updates)
+    quantizer = Quantizer(
+        sizes, at.clip, rules.slot_bits, levels(count, rules.slot_bits, rules.max_weight), rules.max_weight
+    )
+    if rules.sum == "exact":
+        return Summed(_exact(quantizer, updates), 0.0, 4 * quantizer.dimension)
+    random = np.random.default_rng([at.seed, 2, at.number])
+    if count < COHORT_MIN:  # too few to hide among each other: the protocol has no session for them
+        secrets = [random.bytes(32) for _ in updates]
+        mean = _plain(quantizer, updates, secrets, random.bytes(32))
+    else:
+        settings = RoundSettings(
+            model=task.model.id,
+            clip=at.clip,
+            slot_bits=rules.slot_bits,
+            max_weight=rules.max_weight,
+            not_after=NOT_AFTER,
+        )
+        cohort = Cohort(count, task, settings, round_=at.number, adapter=at.adapter, random=random.bytes)
+        if rules.sum == "masked":
+            mean = _masked(cohort, updates)
+        else:
+            secrets = [device.randomness for device in cohort.devices]
+            mean = _plain(quantizer, updates, secrets, cohort.session.sid)
+    error = rounding_error(quantizer, count, mean.total_weight)
+    return Summed(mean, error, upload_size(quantizer.dimension, rules.slot_bits))
+
+
+def _masked(cohort: Cohort, updates: Sequence[Update]) -> Mean:
+    """By the whole protocol, every message of it made and checked."""
+    vectors: dict[bytes, NDArray[np.uint32]] = {}
+    contributions = []
+    for device, update in zip(cohort.devices, updates, strict=True):
+        vectors[device.key.public], contribution = cohort.upload(device, update)
+        contributions.append(contribution)
+    slots = open_slots(cohort.answered(contributions), vectors.__getitem__)
+    return read_mean(cohort.session.quantizer, slots, len(updates))
+
+
+def _plain(quantizer: Quantizer, updates: Sequence[Update], secrets: Sequence[bytes], sid: bytes) -> Mean:
+    """The slots that lie under the masks, added."""
+    count = rows(quantizer.dimension, quantizer.slot_bits)
+    total = np.zeros((count, DEGREE), np.uint64)
+    words = np.empty((count, quantizer.row_slots), np.uint32)
+    messages = np.empty_like(total)
+    for update, secret in zip(updates, secrets, strict=True):
+        stream = Stream(secret_key(secret, sid, "rounding"))
+        for row in range(count):
+            stream.words(words[row], row)
+        quantizer.prepare(update.delta, update.examples, update.loss).rows(0, words, messages)
+        total += messages
+    kind: type[np.unsignedinteger] = np.uint16 if quantizer.slot_bits <= 16 else np.uint32
+    slots: NDArray[np.unsignedinteger] = np.empty(quantizer.dimension + EXTRA_SLOTS, kind)
+    read_slots(quantizer, 0, total, slots)
+    return read_mean(quantizer, slots, len(updates))
+
+
+def _exact(quantizer: Quantizer, updates: Sequence[Update]) -> Mean:
+    weights = [quantizer.weight(update.examples) for update in updates]
+    total = sum(weights)
+    delta = np.zeros(quantizer.dimension)
+    for update, weight in zip(updates, weights, strict=True):
+        delta += weight / total * update.delta
+    loss = sum(weight * update.loss for update, weight in zip(updates, weights, strict=True)) / total
+    return Mean(total, loss, 0.0, len(updates), delta.astype(np.float32))

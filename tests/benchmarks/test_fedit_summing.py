@@ -1,0 +1,63 @@
+"""Masks change nothing about a round's mean, and quantization no more than is predicted."""
+
+import numpy as np
+import pytest
+
+from agg_server.clipping import first_ranges
+from benchmarks.fedit.settings import Federation
+from benchmarks.fedit.summing import Round, Summed, add
+from fedit_shared.errors import UserError
+from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
+from fedit_shared.secagg import Update
+
+TENSORS = (TensorSpec(name="lora_A", shape=(4, 500)), TensorSpec(name="lora_B", shape=(500, 4)))
+TASK = TaskSpec(
+    name="t", model=ModelRef(id="m"), adapter_config="{}", tensors=TENSORS, training=TrainingSettings(batch_size=64)
+)
+D = 4000
+
+
+def updates(count: int) -> list[Update]:
+    rng = np.random.default_rng(count)
+    drawn = [rng.normal(0, 3e-4, D).astype(np.float32) for _ in range(count)]
+    return [Update(delta, int(rng.integers(30, 600)), float(rng.uniform(1, 3))) for delta in drawn]
+
+
+def summed(how: str, count: int, bits: int = 16) -> Summed:
+    rules = Federation(rounds=1, sum=how, slot_bits=bits)  # type: ignore[arg-type]
+    return add(updates(count), TASK, rules, Round(3, first_ranges(TASK), bytes(32), 7))
+
+
+@pytest.mark.parametrize(("count", "bits"), [(3, 16), (8, 24)])
+def test_the_masked_sum_is_bit_for_bit_the_quantized_one(count: int, bits: int) -> None:
+    masked, plain = summed("masked", count, bits), summed("quantized", count, bits)
+    assert masked.mean.delta.tobytes() == plain.mean.delta.tobytes()
+    assert masked.mean.delta.any()
+    assert (masked.mean.loss, masked.mean.total_weight, masked.error, masked.upload) == (
+        plain.mean.loss,
+        plain.mean.total_weight,
+        plain.error,
+        plain.upload,
+    )
+
+
+@pytest.mark.parametrize(("count", "bits"), [(1, 16), (2, 16), (8, 16), (30, 16), (8, 24)])
+def test_quantization_errs_as_predicted_and_not_in_the_weights(count: int, bits: int) -> None:
+    quantized, exact = summed("quantized", count, bits), summed("exact", count)
+    assert quantized.mean.total_weight == exact.mean.total_weight
+    assert quantized.mean.clipped == 0
+    error = float(np.linalg.norm(quantized.mean.delta.astype(np.float64) - exact.mean.delta))
+    assert error / quantized.error == pytest.approx(1, abs=0.1)
+    assert quantized.mean.loss == pytest.approx(exact.mean.loss, rel=0.02)
+
+
+def test_roundings_are_drawn_anew_each_round() -> None:
+    rules = Federation(rounds=1)
+    means = [add(updates(4), TASK, rules, Round(number, first_ranges(TASK), bytes(32), 7)).mean for number in (1, 2)]
+    assert (means[0].delta != means[1].delta).mean() > 0.3
+
+
+def test_an_update_that_is_not_finite_is_refused() -> None:
+    broken = [*updates(3), Update(np.full(D, np.nan, np.float32), 5, 1.0)]
+    with pytest.raises(UserError, match="not finite"):
+        add(broken, TASK, Federation(rounds=1), Round(1, first_ranges(TASK), bytes(32), 7))
