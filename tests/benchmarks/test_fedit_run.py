@@ -1,0 +1,152 @@
+"""An experiment on the tiny model: every arm sees as many tokens, and a kill changes nothing about the results."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from tiny_model import make_records, save_model, write_records
+
+from benchmarks.fedit import __main__ as command
+from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Journal, read_journal
+from benchmarks.fedit.settings import Experiment, load_experiment
+
+SETTINGS = """
+[run]
+name = "tiny"
+[data]
+files = ["data.jsonl"]
+held_out = 6
+[model]
+id = "model"
+[clients]
+count = 6
+fraction = 0.5
+[partition]
+kind = "iid"
+[federation]
+rounds = 3
+sum = "masked"
+[training]
+epochs = 1
+batch_size = 4
+learning_rate = 0.01
+max_length = 200
+[adapter]
+rank = 4
+modules = ["q_proj", "v_proj"]
+[server_step]
+optimizer = "fedavgm"
+beta1 = 0.5
+[arms]
+local = [1]
+[evaluation]
+every = 2
+resamples = 200
+[machine]
+device = "cpu"
+threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiment")
+    save_model(folder / "model")
+    write_records(folder / "data.jsonl", make_records(72))
+    (folder / "EXPERIMENT.toml").write_text(SETTINGS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def experiment(home: Path) -> Experiment:
+    return load_experiment(home / "EXPERIMENT.toml")
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path, experiment: Experiment) -> Path:
+    command.train(experiment, home / "whole", quiet=True)
+    return home / "whole"
+
+
+def untimed(folder: Path) -> list[Entry]:
+    return [msgspec.structs.replace(entry, seconds=0) for entry in read_journal(folder)[1]]
+
+
+def test_every_arm_is_trained_on_as_many_tokens_and_judged_when_due(whole: Path) -> None:
+    entries = untimed(whole)
+    assert [(e.arm, e.round) for e in entries] == [
+        (BASE, 0),
+        *((arm, number) for arm in (FEDERATED, CENTRALIZED, "local 1") for number in (1, 2, 3)),
+    ]
+    assert [e.round for e in entries if e.judged and e.arm == FEDERATED] == [2, 3]
+    ends = {e.arm: e for e in entries if e.round == 3}
+    assert ends[FEDERATED].tokens > 1000
+    for end in ends.values():  # to half a batch of at most 130 tokens a record
+        assert end.tokens == pytest.approx(ends[FEDERATED].tokens, abs=2 * 130)
+    assert len({e.adapter for e in entries}) == len(entries)
+    base = entries[0].judged
+    assert base is not None
+    assert all(end.judged is not None and sum(end.judged.losses) < sum(base.losses) for end in ends.values())
+
+
+def test_a_federated_round_records_what_was_sent_and_how_well(whole: Path) -> None:
+    rounds = [e for e in untimed(whole) if e.arm == FEDERATED]
+    assert [len(e.clients) for e in rounds] == [3, 3, 3]
+    assert rounds[2].uploaded == 3 * rounds[0].uploaded > 0
+    for entry in rounds:
+        assert entry.quantization_error is not None
+        assert entry.update_norm is not None
+        assert 0 < entry.quantization_error < 0.1 * entry.update_norm
+        assert entry.clip
+
+
+def test_killed_after_any_line_it_goes_on_to_the_same_results(
+    home: Path, experiment: Experiment, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, out = Journal.add, home / "killed"
+
+    def killed(self: Journal, entry: Entry) -> None:
+        if (entry.arm, entry.round) in ((FEDERATED, 2), (CENTRALIZED, 3)) and not (out / entry.arm).exists():
+            (out / entry.arm).touch()  # once
+            raise KeyboardInterrupt
+        add(self, entry)
+
+    monkeypatch.setattr(Journal, "add", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            command.train(experiment, out, quiet=True)
+    with (out / "results.jsonl").open("ab") as stream:
+        stream.write(b'{"type":"round","arm":"cen')  # the disk kept half a line
+    command.train(experiment, out, quiet=True)
+    assert untimed(out) == untimed(whole)
+    before = (out / "results.jsonl").read_bytes()
+    command.train(experiment, out, quiet=True)
+    assert (out / "results.jsonl").read_bytes() == before
+
+
+def test_a_folder_with_another_experiments_results_is_left_alone(
+    home: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "other.toml").write_text(SETTINGS.replace("learning_rate = 0.01", "learning_rate = 0.02"))
+    before = (whole / "results.jsonl").read_bytes()
+    assert command.main(["run", str(home / "other.toml"), "--out", str(whole), "--quiet"]) == 2
+    assert "another experiment" in capsys.readouterr().err
+    assert (whole / "results.jsonl").read_bytes() == before
+
+
+def test_the_report_names_every_arm_with_its_interval_and_draws_figures(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert command.main(["report", str(whole), "--resamples", "200"]) == 0
+    summary = json.loads((whole / "summary.json").read_text())
+    assert list(summary["arms"]) == [BASE, FEDERATED, CENTRALIZED, "local 1"]
+    for arm in summary["arms"].values():
+        assert arm["low"] <= arm["loss"] <= arm["high"]
+        assert set(arm["by_category"]) == {"even", "odd"}
+    assert summary["differences"]["base - federated"]["low"] > 0
+    assert "| federated |" in capsys.readouterr().out
+    for name in ("loss-by-round", "loss-by-category", "who-holds-what"):
+        assert (whole / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (whole / f"{name}.svg").read_text()
