@@ -10,12 +10,12 @@ INPUTS := constraints.txt pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 KEY := $(shell { echo '$(CURDIR) $(PYTHON)'; cat $(INPUTS); } | cksum | tr ' ' '-')
 STAMP := .venv/installed-$(KEY)
 
-# The dev extra less its direct references: the members are installed editable instead.
-DEV = $(PYTHON) -c "import tomllib; print(*(r for r in tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'] if '@' not in r), sep='\n')"
+# The extras dev and bench less their direct references: the members are installed editable instead.
+DEV = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(r for r in e['dev'] + e['bench'] if '@' not in r), sep='\n')"
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench-secagg bench-training mutate constraints clean
+.PHONY: help demo test simulate lint bench-secagg bench-training bench-fedit mutate constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -40,6 +40,9 @@ bench-secagg: $(STAMP) build/flower/flwr-$(FLWR)  ## secure aggregation timed be
 
 bench-training: $(STAMP)  ## the trainer beside Trainer + PEFT + bitsandbytes; DEVICE=cuda, MODEL= (folder); figures in build/training.json
 	@$(BIN)/python -m benchmarks.training $(if $(DEVICE),--device '$(DEVICE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
+bench-fedit: $(STAMP)  ## federated tuning simulated: EXPERIMENT= (a TOML file or cpu-small, 35 minutes), MODEL=, DATA=; goes on after a kill
+	@$(BIN)/python -m benchmarks.fedit run '$(or $(EXPERIMENT),cpu-small)' $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 mutate: $(STAMP)  ## take out every check of the protocol, one at a time: a test must notice; minutes
 	@$(BIN)/python tests/attacks/mutate.py $(ARGS)
