@@ -15,6 +15,7 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError as error:
     raise UserError("Plots need matplotlib.", advice="Install the extra: pip install '.[bench]'.") from error
 
@@ -46,32 +47,41 @@ def _save(canvas: FigureCanvasAgg | FigureCanvasSVG, path: Path) -> Path:
 
 
 def _by_round(axes: Axes, header: Header, entries: Sequence[Entry]) -> None:
+    start = _losses(entries, BASE)
     for name in last_judged(entries):
-        own = [entry for entry in entries if entry.arm == name and entry.judged is not None]
-        losses = [loss_of(entry.judged) for entry in own if entry.judged is not None]
-        if name == BASE:
-            axes.axhline(losses[0], color="0.5", linestyle="--", label=name)
-        else:
+        if name != BASE:
+            losses = start | _losses(entries, name)
             wide = 2.4 if name == FEDERATED else 1.4
-            axes.plot([entry.round for entry in own], losses, marker="o", linewidth=wide, markersize=4, label=name)
+            axes.plot(list(losses), list(losses.values()), marker="o", linewidth=wide, markersize=4, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="round (every arm has seen as many tokens)", ylabel="held-out loss, nats a token")
-    axes.set_title(header.name)
+    axes.set_title(f"{header.name}; round 0 is the base model")
     axes.legend()
 
 
+def _losses(entries: Sequence[Entry], arm: str) -> dict[int, float]:
+    """Round → loss."""
+    return {entry.round: loss_of(entry.judged) for entry in entries if entry.arm == arm and entry.judged is not None}
+
+
 def _by_category(axes: Axes, header: Header, entries: Sequence[Entry]) -> None:
-    final = last_judged(entries)
-    width = 0.8 / max(1, len(final))
-    names: list[str] = []
-    for place, (arm, entry) in enumerate(final.items()):
-        assert entry.judged is not None
-        losses = by_category(entry.judged, header.categories)
-        names = list(losses)
-        at = np.arange(len(names)) + (place - (len(final) - 1) / 2) * width
-        axes.bar(at, list(losses.values()), width, label=arm)
-    axes.set_xticks(np.arange(len(names)), [name.replace("_", " ") for name in names], rotation=20, ha="right")
-    axes.set(ylabel="held-out loss, nats a token", title=header.name)
-    axes.legend(ncols=3, fontsize="small")
+    losses = {
+        name: by_category(entry.judged, header.categories)
+        for name, entry in last_judged(entries).items()
+        if entry.judged is not None
+    }
+    base = losses.pop(BASE)
+    width = 0.8 / max(1, len(losses))
+    for place, (arm, own) in enumerate(losses.items()):
+        at = np.arange(len(base)) + (place - (len(losses) - 1) / 2) * width
+        axes.bar(at, [base[category] - loss for category, loss in own.items()], width, label=arm)
+    names = [f"{name.replace('_', ' ')}\n{loss:.2f}" for name, loss in base.items()]
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    axes.set_xticks(np.arange(len(base)), names, rotation=20, ha="right")
+    axes.set(
+        ylabel="loss below the base model's, nats a token", title=f"{header.name}; below each category, the base's"
+    )
+    axes.legend(fontsize="small", bbox_to_anchor=(1.0, 1.0), loc="upper left")
 
 
 def _holdings(axes: Axes, header: Header, entries: Sequence[Entry]) -> None:

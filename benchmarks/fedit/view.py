@@ -47,8 +47,8 @@ class View:
         """What a trainer says."""
         if isinstance(event, events.Progress):
             self._progress.update(self._bar, advance=1, speed=event.tokens_per_second)
-        elif isinstance(event, events.Notice | events.BackedOff):
-            self.say(event.message if isinstance(event, events.Notice) else f"Memory ran out: {event.reason}")
+        elif isinstance(event, events.BackedOff):
+            self.say(f"Memory ran out, {event.micro_batch} records go at a time from now on: {event.reason}")
 
     def say(self, line: str) -> None:
         """A line that stays."""
