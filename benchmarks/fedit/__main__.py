@@ -14,7 +14,7 @@ from fedit_shared.errors import FeditError
 
 from .journal import read_journal
 from .report import summarize, table
-from .settings import PRESETS, Experiment, load_experiment
+from .settings import PRESETS, Experiment, Given, load_experiment
 
 ROOT = Path(__file__).parents[2]
 _SEED = 1
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", type=Path, help=f"EXPERIMENT.toml, or one of the presets {presets}")
     run.add_argument("--out", type=Path, help="folder for results (default: build/fedit/NAME)")
     run.add_argument("--data", nargs="+", help="data files instead of the experiment's")
+    run.add_argument("--evaluation", help="a file of more records for evaluation, instead of the experiment's")
     run.add_argument("--model", help="the base model instead of the experiment's: a hub id or a folder")
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    experiment = load_experiment(options.experiment, files=options.data, model=options.model)
+    experiment = load_experiment(options.experiment, Given(options.data, options.evaluation, options.model))
     out = options.out or ROOT / "build" / "fedit" / experiment.run.name
     train(experiment, out, quiet=options.quiet)
     _tell(out, experiment.evaluation.resamples)

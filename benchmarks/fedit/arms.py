@@ -151,7 +151,8 @@ def _alone(lab: Lab) -> dict[str, int]:
 
 
 def _client_work(lab: Lab, number: int, client: int) -> Work:
-    return Work(key=lab.work_key(FEDERATED, number, client), seed=lab.seed(3, number, client))
+    key, proximal = lab.work_key(FEDERATED, number, client), lab.experiment.federation.proximal
+    return Work(key=key, seed=lab.seed(3, number, client), proximal=proximal)
 
 
 def _lone_work(lab: Lab, client: int, steps: int) -> Work:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -76,6 +76,8 @@ class Federation(_Section, frozen=True, kw_only=True):
     rounds: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
     strategy: Literal["fedavg"] = "fedavg"
     """``fedavg``: A and B of every layer are averaged, as the paper does."""
+    proximal: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+    """μ of FedProx: how strongly clients are held near the global adapter."""
     sum: Literal["masked", "quantized", "exact"] = "quantized"
     """``masked``: the whole protocol; ``quantized``: the same slots, added in the clear; ``exact``: floats."""
     slot_bits: Literal[12, 16, 24] = 16
@@ -133,23 +135,45 @@ class Experiment(_Section, frozen=True, kw_only=True):
     machine: Machine = Machine()
 
 
-def load_experiment(file: Path, *, files: Sequence[str] | None = None, model: str | None = None) -> Experiment:
-    """The settings in ``file``, or in the preset of that name, with paths made absolute; ``files`` and ``model``
-    stand in for theirs. Raises UserError naming the line."""
+class Given(NamedTuple):
+    """What the command line says in place of the file, relative to the working directory."""
+
+    data: Sequence[str] | None = None
+    evaluation: str | None = None
+    model: str | None = None
+
+
+def load_experiment(file: Path, given: Given | None = None) -> Experiment:
+    """The settings in ``file``, or in the preset of that name, with paths made absolute. Raises UserError naming the
+    line."""
+    given = given or Given()
     names = sorted(path.stem for path in PRESETS.glob("*.toml"))
     missing = UserError(f"There is no file {file}.", advice=f"Name an EXPERIMENT.toml, or one of {', '.join(names)}.")
     preset = str(file) in names
     experiment = toml_file.load(PRESETS / f"{file}.toml" if preset else file, parse_experiment, missing)
-    beside = Path.cwd() if preset else file.absolute().parent
-    given = experiment.data.files if files is None else files
-    data_beside = beside if files is None else Path.cwd()
-    data = msgspec.structs.replace(experiment.data, files=tuple(_located(name, data_beside) for name in given))
-    named = experiment.model.id if model is None else model
-    folder = (beside if model is None else Path.cwd()) / named
-    chosen = msgspec.structs.replace(experiment.model, id=str(folder) if folder.is_dir() else named)
-    more = experiment.evaluation.file
-    evaluation = msgspec.structs.replace(experiment.evaluation, file=more and _located(more, beside))
-    return msgspec.structs.replace(experiment, data=data, model=chosen, evaluation=evaluation)
+    here = Path.cwd()
+    beside = here if preset else file.absolute().parent
+    data, evaluation, model = experiment.data, experiment.evaluation, experiment.model
+    files = [_located(name, beside) for name in data.files]
+    more = evaluation.file and _located(evaluation.file, beside)
+    base = _folder(model.id, beside)
+    if given.data:
+        files = [_located(name, here) for name in given.data]
+    if given.evaluation:
+        more = _located(given.evaluation, here)
+    if given.model:
+        base = _folder(given.model, here)
+    replace = msgspec.structs.replace
+    return replace(
+        experiment,
+        data=replace(data, files=tuple(files)),
+        evaluation=replace(evaluation, file=more),
+        model=replace(model, id=base),
+    )
+
+
+def _folder(model: str, beside: Path) -> str:
+    return str(beside / model) if (beside / model).is_dir() else model
 
 
 def _located(name: str, beside: Path) -> str:

@@ -32,11 +32,12 @@ _CHECKPOINT_SECONDS = 60.0
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Local work to be done. ``key``: 32 bytes, its name, under which a checkpoint is found again; ``records``: how
-    many to train on, repetitions counted, if not as many as the task's settings say."""
+    many to train on, repetitions counted, if not as many as the task's settings say; ``proximal``: μ of FedProx."""
 
     key: bytes
     seed: int
     records: int | None = None
+    proximal: float = 0.0
 
 
 class Stage(NamedTuple):
@@ -132,6 +133,7 @@ class Worker:
             emit=emit,
             stopping=lambda: until is not None and trainer.position.step >= until,
             checkpoint_seconds=_CHECKPOINT_SECONDS,
+            proximal=work.proximal,
         )
         return trainer
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fedit.selection import select
-from benchmarks.fedit.settings import PRESETS, Clients, load_experiment, parse_experiment
+from benchmarks.fedit.settings import PRESETS, Clients, Given, load_experiment, parse_experiment
 from fedit_shared.errors import UserError
 
 TEXT = """[run]
@@ -78,7 +78,7 @@ def test_paths_are_those_beside_the_file_unless_given_on_the_command_line(
     (tmp_path / "e.toml").write_text(TEXT)
     monkeypatch.chdir("/")
     assert load_experiment(tmp_path / "e.toml").data.files == (str(tmp_path / "data.jsonl"),)
-    assert load_experiment(tmp_path / "e.toml", files=["x", "hf:a/b"]).data.files == ("/x", "hf:a/b")
+    assert load_experiment(tmp_path / "e.toml", Given(["x", "hf:a/b"])).data.files == ("/x", "hf:a/b")
 
 
 @pytest.mark.parametrize("how", ["random", "round-robin", "availability"])

@@ -76,7 +76,9 @@ class Bench:
         self.plan = Plan(Way("none", 2, 0))
         self.budget = Budget(torch.device("cpu"), 2**40)
 
-    def trainer(self, stopping: Callable[[], bool] = lambda: False, checkpoint_seconds: float = 1e9) -> Trainer:
+    def trainer(
+        self, stopping: Callable[[], bool] = lambda: False, checkpoint_seconds: float = 1e9, proximal: float = 0.0
+    ) -> Trainer:
         recompute(self.model.model, self.plan.way.recomputed)
         return Trainer(
             self.model,
@@ -91,6 +93,7 @@ class Bench:
             emit=self.events.append,
             stopping=stopping,
             checkpoint_seconds=checkpoint_seconds,
+            proximal=proximal,
         )
 
     def train(self) -> NDArray[np.float32]:
@@ -104,7 +107,7 @@ def undisturbed(workshop: Workshop) -> NDArray[np.float32]:
     return Bench(workshop, work="undisturbed").train()
 
 
-def plain_training(bench: Bench) -> NDArray[np.float32]:
+def plain_training(bench: Bench, proximal: float = 0.0) -> NDArray[np.float32]:
     """The same training as a textbook has it: whole logits, one batch at a time, padded and masked."""
     model, parameters = bench.model.model, bench.adapter.parameters
     start = torch.cat([p.detach().reshape(-1) for p in parameters]).clone()
@@ -123,7 +126,8 @@ def plain_training(bench: Bench) -> NDArray[np.float32]:
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * min(1, (step + 1) / (settings.warmup_steps + 1))
         optimizer.zero_grad()
-        model(input_ids=tokens, attention_mask=mask, labels=labels).loss.backward()
+        moved = torch.cat([p.reshape(-1) for p in parameters]) - start
+        (model(input_ids=tokens, attention_mask=mask, labels=labels).loss + proximal / 2 * moved @ moved).backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
     return (torch.cat([p.detach().reshape(-1) for p in parameters]) - start).numpy()
@@ -136,6 +140,14 @@ def test_the_result_is_that_of_textbook_training(workshop: Workshop, settings: d
     expected = plain_training(Bench(workshop, **settings))
     found = Bench(workshop, **settings).train()
     assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(found, expected, atol=0.01 * float(np.abs(expected).max()))
+
+
+def test_fedprox_adds_the_gradient_of_half_mu_times_the_squared_distance(workshop: Workshop) -> None:
+    expected, free = plain_training(Bench(workshop), 3.0), plain_training(Bench(workshop))
+    found = Bench(workshop).trainer(proximal=3.0).run()
+    assert found is not None
+    assert np.linalg.norm(expected) < 0.95 * np.linalg.norm(free)
     np.testing.assert_allclose(found, expected, atol=0.01 * float(np.abs(expected).max()))
 
 

@@ -64,6 +64,7 @@ class Workplace:
         emit: Callable[[TrainEvent], None] = lambda event: None,
         stopping: Callable[[], bool] = lambda: False,
         checkpoint_seconds: float,
+        proximal: float = 0.0,
     ) -> tuple[Trainer, Way]:
         """A trainer at the folder's checkpoint, else at the start, ``vector``; and the way it is done on this model,
         which may not know how to compute single layers again."""
@@ -83,6 +84,7 @@ class Workplace:
             emit=emit,
             stopping=stopping,
             checkpoint_seconds=checkpoint_seconds,
+            proximal=proximal,
         )
         trainer.resume()
         return trainer, way

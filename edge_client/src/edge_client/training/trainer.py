@@ -57,8 +57,10 @@ class Trainer:
         emit: Callable[[TrainEvent], None],
         stopping: Callable[[], bool],
         checkpoint_seconds: float,
+        proximal: float = 0.0,
     ) -> None:
-        """``longest``: tokens of the longest example. The model's parameters hold the global adapter now."""
+        """``longest``: tokens of the longest example; ``proximal``: μ of FedProx. The model's parameters hold the
+        global adapter now."""
         self._language_model = language_model
         self._parameters = list(parameters)
         self._schedule = schedule
@@ -71,6 +73,7 @@ class Trainer:
         self._emit = emit
         self._stopping = stopping
         self._checkpoint_seconds = checkpoint_seconds
+        self._proximal = proximal
         self._flat = _flatten_in_place(self._parameters)
         self._start = self._flat.detach().cpu().numpy().copy()
         self._gradient = torch.zeros_like(self._flat)
@@ -202,8 +205,12 @@ class Trainer:
         self._emit(BackedOff(micro_batch=self._plan.way.micro_batch, reason=reason))
 
     def _update(self, learned: int) -> None:
-        """One optimizer step on the mean loss over the batch's ``learned`` tokens."""
+        """One optimizer step on the mean loss over the batch's ``learned`` tokens, plus μ/2·‖adapter − global‖²
+        (FedProx, arXiv 1812.06127, equation 2)."""
         self._gradient.div_(learned)
+        if self._proximal:
+            moved = self._flat.detach() - torch.from_numpy(self._start).to(self._flat.device)
+            self._gradient.add_(moved, alpha=self._proximal)
         norm = float(torch.linalg.vector_norm(self._gradient))
         if not np.isfinite(norm):
             raise ModelError(
