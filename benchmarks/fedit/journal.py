@@ -71,8 +71,8 @@ class Journal:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lines = list(_whole_lines(self._path))
-            self.entries = [msgspec.json.decode(line, type=Entry) for line in lines[1:]]
-            if lines and msgspec.json.decode(lines[0], type=Header).key != header.key:
+            found, self.entries = _decode(self._path, lines) if lines else (header, [])
+            if found.key != header.key:
                 raise UserError(
                     f"{folder} holds the results of another experiment, or of this one before it was changed.",
                     advice="Name another folder with --out, or delete this one.",
@@ -104,11 +104,15 @@ def read_journal(folder: Path) -> tuple[Header, list[Entry]]:
     lines = list(_whole_lines(folder / "results.jsonl"))
     if not lines:
         raise UserError(f"{folder} holds no results.", advice="Name the folder that `run` wrote to.")
+    return _decode(folder / "results.jsonl", lines)
+
+
+def _decode(path: Path, lines: list[bytes]) -> tuple[Header, list[Entry]]:
     try:
         header = msgspec.json.decode(lines[0], type=Header)
         return header, [msgspec.json.decode(line, type=Entry) for line in lines[1:]]
     except msgspec.MsgspecError as error:
-        raise UserError(f"{folder / 'results.jsonl'} is no file of results: {error}.") from error
+        raise UserError(f"{path} is no file of results: {error}.", advice="Name another folder.") from error
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

@@ -150,3 +150,13 @@ def test_the_report_names_every_arm_with_its_interval_and_draws_figures(
     for name in ("loss-by-round", "loss-by-category", "who-holds-what"):
         assert (whole / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (whole / f"{name}.svg").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"no results\n", b'{"type":"round","arm":"base","round":0}\n'])
+def test_a_file_that_holds_no_results_is_told_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "results.jsonl").write_bytes(content)
+    assert command.main(["report", str(tmp_path)]) == 2
+    assert "no file of results" in (told := capsys.readouterr().err) or "holds no results" in told
+    assert "Traceback" not in told
