@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_client.data.template import Example
-from edge_client.training.batches import Schedule, pieces
+from edge_client.training.batches import Schedule, next_piece
 
 lengths = st.lists(st.integers(2, 40), min_size=1, max_size=30)
 
@@ -24,12 +24,18 @@ def test_in_every_epoch_each_record_is_trained_on_once(sizes: list[int], batch: 
     assert schedule.seen(schedule.steps) == len(sizes)
 
 
-@given(lengths, st.integers(1, 12), st.integers(1, 200))
-def test_pieces_hold_all_of_a_step_in_order_within_the_capacity(sizes: list[int], batch: int, capacity: int) -> None:
+@given(lengths, st.integers(1, 12), st.integers(1, 200), st.booleans())
+def test_pieces_hold_all_of_a_step_in_order_within_the_capacity(
+    sizes: list[int], batch: int, capacity: int, packed: bool
+) -> None:
     step = Schedule(examples(sizes), batch, None, seed=2).step(3)
-    made = list(pieces(step, capacity))
+    made: list[list[Example]] = []
+    while (done := sum(map(len, made))) < len(step):
+        made.append(list(next_piece(step, done, capacity, packed=packed)))
     assert [e for piece in made for e in piece] == step
-    assert all(len(p) == 1 or len(p) * max(len(e.tokens) for e in p) <= capacity for p in made)
+    for piece in made:
+        tokens = [len(e.tokens) for e in piece]
+        assert len(piece) == 1 or (sum(tokens) if packed else len(piece) * max(tokens)) <= capacity
 
 
 @given(lengths, st.integers(1, 12), st.integers(0, 9))

@@ -1,13 +1,16 @@
 """Decoder and head are the whole model, whatever the architecture, and padding changes nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_model import save_model
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from edge_client.data.template import Example
+from edge_client.training.footprint import CHUNK
 from edge_client.training.language_model import LanguageModel
 
 ARCHITECTURES: dict[str, dict[str, object]] = {
@@ -57,6 +60,37 @@ def test_a_records_loss_is_that_of_transformers(model_folder: Path) -> None:
     with torch.no_grad():
         mean = language_model.model(input_ids=tokens, labels=labels).loss.item()
     assert language_model.record_losses([example]) == pytest.approx([mean * 18], rel=1e-5)
+
+
+class LogitsSeen(TorchDispatchMode):
+    """The most values of any tensor as wide as the vocabulary that an operation gives, backward passes included."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for tensor in output if isinstance(output, tuple | list) else (output,):
+            if isinstance(tensor, torch.Tensor) and tensor.dim() > 1 and tensor.shape[-1] == self.vocabulary:
+                self.most = max(self.most, tensor.numel())
+        return output
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_whole_logits_are_never_there(train: bool, tmp_path: Path) -> None:
+    vocabulary = 1009
+    language_model = load(save_model(tmp_path / "model", vocab_size=vocabulary))
+    examples = [Example(tuple(range(length)), 1, place) for place, length in enumerate((200, 200, 150))]
+    assert language_model.packs
+    with LogitsSeen(vocabulary) as seen:
+        if train:
+            parameters = list(language_model.model.model.layers.parameters())
+            torch.autograd.grad(language_model.loss(examples, []), parameters)
+        else:
+            language_model.record_losses(examples)
+    assert seen.most == CHUNK * vocabulary
 
 
 class OddOutput(torch.nn.Module):

@@ -36,7 +36,7 @@ class Starved(LanguageModel):
     def loss(self, examples: Sequence[Example], trained: Sequence[torch.Tensor]) -> torch.Tensor:
         loss = super().loss(examples, trained)
         cost = 1 if self.model.is_activation_checkpointing else self.cost_kept
-        if cost * len(examples) * len(examples[0].tokens) > self.most:
+        if cost * sum(len(example.tokens) for example in examples) > self.most:
             return Exhausted.apply(loss)  # type: ignore[no-any-return, no-untyped-call]
         return loss
 
@@ -195,6 +195,62 @@ def test_memory_that_runs_out_halves_the_pieces_and_loses_or_repeats_nothing(
     backed_off = [event.micro_batch for event in bench.events if isinstance(event, BackedOff)]
     assert backed_off == [2, 1]
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
+
+
+def refuse_memory() -> None:
+    torch.empty(2**60, dtype=torch.uint8)  # torch's own allocator says no
+
+
+def fail_in(phase: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
+    """Let memory run out in the given ``calls`` (from 1) of one phase of the work."""
+    count = 0
+
+    def counted(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count in calls:
+            refuse_memory()
+
+    def before(work: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            counted()
+            return work(*args, **options)
+
+        return wrapped
+
+    last = bench.model.model.model.layers[1]
+    if phase == "forward":
+        last.register_forward_pre_hook(counted)
+    elif phase == "backward":
+        last.register_full_backward_hook(counted)
+    elif phase == "clipping":
+        monkeypatch.setattr(torch.linalg, "vector_norm", before(torch.linalg.vector_norm))
+    else:
+        monkeypatch.setattr(torch, "_fused_adamw_", before(torch._fused_adamw_))
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward", "clipping", "optimizer"])
+def test_memory_that_runs_out_anywhere_halves_the_pieces_and_the_work_is_the_same(
+    workshop: Workshop, undisturbed: NDArray[np.float32], phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(workshop)
+    bench.plan = Plan(Way("none", 4, 0))
+    fail_in(phase, bench, monkeypatch, {2, 4})
+    trainer = bench.trainer()
+    delta = trainer.run()
+    assert delta is not None
+    assert [event.micro_batch for event in bench.events if isinstance(event, BackedOff)] == [2, 1]
+    assert [event.step for event in bench.events if isinstance(event, Progress)] == [1, 2, 3, 4]
+    steps = [bench.schedule.step(number) for number in range(4)]
+    assert trainer.position.learned == sum(len(e.tokens) - e.learned for step in steps for e in step)
+    np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
+
+
+def test_packed_and_padded_records_give_the_same_delta(workshop: Workshop, undisturbed: NDArray[np.float32]) -> None:
+    bench = Bench(workshop)
+    assert bench.model.packs
+    bench.model.packs = False
+    np.testing.assert_allclose(bench.train(), undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 
 def test_what_filled_the_memory_is_let_go_before_the_next_try(workshop: Workshop) -> None:

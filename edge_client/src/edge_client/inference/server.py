@@ -58,7 +58,7 @@ class Server:
         losses: dict[int, float] = {}
         with self._under(request.adapter):
             while len(losses) < len(examples):
-                piece = next_piece(examples, len(losses), self._capacity)
+                piece = next_piece(examples, len(losses), self._capacity, packed=self._language_model.packs)
                 if (sums := self._losses(piece)) is not None:
                     losses |= {example.record: loss for example, loss in zip(piece, sums, strict=True)}
                     self._emit(Scored(done=len(losses), records=len(examples)))

@@ -5,7 +5,7 @@ Only the pieces, the micro-batches, depend on the machine's memory; the loss is 
 divided once, so the pieces do not change the mathematics.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,17 +49,13 @@ class Schedule:
         return self._epoch[1][within]
 
 
-def next_piece(examples: Sequence[Example], start: int, capacity: int) -> Sequence[Example]:
+def next_piece(examples: Sequence[Example], start: int, capacity: int, *, packed: bool) -> Sequence[Example]:
     """The micro-batch that begins at ``start`` of ``examples`` (longest first): as many as fit into ``capacity``
-    tokens, padding counted, but at least one."""
-    count = max(1, capacity // len(examples[start].tokens))
-    return examples[start : start + count]
-
-
-def pieces(examples: Sequence[Example], capacity: int) -> Iterator[Sequence[Example]]:
-    """All of ``examples`` (longest first) in micro-batches."""
-    start = 0
-    while start < len(examples):
-        piece = next_piece(examples, start, capacity)
-        yield piece
-        start += len(piece)
+    tokens, padding counted unless they are ``packed``, but at least one."""
+    if not packed:
+        return examples[start : start + max(1, capacity // len(examples[start].tokens))]
+    end, left = start + 1, capacity - len(examples[start].tokens)
+    while end < len(examples) and len(examples[end].tokens) <= left:
+        left -= len(examples[end].tokens)
+        end += 1
+    return examples[start:end]

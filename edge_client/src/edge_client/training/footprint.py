@@ -4,7 +4,8 @@ Per token and transformer layer, autograd keeps what the backward pass reads (a 
 dtype, 4 or 2 bytes):
 
     norms            2 · width · 4             their inputs, in float32 whatever the compute dtype
-    attention        (2 · heads + 2 · keys) · a + heads · 4     queries, keys, values, output; log-sum-exp
+    attention        (2 · heads + 2 · keys) · a + heads · 4     queries, keys, values, output; log-sum-exp;
+                     the output again where records are packed: record by record, and put together
     MLP              3 · inner · a             gate, its activation, up; ungated: 1 · inner · a
     adapter inputs   what A of each adapted layer multiplies: of layers that share their input one copy in float32,
                      under autocast a copy for each
@@ -64,7 +65,8 @@ class Way:
 @dataclass(frozen=True)
 class Work:
     """What does not depend on the way. ``width``: bytes of a value in the compute dtype; ``base``: bytes in use
-    before the model is loaded, on a CPU; ``length``: tokens of the longest record."""
+    before the model is loaded, on a CPU; ``length``: tokens of the longest record; ``uneven``: whether others are
+    shorter, so that they are packed."""
 
     shape: ModelShape
     adapter: Adapter
@@ -72,6 +74,7 @@ class Work:
     width: int
     length: int
     base: int
+    uneven: bool = False
 
 
 def make_adapter(shape: ModelShape, rank: int, targets: Sequence[str]) -> Adapter:
@@ -159,6 +162,8 @@ def _layer(work: Work) -> dict[str, list[int]]:
     shape, a = work.shape, work.width
     queries, keys = shape.heads * shape.head_width * a, shape.key_heads * shape.head_width * a
     attention = [queries, queries, keys, keys, 4 * shape.heads]
+    if work.uneven:
+        attention.append(queries)
     if shape.square_attention:
         attention.append(shape.heads * work.length * (a + 4))
     return {

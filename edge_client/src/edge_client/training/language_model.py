@@ -7,6 +7,8 @@ whole is checked once, when the model is loaded.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from transformers import PreTrainedModel
 from edge_client.data.template import Example
 
 from .loss import cross_entropy, token_losses
+from .packing import enable_packing, packed
 
 Notify = Callable[[str], None]
 _PROBE_LENGTH = 8
@@ -23,7 +26,8 @@ _TOLERANCE = 0.02
 
 
 class LanguageModel:
-    """``model`` as :meth:`hidden` and :meth:`head`. ``dtype``: of activations."""
+    """``model`` as :meth:`hidden` and :meth:`head`. ``dtype``: of activations; ``packs``: whether records of differing
+    lengths go through it in one row, without padding."""
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype, notify: Notify) -> None:
         self.model = model
@@ -35,16 +39,19 @@ class LanguageModel:
             self._output = None
             self._decoder = model
             notify("This architecture cannot be split before its logits: training needs more memory than planned.")
+        with self.precision():
+            self.packs = self._output is not None and enable_packing(model, self._decoder)
 
     def precision(self) -> AbstractContextManager[None]:
         """Computes adapters, kept in float32, in the model's dtype."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Last hidden states [batch, length, width] of ``tokens`` int64[batch, length], padded at the right: a causal
-        model needs no mask then, since no token sees one after it."""
+    def hidden(self, input_ids: Tensor, **layout: Any) -> Tensor:
+        """Last hidden states [batch, length, width] of ``input_ids`` int64[batch, length], padded at the right: a
+        causal model needs no mask then, since no token sees one after it. ``layout``: the rest of
+        :func:`.packing.packed`."""
         with self.precision():
-            output = self._decoder(input_ids=tokens, use_cache=False)
+            output = self._decoder(input_ids=input_ids, **layout, use_cache=False)
         states: Tensor = output.logits if self._decoder is self.model else output.last_hidden_state
         return states
 
@@ -82,17 +89,22 @@ class LanguageModel:
 
     def _learned(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states that predict a learned token, that token, and the example that it belongs to."""
-        length = max(len(example.tokens) for example in examples)
-        tokens = torch.zeros(len(examples), length, dtype=torch.long)
-        learned = torch.zeros(len(examples), length, dtype=torch.bool)
-        for row, example in enumerate(examples):
-            tokens[row, : len(example.tokens)] = torch.tensor(example.tokens)
-            learned[row, example.learned : len(example.tokens)] = True
-        owner, place = learned.nonzero(as_tuple=True)
-        hidden = self.hidden(tokens.to(self.device))
-        labels = tokens[owner, place].to(self.device)
-        owner, place = owner.to(self.device), place.to(self.device)
-        return hidden[owner, place - 1], labels, owner
+        sizes = [len(example.tokens) for example in examples]
+        length = max(sizes)
+        starts = [row * length for row in range(len(sizes))]
+        if self.packs and sum(sizes) < len(sizes) * length:
+            starts = [0, *accumulate(sizes[:-1])]
+            hidden = self.hidden(**packed([example.tokens for example in examples], self.device))
+        else:
+            tokens = torch.zeros(len(examples), length, dtype=torch.long)
+            for row, example in enumerate(examples):
+                tokens[row, : len(example.tokens)] = torch.tensor(example.tokens)
+            hidden = self.hidden(tokens.to(self.device))
+        before = [torch.arange(at + e.learned, at + len(e.tokens)) - 1 for at, e in zip(starts, examples, strict=True)]
+        labels = [torch.tensor(example.tokens[example.learned :]) for example in examples]
+        owner = torch.arange(len(examples)).repeat_interleave(torch.tensor([len(each) for each in labels]))
+        states = hidden.flatten(0, 1)[torch.cat(before).to(self.device)]
+        return states, torch.cat(labels).to(self.device), owner.to(self.device)
 
     @torch.no_grad()
     def _splits(self) -> bool:

@@ -6,7 +6,7 @@ that fits at all. Batch, records and their lengths stay the task's: no choice ch
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedit_shared.messages.task import Quantization
 
@@ -156,7 +156,7 @@ def _relative(best: Option, other: Option | None) -> Option | None:
 
 
 def _with_length(work: Work, length: int) -> Work:
-    return Work(work.shape, work.adapter, work.cuda, work.width, length, work.base)
+    return replace(work, length=length)
 
 
 def _reason(work: Work, way: Way, batch_size: int, refused: Sequence[Quantization]) -> str:

@@ -77,9 +77,22 @@ class Trainer:
         self._flat = _flatten_in_place(self._parameters)
         self._start = self._flat.detach().cpu().numpy().copy()
         self._gradient = torch.zeros_like(self._flat)
+        self._gradients = _views(self._gradient, self._parameters)
+        # Fused, and with its state made here: a step then needs no memory of its own that it could lack half-way.
         self._optimizer = torch.optim.AdamW(
-            [self._flat], lr=settings.learning_rate, betas=_BETAS, eps=_EPSILON, weight_decay=settings.weight_decay
+            [self._flat],
+            lr=settings.learning_rate,
+            betas=_BETAS,
+            eps=_EPSILON,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
+        self._moments = {
+            "step": torch.zeros((), device=self._flat.device),
+            "exp_avg": torch.zeros_like(self._flat),
+            "exp_avg_sq": torch.zeros_like(self._flat),
+        }
+        self._optimizer.state[self._flat] = self._moments
         head = {id(parameter) for parameter in language_model.model.get_output_embeddings().parameters()}
         self._head_parameters = [parameter for parameter in self._parameters if id(parameter) in head]
         self._layers: int = language_model.model.config.get_text_config().num_hidden_layers
@@ -98,15 +111,9 @@ class Trainer:
         if checkpoint is None:
             return False
         self._position = checkpoint.position
-        vectors = {name: torch.from_numpy(v).to(self._flat.device) for name, v in checkpoint.vectors.items()}
         with torch.no_grad():
-            self._flat.copy_(vectors["adapter"])
-        self._gradient.copy_(vectors["gradient"])
-        self._optimizer.state[self._flat] = {
-            "step": torch.tensor(float(self._position.step)),
-            "exp_avg": vectors["mean"],
-            "exp_avg_sq": vectors["square"],
-        }
+            for name, vector in self._vectors().items():
+                vector.copy_(torch.from_numpy(checkpoint.vectors[name]))
         return True
 
     def run(self) -> NDArray[np.float32] | None:
@@ -133,7 +140,8 @@ class Trainer:
             if self._stopping():
                 self._save(began)
                 return False
-            piece = next_piece(examples, self._position.done, self._plan.way.micro_batch * self._longest)
+            capacity = self._plan.way.micro_batch * self._longest
+            piece = next_piece(examples, self._position.done, capacity, packed=self._language_model.packs)
             loss = self._accumulate(piece)
             if loss is not None:
                 self._tokens += sum(len(example.tokens) for example in piece)
@@ -145,7 +153,9 @@ class Trainer:
             if time.monotonic() - self._saved > self._checkpoint_seconds:
                 began = self._save(began)
         learned = sum(len(example.tokens) - example.learned for example in examples)
-        self._update(learned)
+        for work in (lambda: self._average(learned), self._clip, self._update):
+            while self._within_budget(work, self._plan.way.micro_batch) is None:
+                pass
         after = self._position
         self._position = Position(
             step=after.step + 1,
@@ -169,26 +179,30 @@ class Trainer:
         """Add the gradient of ``piece``'s summed loss and return that loss. None: memory ran out, nothing was added,
         and the plan has been changed."""
         torch.manual_seed(hash((self._seed, self._position.step, self._position.done)))
+        return self._within_budget(lambda: self._add_gradient(piece), len(piece))
+
+    def _within_budget(self, work: Callable[[], float], records: int) -> float | None:
+        """The result of ``work``, which does all or nothing. None: memory ran out in it, and the plan has been
+        changed so that it can be tried again. ``records``: how many are in the memory."""
         try:
-            return self._add_gradient(piece)
+            return work()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0] if str(error) else "memory ran out"
         # Only here are the exception and its frames gone, with the tensors that filled the memory.
-        self._back_off(len(piece), reason)
+        self._back_off(records, reason)
         return None
 
     def _add_gradient(self, piece: Sequence[Example]) -> float:
         """All of the gradient or none: it comes back as values instead of piling up in ``.grad``, where half of it
-        would stay."""
+        would stay, and adding it needs no memory."""
         loss = self._language_model.loss(piece, self._head_parameters)
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
-        start = 0
-        for gradient in gradients:
-            self._gradient[start : start + gradient.numel()].add_(gradient.reshape(-1))
-            start += gradient.numel()
-        return float(loss.detach())
+        value = float(loss.detach())
+        for total, gradient in zip(self._gradients, gradients, strict=True):
+            total.add_(gradient)
+        return value
 
     def _back_off(self, records: int, reason: str) -> None:
         self._budget.tighten()
@@ -204,13 +218,17 @@ class Trainer:
             )
         self._emit(BackedOff(micro_batch=self._plan.way.micro_batch, reason=reason))
 
-    def _update(self, learned: int) -> None:
-        """One optimizer step on the mean loss over the batch's ``learned`` tokens, plus μ/2·‖adapter − global‖²
-        (FedProx, arXiv 1812.06127, equation 2)."""
+    def _average(self, learned: int) -> float:
+        """Make the summed gradient that of the mean loss over the batch's ``learned`` tokens, plus
+        μ/2·‖adapter − global‖² (FedProx, arXiv 1812.06127, equation 2); μ."""
+        moved = self._flat.detach() - torch.from_numpy(self._start).to(self._flat.device) if self._proximal else None
         self._gradient.div_(learned)
-        if self._proximal:
-            moved = self._flat.detach() - torch.from_numpy(self._start).to(self._flat.device)
+        if moved is not None:
             self._gradient.add_(moved, alpha=self._proximal)
+        return self._proximal
+
+    def _clip(self) -> float:
+        """Make the gradient no longer than the task allows; its norm before that."""
         norm = float(torch.linalg.vector_norm(self._gradient))
         if not np.isfinite(norm):
             raise ModelError(
@@ -218,33 +236,38 @@ class Trainer:
                 advice="The federation's learning rate may be too high for this model.",
             )
         self._gradient.mul_(min(1.0, self._settings.max_grad_norm / (norm + 1e-6)))
+        return norm
+
+    def _update(self) -> float:
+        """One optimizer step; its learning rate."""
         warm = self._settings.warmup_steps
         rate = self._settings.learning_rate * min(1.0, (self._position.step + 1) / (warm + 1))
         self._optimizer.param_groups[0]["lr"] = rate
+        self._moments["step"].fill_(self._position.step)  # not counted twice if it is tried again
         self._flat.grad = self._gradient
         self._optimizer.step()
         self._gradient.zero_()
+        return rate
 
     def _save(self, began: float) -> float:
         """Write a checkpoint; the time up to now is counted in it. Returns now."""
         now = time.monotonic()
         seconds = self._position.seconds + now - began
         self._position = msgspec.structs.replace(self._position, seconds=seconds, way=self._plan.way)
-        state = self._optimizer.state.get(self._flat) or {
-            "exp_avg": torch.zeros_like(self._flat),
-            "exp_avg_sq": torch.zeros_like(self._flat),
-        }
-        vectors = {
-            "adapter": self._flat,
-            "gradient": self._gradient,
-            "mean": state["exp_avg"],
-            "square": state["exp_avg_sq"],
-        }
-        arrays = {name: vector.detach().cpu().numpy() for name, vector in vectors.items()}
+        arrays = {name: vector.detach().cpu().numpy() for name, vector in self._vectors().items()}
         self._folder.save(Checkpoint(position=self._position, vectors=arrays))
         self._saved = now
         self._emit(Checkpointed(step=self._position.step))
         return now
+
+    def _vectors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds, by its name there."""
+        return {
+            "adapter": self._flat,
+            "gradient": self._gradient,
+            "mean": self._moments["exp_avg"],
+            "square": self._moments["exp_avg_sq"],
+        }
 
     def _progress(self, loss: float) -> Progress:
         elapsed = time.monotonic() - self._began
@@ -267,8 +290,12 @@ class Trainer:
 def _flatten_in_place(parameters: Sequence[nn.Parameter]) -> Tensor:
     """One vector with all values of ``parameters``, which become views into it."""
     flat = torch.cat([parameter.detach().reshape(-1).float() for parameter in parameters])
-    start = 0
-    for parameter in parameters:
-        parameter.data = flat[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
+    for parameter, view in zip(parameters, _views(flat, parameters), strict=True):
+        parameter.data = view
     return flat
+
+
+def _views(flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The parts of ``flat``, each in its parameter's shape."""
+    parts = flat.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def _train(
     longest = longest_of(examples)
     budget.release()
     work = make_work(model_folder, job.task, device, longest=longest, base=budget.used())
+    work = replace(work, uneven=any(len(example.tokens) < longest for example in examples))
     allowed = settings.quantization
     checkpoint = folder.checkpoint(vector.size)
     before = None if checkpoint is None else checkpoint.position.way

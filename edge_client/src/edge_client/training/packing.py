@@ -1,0 +1,97 @@
+"""Records one after the other in one row of tokens, each with its own positions and none seeing another.
+
+Everything but attention works token by token, so a row without padding is work saved; attention is done record by
+record. transformers would do it from the restarting positions alone, but with a mask of all pairs of tokens in the
+row, or with flash-attn, which is no dependency. Measured (docs/adr/0006), as a multiple of
+grouping's tokens/s: record by record 1.0 to 2.0 from two of the longest records at a time on, 0.8 to 1.2 with one; with
+the mask 0.9 to 1.2.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+NAME = "fedit_record_by_record"
+_PROBE_LENGTHS = (5, 7, 4)
+_TOLERANCE = 0.05
+"""Of the norm of a record's hidden states: bfloat16 rounds, and differently in products of other shapes."""
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    record_lengths: Sequence[int] | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """transformers' SDPA, for each record by itself if ``record_lengths`` is given: query, key and value are
+    [1, heads, tokens, width] then."""
+    if record_lengths is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return output, None
+    lengths = list(record_lengths)
+    records = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
+    outputs = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in records]
+    return torch.cat(outputs, dim=1), None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+def packed(tokens: Sequence[Sequence[int]], device: torch.device) -> dict[str, Any]:
+    """What a decoder that can pack takes to see ``tokens`` of several records in one row."""
+    return {
+        "input_ids": torch.cat([torch.tensor(each) for each in tokens]).unsqueeze(0).to(device),
+        "position_ids": torch.cat([torch.arange(len(each)) for each in tokens]).unsqueeze(0).to(device),
+        "record_lengths": [len(each) for each in tokens],
+    }
+
+
+@torch.no_grad()
+def enable_packing(model: PreTrainedModel, decoder: nn.Module) -> bool:
+    """Make ``decoder``, of ``model``, take :func:`packed`. False, and nothing is changed, if it cannot: its attention
+    is not transformers' SDPA or looks back over a window only, or a try shows that records see each other (states
+    carried from token to token) or are not what they are by themselves."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    if before != "sdpa" or any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")):
+        return False
+    training = model.training
+    model.eval()
+    try:
+        model.set_attn_implementation(NAME)
+        if _separate(decoder, model.device):
+            return True
+    except (AttributeError, TypeError, ValueError, RuntimeError, KeyError, IndexError):
+        pass  # an architecture with a forward of its own ways
+    finally:
+        model.train(training)
+    model.set_attn_implementation(before)
+    return False
+
+
+def _separate(decoder: nn.Module, device: torch.device) -> bool:
+    """Whether each of some records packed is what it is alone, and the same to the bit whatever its neighbours."""
+    starts = [sum(_PROBE_LENGTHS[:place]) for place in range(len(_PROBE_LENGTHS))]
+    records = [list(range(start, start + length)) for start, length in zip(starts, _PROBE_LENGTHS, strict=True)]
+
+    def states(*tokens: Sequence[int]) -> list[Tensor]:
+        hidden: Tensor = decoder(**packed(tokens, device), use_cache=False).last_hidden_state[0]
+        return list(hidden.split([len(each) for each in tokens]))
+
+    together = states(*records)
+    others = [states(*(r if place == kept else r[::-1] for place, r in enumerate(records))) for kept in range(3)]
+    for place, record in enumerate(records):
+        alone = decoder(input_ids=torch.tensor([record], device=device), use_cache=False).last_hidden_state[0]
+        if not torch.equal(others[place][place], together[place]):
+            return False
+        if (together[place] - alone).norm() > _TOLERANCE * alone.norm():
+            return False
+    return True

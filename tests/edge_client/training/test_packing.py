@@ -1,0 +1,108 @@
+"""Records packed into one row are to the model what they are by themselves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_model import save_model
+from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from edge_client.data.template import Example
+from edge_client.training import packing
+from edge_client.training.checkpointing import recompute
+from edge_client.training.language_model import LanguageModel
+
+PACKING: dict[str, dict[str, object]] = {"Llama": {}, "GPTNeoX": {}, "Qwen2": {}, "GPT2": {}}
+OTHERS: dict[str, dict[str, object]] = {
+    "Mistral": {"sliding_window": 8},
+    "Mamba": {"state_size": 8},  # carries a state from token to token
+    "Bloom": {},  # makes its attention, and where a token stands, in its own way
+}
+EXAMPLES = [
+    Example(tuple(range(start, start + length)), learned, number)
+    for number, (start, length, learned) in enumerate([(20, 60, 9), (100, 41, 1), (60, 12, 5), (7, 3, 2)])
+]
+
+
+def load(tmp_path: Path, kind: str, **changes: object) -> LanguageModel:
+    folder = save_model(tmp_path / kind, kind, **changes)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # GPT-2's: it draws other numbers for other shapes
+    if kind == "GPT2":
+        model.config.attn_pdrop = 0.0
+    return LanguageModel(model, torch.float32, lambda _: None)
+
+
+def outcome(model: LanguageModel, examples: list[Example]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Loss, and its gradient by every parameter of the whole model."""
+    head = list(model.model.get_output_embeddings().parameters())
+    loss = model.loss(examples, head)
+    return loss.detach(), list(torch.autograd.grad(loss, list(model.model.parameters()), materialize_grads=True))
+
+
+@pytest.mark.parametrize("again", [0, 2])
+@pytest.mark.parametrize("kind", PACKING)
+def test_loss_and_gradients_are_those_of_rows_of_their_own(kind: str, again: int, tmp_path: Path) -> None:
+    model = load(tmp_path, kind, **PACKING[kind])
+    assert model.packs
+    assert recompute(model.model, again) == again
+    loss, gradients = outcome(model, EXAMPLES)
+    model.packs = False
+    expected, others = outcome(model, EXAMPLES)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0.0)
+    largest = max(float(other.abs().max()) for other in others)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6 * largest)
+
+
+@pytest.mark.parametrize("kind", PACKING)
+def test_a_changed_record_does_not_change_its_neighbours_losses(kind: str, tmp_path: Path) -> None:
+    model = load(tmp_path, kind, **PACKING[kind])
+    before = model.record_losses(EXAMPLES)
+    for place, example in enumerate(EXAMPLES):
+        changed = Example(example.tokens[::-1], example.learned, example.record)
+        after = model.record_losses([changed if n == place else e for n, e in enumerate(EXAMPLES)])
+        assert [n for n in range(len(EXAMPLES)) if after[n] != before[n]] == [place]
+
+
+def test_rows_of_one_length_are_left_as_they_are_and_others_have_no_padding(tmp_path: Path) -> None:
+    model = load(tmp_path, "Llama")
+    seen: list[torch.Size] = []
+    model.model.get_decoder().embed_tokens.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
+    model.record_losses([EXAMPLES[0], EXAMPLES[0]])
+    model.record_losses(EXAMPLES)
+    assert seen == [(2, 60), (1, 60 + 41 + 12 + 3)]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_cannot_be_packed_is_padded_as_before(kind: str, tmp_path: Path) -> None:
+    model = load(tmp_path, kind, **OTHERS[kind])
+    assert not model.packs
+    together = model.record_losses(EXAMPLES)
+    assert together == pytest.approx([model.record_losses([e])[0] for e in EXAMPLES], rel=1e-5)
+
+
+def test_an_architecture_that_does_not_tell_its_attention_of_the_borders_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deaf(*tensors: Any, record_lengths: object = None, **options: Any) -> Any:
+        return sdpa_attention_forward(*tensors, **options)
+
+    assert load(tmp_path, "Llama").packs
+    monkeypatch.setitem(AttentionInterface._global_mapping, packing.NAME, deaf)
+    model = load(tmp_path, "Llama")
+    assert not model.packs
+    assert model.model.config._attn_implementation == "sdpa"
+
+
+def test_an_answer_is_the_same_whether_records_can_be_packed(tmp_path: Path) -> None:
+    model = load(tmp_path, "Llama")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "Llama", dtype=torch.float32)
+    prompt = torch.tensor([EXAMPLES[2].tokens])
+    options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    answers = [m.eval().generate(prompt, **options) for m in (model.model, plain)]
+    assert answers[0].tolist() == answers[1].tolist()
