@@ -69,6 +69,12 @@ def test_a_changed_record_does_not_change_its_neighbours_losses(kind: str, tmp_p
         assert [n for n in range(len(EXAMPLES)) if after[n] != before[n]] == [place]
 
 
+def test_a_model_that_another_language_model_was_made_of_packs_as_well(tmp_path: Path) -> None:
+    first = load(tmp_path, "Llama")
+    assert first.packs
+    assert LanguageModel(first.model, torch.float32, lambda _: None).packs
+
+
 def test_rows_of_one_length_are_left_as_they_are_and_others_have_no_padding(tmp_path: Path) -> None:
     model = load(tmp_path, "Llama")
     seen: list[torch.Size] = []

@@ -61,6 +61,8 @@ def enable_packing(model: PreTrainedModel, decoder: nn.Module) -> bool:
     carried from token to token) or are not what they are by themselves."""
     config = model.config.get_text_config()
     before = config._attn_implementation
+    if before == NAME:  # tried when another LanguageModel was made of it
+        return True
     if before != "sdpa" or any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")):
         return False
     training = model.training
