@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from fedit_shared.messages import TaskSpec, TrainingSettings
 from fedit_shared.quantize import Quantizer
-from fedit_shared.secagg.session import tensor_size
 
 NOMINAL_RECORDS = 512
 """Records that a device is assumed to have where the task counts epochs."""
@@ -43,12 +42,11 @@ def next_ranges(
     shrink = SHRINK if clipped < CLIPPED_SELDOM else 1.0
     following, start = [], 0
     for tensor, c in zip(task.tensors, ranges, strict=True):
-        size = tensor_size(tensor.shape)
-        values = mean[start : start + size]
+        values = mean[start : start + tensor.size]
         largest = float(max(values.max(), -values.min()))
         followed = min(2 * c, max(HEADROOM * largest, c / shrink))
         following.append(min(max(followed, SMALLEST_RANGE), LARGEST_RANGE))
-        start += size
+        start += tensor.size
     return tuple(following)
 
 

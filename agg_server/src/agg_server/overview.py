@@ -31,10 +31,11 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 def overview(layout: Layout, config: Config, database: Database) -> Overview:
     """The federation now."""
-    stands = standing_of(layout, config, database)
+    ledger = _ledger(layout, database)
     with database.begin() as connection:
+        stands = standing(connection, config.federation, ledger.current)
         statuses = People().statuses(connection)
-    rounds = all_rounds(layout, config, database)
+    rounds = _rounds(ledger, database)
     return Overview(
         name=config.federation.name,
         address=config.server.address,
@@ -50,16 +51,23 @@ def overview(layout: Layout, config: Config, database: Database) -> Overview:
 
 def standing_of(layout: Layout, config: Config, database: Database) -> Standing:
     """Its versions, and whether it has finished."""
-    ledger = Ledger(database, layout.signing_key())
-    last = ledger.current
+    last = _ledger(layout, database).current
     with database.begin() as connection:
         return standing(connection, config.federation, last)
 
 
 def all_rounds(layout: Layout, config: Config, database: Database) -> list[RoundReport]:
     """All rounds, oldest first; those under way as they stand."""
+    return _rounds(_ledger(layout, database), database)
+
+
+def _ledger(layout: Layout, database: Database) -> Ledger:
     ledger = Ledger(database, layout.signing_key())
     ledger.load()
+    return ledger
+
+
+def _rounds(ledger: Ledger, database: Database) -> list[RoundReport]:
     with database.begin() as connection:
         kept = Journal().reports(connection)
     now = time.time()

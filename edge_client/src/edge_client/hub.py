@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_client.disk import free_bytes
+from edge_client.reasons import reason_of
 from fedit_shared.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -40,7 +41,7 @@ class Repository:
         is in the cache has to do. Raises ``error``."""
         from huggingface_hub.errors import DryRunError, HfHubHTTPError
 
-        with self._errors():
+        with self.errors():
             try:
                 files: list[Any] = self._snapshot(patterns, without)(dry_run=True)
             except DryRunError as error:
@@ -56,7 +57,7 @@ class Repository:
         total = sum(file.file_size or 0 for file in files if file.will_download)
         self._require_room(total)
         snapshot = self._snapshot(patterns, without)
-        with self._errors():
+        with self.errors():
             if not total:
                 return Path(snapshot())
             with ThreadPoolExecutor(1) as thread:
@@ -72,7 +73,7 @@ class Repository:
         """The folder in the cache, without asking the hub; None where the cache has not all of this revision."""
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        with self._errors():
+        with self.errors():
             try:
                 return Path(self._snapshot(patterns, without)(local_files_only=True))
             except LocalEntryNotFoundError:
@@ -102,7 +103,8 @@ class Repository:
             )
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """What the hub's library raises within becomes ``error``."""
         from huggingface_hub.errors import (
             GatedRepoError,
             HFValidationError,
@@ -123,7 +125,7 @@ class Repository:
             raise self.error(f"There is no {self} on the Hugging Face hub.", advice=advice) from error
         except (OSError, ImportError) as error:  # no network, disk full, hub down; a SOCKS proxy without its library
             raise self.error(
-                f"The {self} is not in the local cache and could not be fetched: {_line(error)}.",
+                f"The {self} is not in the local cache and could not be fetched: {reason_of(error, 200)}.",
                 advice=f"Check the network, or {self.otherwise}.",
             ) from error
 
@@ -146,7 +148,3 @@ def _cache() -> Path:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -15,10 +15,10 @@ from edge_client.client import Client
 from edge_client.state import CorruptStateError
 from edge_client.training import Failed, Finished, TrainEvent, TrainJob
 from edge_client.transport import Transport
+from fedit_shared.adapter import size
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Session, Update
-from fedit_shared.secagg.session import tensor_size
 
 from .network import Network, SimSession
 from .process import Machine, current
@@ -119,9 +119,8 @@ class SimDevice:
 
     def trained(self, job: TrainJob) -> Finished:
         """An update that follows from the job's seed, written where the training child would write it."""
-        size = sum(tensor_size(tensor.shape) for tensor in job.task.tensors)
         drawn = np.random.default_rng([job.seed, len(self._seed)])
-        delta = drawn.normal(0, job.task.training.learning_rate * 20, size).astype("<f4")
+        delta = drawn.normal(0, job.task.training.learning_rate * 20, size(job.task.tensors)).astype("<f4")
         path = Path(job.work) / "delta"
         path.write_bytes(delta.tobytes())
         return Finished(

@@ -1,11 +1,8 @@
 """``fedit-client new-adapter``."""
 
-import time
 from pathlib import Path
 
 import click
-
-TELL_SECONDS = 10.0
 
 
 @click.command()
@@ -32,9 +29,10 @@ def command(
     """Make a new adapter for MODEL (a hub id or folder) in the folder OUT: what a federation starts with."""
     import asyncio
 
-    from edge_client.client.words import size
     from edge_client.paths import absolute
-    from edge_client.training import CreateJob, Fetching, create_adapter
+    from edge_client.training import CreateJob, create_adapter
+
+    from .fetching import Fetched
 
     names = tuple(name.strip() for name in target_modules.split(",") if name.strip()) if target_modules else None
     job = CreateJob(
@@ -47,16 +45,8 @@ def command(
         target_modules=names,
         seed=seed,
     )
-    shown = 0.0
-
-    def fetching(event: Fetching) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if not event.here or now > shown + TELL_SECONDS:
-            shown = now
-            click.echo(f"Fetching {event.model} from the Hugging Face hub: {size(event.here)} of {size(event.total)}.")
-
-    made = asyncio.run(create_adapter(job, fetching))
+    fetched = Fetched(model, err=False)
+    made = asyncio.run(create_adapter(job, lambda event: fetched(event.here, event.total)))
     click.echo(
         f"{made.out}: {made.parameters:,} parameters in {made.tensors} tensors on {', '.join(made.target_modules)} "
         f"of {made.model_id}{f' at {made.revision}' if made.revision else ''}."

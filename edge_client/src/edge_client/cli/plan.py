@@ -41,7 +41,7 @@ def command(
 
     from edge_client.hardware import find_hardware
     from edge_client.training.config_source import find_config
-    from edge_client.training.outlook import FREE_SHARE, expected_work, usual_adapter
+    from edge_client.training.outlook import FREE_SHARE, expected_work, free_memory, usual_adapter
     from edge_client.training.planner import describe, make_plan
     from edge_client.training.shape import read_shape
     from edge_client.training.sizes import gib
@@ -55,8 +55,7 @@ def command(
         raise UserError("No such linear layers in this model.", advice=f"It has: {names}.")
     hardware = find_hardware()
     cuda = device == "cuda" or (device == "auto" and hardware.accelerator == "cuda")
-    free = max((card.free_bytes for card in hardware.gpus), default=0) if cuda else hardware.free_bytes
-    budget = memory or int(FREE_SHARE * free)
+    budget = memory or int(FREE_SHARE * free_memory(hardware, cuda=cuda))
     work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=max_length)
     plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)
     if as_json:

@@ -3,6 +3,7 @@
 import time
 
 from edge_client import training as t
+from fedit_shared import adapter
 
 from . import events as c
 
@@ -102,7 +103,7 @@ def _round(number: int | None) -> str:
 
 def _agreed(event: c.Agreed) -> str:
     task = event.task
-    training, values = task.training, sum(tensor.size for tensor in task.tensors)
+    training, values = task.training, adapter.size(task.tensors)
     amount = f"{training.steps} steps" if training.steps else f"{training.minutes} minutes"
     if training.epochs:
         amount = f"{training.epochs:g} times your records"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edge_client.reasons import reason_of
 from fedit_shared.errors import UserError
 
 from .parse import field_names, find_format
@@ -35,7 +36,7 @@ def parquet_rows(path: Path, form: Format, fields: dict[str, str]) -> Iterator[R
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        what = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        what = reason_of(error, 200)
         where = f"after row {number}" if number else "at its beginning"
         raise UserError(
             f"{path} cannot be read as Parquet {where}: {what}.", advice="It is damaged: get it once more."

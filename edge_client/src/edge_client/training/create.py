@@ -15,6 +15,7 @@ from peft.utils import get_peft_model_state_dict
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from edge_client.disk import disk_errors
+from edge_client.reasons import reason_of
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file
@@ -22,7 +23,7 @@ from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_
 from .failures import AdapterError, ModelError
 from .hub import Progress
 from .job import Created, CreateJob
-from .model_files import describe_files, find_model
+from .model_files import describe_files, find_model, named_folder
 from .tokenizer import load_tokenizer
 
 
@@ -54,11 +55,9 @@ def create(job: CreateJob, progress: Progress = lambda here, total: None) -> Cre
 
 def _find(job: CreateJob, progress: Progress) -> tuple[Path, str, str]:
     """The model's folder, the name that participants will know it by, and its commit."""
-    path = Path(job.model)
-    if path.is_dir():
-        return find_model(ModelRef(id=""), job.model), path.resolve().name, ""
-    if path.is_absolute() or job.model.startswith("."):
-        raise ModelError(f"There is no folder {job.model}.", advice="Name a folder that holds a model, or a hub id.")
+    path = named_folder(job.model)
+    if path is not None:
+        return find_model(ModelRef(id=""), str(path)), path.resolve().name, ""
     folder = find_model(ModelRef(id=job.model, revision=job.revision or ""), None, progress)
     return folder, job.model, folder.name  # the cache keeps one folder a commit, named by it
 
@@ -71,7 +70,7 @@ def _attach(folder: Path, job: CreateJob) -> tuple[dict[str, Any], wire.Manifest
             known = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(known, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder} holds no causal language model: {_line(error)}.") from error
+        raise ModelError(f"{folder} holds no causal language model: {reason_of(error)}.") from error
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=job.rank,
@@ -83,7 +82,7 @@ def _attach(folder: Path, job: CreateJob) -> tuple[dict[str, Any], wire.Manifest
         shell = get_peft_model(model, config, low_cpu_mem_usage=True)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise AdapterError(
-            f"No adapter can be made for this model: {_line(error)}.",
+            f"No adapter can be made for this model: {reason_of(error)}.",
             advice="Name linear layers of the model with --target-modules, for instance q_proj,k_proj,v_proj,o_proj.",
         ) from error
     state = get_peft_model_state_dict(shell, save_embedding_layers=False)
@@ -122,7 +121,3 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

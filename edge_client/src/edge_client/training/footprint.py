@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fedit_shared.adapter import size
 from fedit_shared.messages import TensorSpec
 from fedit_shared.messages.task import Quantization
 
@@ -86,16 +87,12 @@ def make_adapter(shape: ModelShape, rank: int, targets: Sequence[str]) -> Adapte
 
 def task_adapter(tensors: Sequence[TensorSpec]) -> Adapter:
     """The adapter of a task's manifest."""
-    size = 0
-    modules = []
-    for tensor in tensors:
-        count = 1
-        for side in tensor.shape:
-            count *= side
-        size += count
-        if tensor.name.endswith(".lora_A.weight"):
-            modules.append((tensor.name.split(".")[-3], tensor.shape[1], tensor.shape[0]))
-    return Adapter(size, tuple(modules))
+    modules = tuple(
+        (tensor.name.split(".")[-3], tensor.shape[1], tensor.shape[0])
+        for tensor in tensors
+        if tensor.name.endswith(".lora_A.weight")
+    )
+    return Adapter(size(tensors), modules)
 
 
 def table(work: Work, way: Way) -> list[Line]:

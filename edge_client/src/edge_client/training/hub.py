@@ -8,7 +8,7 @@ from fedit_shared.messages import ModelRef
 
 from .failures import ModelError
 
-__all__ = ["Progress", "fetch"]
+__all__ = ["Progress", "fetch", "repository"]
 
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _ELSEWHERE = ["*/*", "consolidated*", "adapter_*"]
@@ -24,7 +24,11 @@ def fetch(ref: ModelRef, progress: Progress) -> Path:
             f"{ref.id!r} is neither a folder nor a model's name.",
             advice="Check the spelling; a participant names the model's folder with --model-path.",
         )
-    model = Repository(
-        ref.id, ref.revision, kind="model", noun="model", error=ModelError, otherwise="name a folder that holds it"
+    return repository(ref.id, ref.revision).download(_PATTERNS, _ELSEWHERE, progress)
+
+
+def repository(model: str, revision: str) -> Repository:
+    """``model`` on the hub; "" is the newest revision."""
+    return Repository(
+        model, revision, kind="model", noun="model", error=ModelError, otherwise="name a folder that holds it"
     )
-    return model.download(_PATTERNS, _ELSEWHERE, progress)

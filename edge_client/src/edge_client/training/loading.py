@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from edge_client.reasons import reason_of
 from fedit_shared.messages.task import Quantization
 
 from .failures import ModelError
@@ -75,7 +76,7 @@ def load_base(
         except _LOAD_ERRORS as error:
             if is_out_of_memory(error):
                 raise
-            reason = f"The model in {folder} cannot be loaded {_NAMES[quantization]}: {_line(error)}."
+            reason = f"The model in {folder} cannot be loaded {_NAMES[quantization]}: {reason_of(error)}."
             if place + 1 == len(allowed):
                 raise ModelError(reason, advice=_advice(allowed)) from error
             notify(f"{reason} It is loaded {_NAMES[allowed[place + 1]]} instead, as the federation allows.")
@@ -132,7 +133,3 @@ def _architecture(config: PretrainedConfig) -> Any:
 
 def _advice(allowed: Sequence[Quantization]) -> str:
     return f"The federation allows no other way than {', '.join(_NAMES[q] for q in allowed)}."
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

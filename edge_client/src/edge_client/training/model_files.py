@@ -16,6 +16,17 @@ _DECISIVE = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokeni
 _ALSO_DECISIVE = ("added_tokens.json", "vocab.*", "merges.txt", "*.jinja", "spiece.model", "sentencepiece*.model")
 
 
+def named_folder(model: str) -> Path | None:
+    """The folder that a person names with ``model``; None for what may be a hub id. Raises ModelError for a path where
+    there is none."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or model.startswith("."):
+        raise ModelError(f"There is no folder {model}.", advice="Name a folder that holds a model, or a hub id.")
+    return None
+
+
 def find_model(ref: ModelRef, folder: str | None, progress: hub.Progress = lambda here, total: None) -> Path:
     """The folder with the model's files: ``folder``, which only this machine's owner names, or the hub's cache, filled
     now. ``ref.id`` comes from the server and is never taken for a path. Raises ModelError."""

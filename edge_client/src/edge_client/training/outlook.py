@@ -36,10 +36,15 @@ def usual_adapter(shape: ModelShape, rank: int, targets: Sequence[str] | None) -
     return make_adapter(shape, rank, targets or _ATTENTION)
 
 
+def free_memory(hardware: Hardware, *, cuda: bool) -> int:
+    """Bytes that are free now: of the card that has most, or of the machine."""
+    return max((card.free_bytes for card in hardware.gpus), default=0) if cuda else hardware.free_bytes
+
+
 def largest_model(hardware: Hardware, length: int = 512) -> float | None:
     """Billions of parameters of the largest usual model that can be trained here in 8 bits; None: not the smallest."""
     cuda = hardware.accelerator == "cuda"
-    free = max((card.free_bytes for card in hardware.gpus), default=0) if cuda else hardware.free_bytes
+    free = free_memory(hardware, cuda=cuda)
     fitting = None
     for billions, width, layers, inner, heads, keys, vocabulary in _SIZES:
         shape = read_shape(

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from edge_client.reasons import reason_of
+
 from .failures import ModelError
 
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
@@ -16,5 +18,4 @@ def load_tokenizer(model: Path | str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model, local_files_only=isinstance(model, Path), trust_remote_code=False)
     except _LOAD_ERRORS as error:
-        what = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
-        raise ModelError(f"The tokenizer in {model} cannot be loaded: {what}.") from error
+        raise ModelError(f"The tokenizer in {model} cannot be loaded: {reason_of(error)}.") from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
+from fedit_shared.adapter import size
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import PublicKey, federation_id, verify
 from fedit_shared.messages import RoundSettings, TaskSpec, decode_settings, decode_task
@@ -57,7 +58,7 @@ class Session:
     @cached_property
     def dimension(self) -> int:
         """d: parameters of the aggregated vector."""
-        return sum(tensor_size(tensor.shape) for tensor in self.task.tensors)
+        return size(self.task.tensors)
 
     @cached_property
     def rows(self) -> int:
@@ -69,20 +70,12 @@ class Session:
         """The quantization, with L from the roster's n. Raises ProtocolError where L < 1."""
         bits, weight = self.settings.slot_bits, self.settings.max_weight
         return Quantizer(
-            tuple(tensor_size(tensor.shape) for tensor in self.task.tensors),
+            tuple(tensor.size for tensor in self.task.tensors),
             self.settings.clip,
             bits,
             levels(self.parameters.members, bits, weight),
             weight,
         )
-
-
-def tensor_size(shape: tuple[int, ...]) -> int:
-    """Values of a tensor of this shape."""
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 def compute_sid(roster_body: bytes, roster: RosterBody) -> bytes:
