@@ -82,6 +82,34 @@ def test_four_bits_are_taken_only_where_allowed_and_eight_do_not_fit() -> None:
     assert make_plan(WORK, budget + MB, ("int8", "nf4"), 4).way.quantization == "int8"
 
 
+LARGE = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False,
+}  # fmt: skip
+EVERYWHERE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def test_an_optimizer_state_in_bytes_is_taken_where_it_saves_much_and_the_full_one_does_not_fit() -> None:
+    shape = read_shape(LARGE)
+    work = Work(shape, make_adapter(shape, 64, EVERYWHERE), True, 2, 512, 0)
+    least = smallest(work, ("int8",), 16)
+    assert least.way.optimizer_bits == 8
+    plan = make_plan(work, least.budget, ("int8",), 16)
+    assert plan.way == least.way
+    assert "8 bits" in plan.reason
+    assert make_plan(work, 10**12, ("int8",), 16).way.optimizer_bits == 32
+
+
+@given(st.integers(750, 8000))
+def test_a_small_adapters_optimizer_state_is_never_rounded(budget: int) -> None:
+    try:
+        plan = make_plan(WORK, budget * MB, ("int8",), 16)
+    except NoRoomError:
+        return
+    options = [option.way for option in (plan.smaller, plan.larger) if option]
+    assert all(way.optimizer_bits == 32 for way in (plan.way, *options))
+
+
 def test_nothing_that_fits_is_told_with_what_would() -> None:
     with pytest.raises(NoRoomError, match="loading it alone needs") as caught:
         make_plan(WORK, 600 * MB, ("int8",), 4)

@@ -54,7 +54,9 @@ class Exhausted(torch.autograd.Function):
 class Bench:
     """A trainer of the tiny model in float32, made anew as a new process would."""
 
-    def __init__(self, workshop: Workshop, *, count: int = 11, work: str = "work", **settings: Any) -> None:
+    def __init__(
+        self, workshop: Workshop, *, count: int = 11, work: str = "work", plan: Plan | None = None, **settings: Any
+    ) -> None:
         self.settings = workshop.task(**{"steps": 4, "batch_size": 5} | settings).training
         data = (workshop.adapter / wire.FILE_NAME).read_bytes()
         manifest, vector = wire.read_adapter(data)
@@ -73,7 +75,7 @@ class Bench:
         self.schedule = Schedule(self.examples, self.settings.batch_size, records, seed=3)
         self.folder = WorkFolder(str(workshop.folder / work), bytes(32))
         self.events: list[TrainEvent] = []
-        self.plan = Plan(Way("none", 2, 0))
+        self.plan = plan or Plan(Way("none", 2, 0))
         self.budget = Budget(torch.device("cpu"), 2**40)
 
     def trainer(
@@ -164,13 +166,14 @@ def test_the_same_seed_gives_the_same_bits(workshop: Workshop, undisturbed: NDAr
     assert Bench(workshop).train().tobytes() == undisturbed.tobytes()
 
 
-def test_stopped_at_every_piece_and_gone_on_it_ends_with_the_same_bits(
-    workshop: Workshop, undisturbed: NDArray[np.float32]
-) -> None:
+@pytest.mark.parametrize("bits", [32, 8])
+def test_stopped_at_every_piece_and_gone_on_it_ends_with_the_same_bits(workshop: Workshop, bits: int) -> None:
+    plan = Plan(Way("none", 2, 0, bits))
+    undisturbed = Bench(workshop, work="undisturbed", plan=plan).train()
     delta = None
     starts = 0
     while delta is None:
-        bench = Bench(workshop)
+        bench = Bench(workshop, plan=plan)
         asked = iter([False, True])
         trainer = bench.trainer(stopping=lambda asked=asked: next(asked, True))  # type: ignore[misc]
         assert trainer.resume() == (starts > 0)

@@ -40,6 +40,10 @@ CHUNK = 64
 """Tokens whose logits exist at one time: with 50,000 words 13 MB in float32, which stays in a CPU's cache."""
 
 
+BLOCK = 256
+"""Values of an 8-bit optimizer state that share a scale: bitsandbytes' optimizers know no other number."""
+
+
 class Line(NamedTuple):
     """One line of the table."""
 
@@ -56,11 +60,13 @@ class Adapter(NamedTuple):
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again."""
+    """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again;
+    ``optimizer_bits``: of a value of the optimizer's state, 32 or 8."""
 
     quantization: Quantization
     micro_batch: int
     recomputed: int
+    optimizer_bits: int = 32
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def table(work: Work, way: Way) -> list[Line]:
     lines += [
         Line("adapter, its start and its modules", 8 * work.adapter.parameters + MODULE * len(work.adapter.modules)),
         Line("gradients, float32", 4 * work.adapter.parameters),
-        Line("optimizer state, float32", 8 * work.adapter.parameters),
+        Line(f"optimizer state, {way.optimizer_bits} bits", optimizer_state(work, way)),
     ]
     if way.recomputed:
         lines.append(
@@ -124,6 +130,12 @@ def table(work: Work, way: Way) -> list[Line]:
         lines.append(Line("one layer at work", at_work))
     lines.append(Line("buffers and allocator slack", _slack(work, way)))
     return lines
+
+
+def optimizer_state(work: Work, way: Way) -> int:
+    """AdamW's two moments; in 8 bits with a scale for BLOCK values."""
+    values = 2 * work.adapter.parameters
+    return values * 4 if way.optimizer_bits == 32 else values + values * 4 // BLOCK
 
 
 def peak(work: Work, way: Way) -> int:

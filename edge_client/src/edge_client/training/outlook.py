@@ -28,7 +28,8 @@ _SIZES = (  # billions of parameters, width, layers, inner, heads, key heads, vo
 def expected_work(shape: ModelShape, adapter: Adapter, *, cuda: bool, fast_bfloat16: bool, length: int) -> Work:
     """The work as it will be once the libraries are loaded; the child measures what this estimates."""
     base = LIBRARIES + TOKENIZER_ENTRY * shape.vocabulary
-    return Work(shape, adapter, cuda, 2 if cuda or fast_bfloat16 else 4, length, base)
+    width = 2 if cuda or fast_bfloat16 else 4
+    return Work(shape, adapter, cuda, width, length, base, uneven=True)  # as nearly all data is
 
 
 def usual_adapter(shape: ModelShape, rank: int, targets: Sequence[str] | None) -> Adapter:

@@ -1,7 +1,8 @@
 """How the task is done within the budget: quantization, micro-batch, which layers' activations are computed again.
 
 Every way is priced in bytes (:mod:`.footprint`) and in time; the fastest that fits is taken, of the first quantization
-that fits at all. Batch, records and their lengths stay the task's: no choice changes the mathematics.
+that fits at all. Batch, records and their lengths stay the task's: no choice changes the mathematics, but for what
+quantization and an optimizer state in 8 bits round.
 """
 
 import math
@@ -21,6 +22,10 @@ AGAIN = 0.5
 """Time that computing all layers' activations again adds: forward and backward take about as long as each other."""
 SHARE = 0.95
 """Of a budget is planned with: a prediction may be 4 % too low, and Linux's cap also counts what is never touched."""
+NARROW = 1.05
+"""Times the time that an optimizer state in 8 bits takes: it rounds, so it must win more than SLOWER to be taken."""
+WORTH = 0.05
+"""Of a way's peak that an 8-bit optimizer state must save to be thought of: a small adapter's is not worth rounding."""
 SLOWER = 1.03
 """Times the fastest way's time: of ways as fast as that, the one that needs least is taken."""
 _SHARES = 4
@@ -114,7 +119,8 @@ def describe(work: Work, way: Way) -> str:
         again = "all activations computed again"
     else:
         again = f"activations of {way.recomputed} of {work.shape.layers} layers computed again"
-    return f"{names[way.quantization]}, {records} of up to {work.length} tokens at a time, {again}"
+    state = ", optimizer state in 8 bits" if way.optimizer_bits == 8 else ""
+    return f"{names[way.quantization]}, {records} of up to {work.length} tokens at a time, {again}{state}"
 
 
 def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[Option]:
@@ -123,9 +129,15 @@ def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[O
     for micro_batch in sorted({-(-batch_size // pieces) for pieces in range(1, batch_size + 1)}):
         pieces = -(-batch_size // micro_batch)
         for recomputed in sorted({layers * part // _SHARES for part in range(_SHARES + 1)}):
+            tokens = pieces * OVERHEAD_TOKENS[work.cuda] + batch_size * work.length
+            time = tokens * (1 + AGAIN * recomputed / layers)
             way = Way(quantization, micro_batch, recomputed)
-            time = pieces * OVERHEAD_TOKENS[work.cuda] + batch_size * work.length
-            yield Option(way, _need(work, way), time * (1 + AGAIN * recomputed / layers))
+            need = _need(work, way)
+            yield Option(way, need, time)
+            narrow = replace(way, optimizer_bits=8)
+            less = _need(work, narrow)
+            if less < (1 - WORTH) * need:
+                yield Option(narrow, less, time * NARROW)
 
 
 def _need(work: Work, way: Way) -> int:
@@ -171,6 +183,8 @@ def _reason(work: Work, way: Way, batch_size: int, refused: Sequence[Quantizatio
             if way.micro_batch > 1
             else "one record fits only if activations are computed again"
         )
+    if way.optimizer_bits == 8:
+        parts.append("the optimizer's state in 8 bits leaves room for that")
     return "; ".join(parts)
 
 

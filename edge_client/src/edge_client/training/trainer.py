@@ -24,11 +24,9 @@ from .failures import ModelError, NoRoomError
 from .footprint import Way
 from .language_model import LanguageModel
 from .memory import Budget, is_out_of_memory
+from .optimizer import make_optimizer
 from .sizes import gib
 from .work_folder import Checkpoint, Position, WorkFolder
-
-_BETAS = (0.9, 0.999)
-_EPSILON = 1e-8
 
 
 @dataclass
@@ -78,21 +76,7 @@ class Trainer:
         self._start = self._flat.detach().cpu().numpy().copy()
         self._gradient = torch.zeros_like(self._flat)
         self._gradients = _views(self._gradient, self._parameters)
-        # Fused, and with its state made here: a step then needs no memory of its own that it could lack half-way.
-        self._optimizer = torch.optim.AdamW(
-            [self._flat],
-            lr=settings.learning_rate,
-            betas=_BETAS,
-            eps=_EPSILON,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self._moments = {
-            "step": torch.zeros((), device=self._flat.device),
-            "exp_avg": torch.zeros_like(self._flat),
-            "exp_avg_sq": torch.zeros_like(self._flat),
-        }
-        self._optimizer.state[self._flat] = self._moments
+        self._optimizer = make_optimizer(self._flat, plan.way.optimizer_bits, settings.weight_decay)
         head = {id(parameter) for parameter in language_model.model.get_output_embeddings().parameters()}
         self._head_parameters = [parameter for parameter in self._parameters if id(parameter) in head]
         self._layers: int = language_model.model.config.get_text_config().num_hidden_layers
@@ -111,9 +95,11 @@ class Trainer:
         if checkpoint is None:
             return False
         self._position = checkpoint.position
+        vectors = {name: torch.from_numpy(vector) for name, vector in checkpoint.vectors.items()}
         with torch.no_grad():
-            for name, vector in self._vectors().items():
-                vector.copy_(torch.from_numpy(checkpoint.vectors[name]))
+            self._flat.copy_(vectors["adapter"])
+            self._gradient.copy_(vectors["gradient"])
+            self._optimizer.load(vectors)
         return True
 
     def run(self) -> NDArray[np.float32] | None:
@@ -242,10 +228,7 @@ class Trainer:
         """One optimizer step; its learning rate."""
         warm = self._settings.warmup_steps
         rate = self._settings.learning_rate * min(1.0, (self._position.step + 1) / (warm + 1))
-        self._optimizer.param_groups[0]["lr"] = rate
-        self._moments["step"].fill_(self._position.step)  # not counted twice if it is tried again
-        self._flat.grad = self._gradient
-        self._optimizer.step()
+        self._optimizer.step(self._gradient, self._position.step, rate)
         self._gradient.zero_()
         return rate
 
@@ -254,20 +237,12 @@ class Trainer:
         now = time.monotonic()
         seconds = self._position.seconds + now - began
         self._position = msgspec.structs.replace(self._position, seconds=seconds, way=self._plan.way)
-        arrays = {name: vector.detach().cpu().numpy() for name, vector in self._vectors().items()}
+        vectors = {"adapter": self._flat, "gradient": self._gradient, **self._optimizer.state()}
+        arrays = {name: vector.detach().cpu().numpy() for name, vector in vectors.items()}
         self._folder.save(Checkpoint(position=self._position, vectors=arrays))
         self._saved = now
         self._emit(Checkpointed(step=self._position.step))
         return now
-
-    def _vectors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds, by its name there."""
-        return {
-            "adapter": self._flat,
-            "gradient": self._gradient,
-            "mean": self._moments["exp_avg"],
-            "square": self._moments["exp_avg_sq"],
-        }
 
     def _progress(self, loss: float) -> Progress:
         elapsed = time.monotonic() - self._began

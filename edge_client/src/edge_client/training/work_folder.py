@@ -3,25 +3,27 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import filelock
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from edge_client.disk import Disk, disk_errors
 from fedit_shared.errors import UserError
 
 from .events import Finished
-from .footprint import Way
+from .footprint import BLOCK, Way
 
 _CHECKPOINT = "checkpoint.safetensors"
 _RESULT = "result.msgpack"
 _DELTA = "delta.f32"
 _LOCK = "lock"
+_DAMAGE = (SafetensorError, msgspec.MsgspecError, KeyError, TypeError, ValueError)
+"""What reading a file raises that is no checkpoint, or a torn one."""
 _WAIT = 60.0
 """Seconds that a child waits for its predecessor, which may be saving its last state."""
 
@@ -46,11 +48,11 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A position and the vectors that belong to it, float32, all of the adapter's size: ``adapter``, ``gradient``
-    (the sum so far of the step in progress), ``mean`` and ``square`` (AdamW's moments)."""
+    """A position and the vectors that belong to it, of the adapter's size: ``adapter`` and ``gradient`` (the sum so
+    far of the step in progress), float32, and an :data:`.optimizer.State`."""
 
     position: Position
-    vectors: Mapping[str, NDArray[np.float32]]
+    vectors: Mapping[str, NDArray[np.float32 | np.uint8]]
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -100,23 +102,53 @@ class WorkFolder:
         self._disk.remove(self._path / _CHECKPOINT)
         return finished
 
+    def way(self) -> Way | None:
+        """How the job was done up to its last checkpoint, whose vectors are not read; None without one."""
+        with disk_errors(self._path):
+            try:
+                file: Any = safe_open(self._path / _CHECKPOINT, framework="np")
+                with file:
+                    return self._position(file.metadata()).way
+            except (FileNotFoundError, *_DAMAGE):
+                return None
+
     def checkpoint(self, size: int) -> Checkpoint | None:
         """The job's last checkpoint, with vectors of ``size`` values, or None. A damaged one counts as none."""
         data = self._disk.read(self._path / _CHECKPOINT) or b""
         try:
             header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
             vectors = safetensors.load(data)
-            if bytes.fromhex(header["key"]) != self._key or any(v.shape != (size,) for v in vectors.values()):
-                return None
-            return Checkpoint(position=msgspec.json.decode(header["position"], type=Position), vectors=vectors)
-        except (SafetensorError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+            position = self._position(header)
+        except _DAMAGE:
             return None
+        return Checkpoint(position=position, vectors=vectors) if _fits(vectors, size) else None
+
+    def _position(self, metadata: Mapping[str, str]) -> Position:
+        """What a checkpoint's header says. Raises ValueError for another job's."""
+        if bytes.fromhex(metadata["key"]) != self._key:
+            raise ValueError("another job's checkpoint")
+        return msgspec.json.decode(metadata["position"], type=Position)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
         position = msgspec.json.encode(checkpoint.position).decode()
         metadata = {"key": self._key.hex(), "position": position}
         self._disk.write(self._path / _CHECKPOINT, safetensors.save(dict(checkpoint.vectors), metadata))
+
+
+def _fits(vectors: Mapping[str, NDArray[np.generic]], size: int) -> bool:
+    """Whether these are a checkpoint's vectors for ``size`` values."""
+    blocks = -(-size // BLOCK)
+    whole = {name: each for name, each in vectors.items() if not name.endswith("_scales")}
+    narrow = whole.keys() & {name for name, each in whole.items() if each.dtype == np.uint8}
+    scales = {f"{name}_scales" for name in narrow}
+    return (
+        whole.keys() == {"adapter", "gradient", "mean", "square"}
+        and narrow <= {"mean", "square"}
+        and vectors.keys() - whole.keys() == scales
+        and all(each.shape == (size,) for each in whole.values())
+        and all(vectors[name].shape == (blocks,) for name in scales)
+    )
 
 
 def _decode(data: bytes, kind: type[S]) -> S | None:

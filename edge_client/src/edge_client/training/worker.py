@@ -75,10 +75,7 @@ def _train(
     work = make_work(model_folder, job.task, device, longest=longest, base=budget.used())
     work = replace(work, uneven=any(len(example.tokens) < longest for example in examples))
     allowed = settings.quantization
-    checkpoint = folder.checkpoint(vector.size)
-    before = None if checkpoint is None else checkpoint.position.way
-    planning = make_plan(work, budget.limit, allowed, settings.batch_size, before)
-    del checkpoint
+    planning = make_plan(work, budget.limit, allowed, settings.batch_size, folder.way())
 
     channel.emit(Loading(part="model"))
     budget.apply()
