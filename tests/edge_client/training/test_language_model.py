@@ -1,5 +1,7 @@
 """Decoder and head are the whole model, whatever the architecture, and padding changes nothing."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from edge_client.data.template import Example
 from edge_client.training.footprint import CHUNK
 from edge_client.training.language_model import LanguageModel
+from edge_client.training.process import _environment
 
 ARCHITECTURES: dict[str, dict[str, object]] = {
     "Llama": {},
@@ -116,3 +119,51 @@ def test_a_model_that_cannot_be_split_is_trained_whole_and_says_so(model_folder:
     examples = [Example(tuple(range(30, 60)), 12, 0)]
     assert len(said) == 1
     assert whole.record_losses(examples) == pytest.approx(reference.record_losses(examples), rel=1e-5)
+
+
+def test_rounded_up_numbers_of_tokens_change_neither_loss_nor_gradient(model_folder: Path) -> None:
+    """Packed and padded alike."""
+    uneven = [Example(tuple(range(20, 20 + length)), 5, length) for length in (41, 17, 29)]
+    for examples in (uneven, uneven[:1]):
+        found = []
+        for multiples in ((1, 1), (32, 16)):
+            language_model = load(model_folder)
+            language_model._row_multiple, language_model._head_multiple = multiples
+            weights = [p for name, p in language_model.model.named_parameters() if "q_proj" in name]
+            loss = language_model.loss(examples, [])
+            found.append([loss, *torch.autograd.grad(loss, weights)])
+            losses = language_model.record_losses(examples)
+            assert sum(losses) == pytest.approx(float(loss.detach()))
+        for plain, rounded in zip(*found, strict=True):
+            torch.testing.assert_close(rounded, plain, rtol=1e-4, atol=1e-5)
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import torch
+from transformers import AutoModelForCausalLM
+from edge_client.data.template import Example
+from edge_client.training.language_model import LanguageModel
+from edge_client.training.memory import Budget
+
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
+language_model, budget = LanguageModel(model, torch.bfloat16, print), Budget(torch.device("cpu"), None)
+def train(lengths):
+    for length in lengths:
+        pair = [Example(tuple(range(length)), 3, 0), Example(tuple(range(7, length)), 3, 1)]
+        language_model.loss(pair, []).backward()
+        model.zero_grad()
+    budget.release()
+    return budget.used()
+before = train(range(210, 230))
+print(train(range(20, 210)) - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_lengths_that_were_never_seen_take_no_memory_for_good(model_folder: Path) -> None:
+    """In bfloat16 on a processor that multiplies it, where kernels are compiled for numbers of tokens."""
+    command = [sys.executable, "-c", GROWTH, str(model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(1))
+    assert int(done.stdout) < 60 * 2**20, done.stderr

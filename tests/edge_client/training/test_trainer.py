@@ -200,6 +200,18 @@ def test_memory_that_runs_out_halves_the_pieces_and_loses_or_repeats_nothing(
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 
+def test_memory_that_runs_out_first_ends_the_keeping_of_what_is_freed(
+    workshop: Workshop, undisturbed: NDArray[np.float32]
+) -> None:
+    bench = Bench(workshop, plan=Plan(Way("none", 2, 0, pooled=True)))
+    longest = max(len(e.tokens) for e in bench.examples)
+    bench.model.most = longest + 5
+    delta = bench.train()
+    assert [event.micro_batch for event in bench.events if isinstance(event, BackedOff)] == [2, 1]
+    assert bench.plan.way == Way("none", 1, 0)
+    np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
+
+
 def refuse_memory() -> None:
     torch.empty(2**60, dtype=torch.uint8)  # torch's own allocator says no
 

@@ -4,8 +4,8 @@ Per token and transformer layer, autograd keeps what the backward pass reads (a 
 dtype, 4 or 2 bytes):
 
     norms            2 · width · 4             their inputs, in float32 whatever the compute dtype
-    attention        (2 · heads + 2 · keys) · a + heads · 4     queries, keys, values, output; log-sum-exp;
-                     the output again where records are packed: record by record, and put together
+    attention        (2 · heads + 2 · keys) · a + heads · 4     queries, keys, values, output; log-sum-exp; on a CPU
+                     a = 4 in any case; the output again where records are packed and need no conversion
     MLP              3 · inner · a             gate, its activation, up; ungated: 1 · inner · a
     adapter inputs   what A of each adapted layer multiplies: of layers that share their input one copy in float32,
                      under autocast a copy for each
@@ -30,6 +30,10 @@ TOKENIZER_ENTRY = 1000
 """Resident per word of the vocabulary: 50 MB for SmolLM2's 49,152."""
 BUFFERS = 35 << 20
 """What torch, oneDNN and MKL allocate, and the code that is read in, once they are used."""
+COMPILED = 25 << 20
+"""Kernels that oneDNN compiles for bfloat16."""
+HOLES = {False: 2.5, True: 3.5}
+"""Layers whose activations would fill the gaps in pooled memory, with even and with uneven records."""
 CUDA_BUFFERS = 64 << 20
 """Workspace of cuBLAS and the allocator's rounding. The context lies outside the allocator and outside the budget."""
 MODULE = 100 << 10
@@ -61,12 +65,14 @@ class Adapter(NamedTuple):
 @dataclass(frozen=True)
 class Way:
     """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again;
-    ``optimizer_bits``: of a value of the optimizer's state, 32 or 8."""
+    ``optimizer_bits``: of a value of the optimizer's state, 32 or 8; ``pooled``: on a CPU, whether freed memory is kept
+    for the next tensors, which is faster and leaves holes, or handed back at once."""
 
     quantization: Quantization
     micro_batch: int
     recomputed: int
     optimizer_bits: int = 32
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,12 @@ def weights(work: Work, quantization: Quantization) -> list[Line]:
     ]
 
 
+def mapped_share(work: Work, way: Way) -> float:
+    """Which share of the activations' bytes is in tensors of MAPPED bytes and more: the others are pooled anyway."""
+    sizes = _activations(work, way)
+    return sum(size for size in sizes if size >= MAPPED) / sum(sizes)
+
+
 def loading(work: Work, quantization: Quantization) -> int:
     """Peak of loading: the model, and the largest tensor in full precision while it is quantized or converted."""
     held = sum(line.bytes for line in weights(work, quantization)) + (0 if work.cuda else work.base)
@@ -169,9 +181,10 @@ def loading(work: Work, quantization: Quantization) -> int:
 def _layer(work: Work) -> dict[str, list[int]]:
     """What one layer keeps for one token: bytes of each tensor."""
     shape, a = work.shape, work.width
-    queries, keys = shape.heads * shape.head_width * a, shape.key_heads * shape.head_width * a
+    wide = a if work.cuda else 4
+    queries, keys = shape.heads * shape.head_width * wide, shape.key_heads * shape.head_width * wide
     attention = [queries, queries, keys, keys, 4 * shape.heads]
-    if work.uneven:
+    if work.uneven and a == wide:
         attention.append(queries)
     if shape.square_attention:
         attention.append(shape.heads * work.length * (a + 4))
@@ -203,10 +216,17 @@ def _slack(work: Work, way: Way) -> int:
     itself; where smaller ones are kept between them, up to three quarters of their size was lost: half is planned."""
     if work.cuda:
         return CUDA_BUFFERS
-    tensors = [way.micro_batch * work.length * size for sizes in _layer(work).values() for size in sizes]
-    small = sum(size for size in tensors if size < MAPPED)
-    mixed = any(size >= MAPPED for size in tensors)
-    return BUFFERS + (small * (work.shape.layers - way.recomputed) // 2 if mixed else 0)
+    sizes, kept = _activations(work, way), work.shape.layers - way.recomputed
+    buffers = BUFFERS + (COMPILED if work.width < 4 else 0)
+    if way.pooled:
+        return buffers + int(HOLES[work.uneven] * sum(sizes))
+    small = sum(size for size in sizes if size < MAPPED)
+    return buffers + (small * kept // 2 if mapped_share(work, way) else 0)
+
+
+def _activations(work: Work, way: Way) -> list[int]:
+    """Bytes of each tensor that one layer keeps."""
+    return [way.micro_batch * work.length * size for sizes in _layer(work).values() for size in sizes]
 
 
 def _at_work(work: Work, tokens: int) -> int:

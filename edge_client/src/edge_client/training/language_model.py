@@ -21,6 +21,9 @@ from .packing import enable_packing, packed
 
 Notify = Callable[[str], None]
 _PROBE_LENGTH = 8
+_ROW_MULTIPLE, _HEAD_MULTIPLE = 32, 16
+"""On a CPU in bfloat16 oneDNN compiles kernels for each number of rows that it meets, 2 MB that are never let go: so
+numbers of tokens are rounded up to these."""
 _TOLERANCE = 0.02
 """Of the largest logit: bfloat16 keeps 8 bits, and matrix products of other shapes round otherwise."""
 
@@ -35,6 +38,8 @@ class LanguageModel:
         self.dtype = dtype
         self._decoder = model.get_decoder()
         self._output: type | None = None
+        compiled = self.device.type == "cpu" and dtype != torch.float32
+        self._row_multiple, self._head_multiple = (_ROW_MULTIPLE, _HEAD_MULTIPLE) if compiled else (1, 1)
         if not self._splits():
             self._output = None
             self._decoder = model
@@ -77,25 +82,27 @@ class LanguageModel:
         """Sum of the losses of the examples' learned tokens, in nats, float64. ``trained``: parameters of the head
         that are trained; others need not be named."""
         hidden, labels, _ = self._learned(examples)
-        return cross_entropy(self.head, hidden, labels, trained)
+        return cross_entropy(self.head, hidden, labels, trained, multiple=self._head_multiple)
 
     @torch.no_grad()
     def record_losses(self, examples: Sequence[Example]) -> list[float]:
         """Each example's sum of the losses of its learned tokens, in nats."""
         hidden, labels, owner = self._learned(examples)
         sums = torch.zeros(len(examples), dtype=torch.float64, device=self.device)
-        sums.index_add_(0, owner, token_losses(self.head, hidden, labels).double())
+        sums.index_add_(0, owner, token_losses(self.head, hidden, labels, multiple=self._head_multiple).double())
         return [float(value) for value in sums]
 
     def _learned(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states that predict a learned token, that token, and the example that it belongs to."""
         sizes = [len(example.tokens) for example in examples]
-        length = max(sizes)
-        starts = [row * length for row in range(len(sizes))]
-        if self.packs and sum(sizes) < len(sizes) * length:
+        if self.packs and sum(sizes) < len(sizes) * max(sizes):
             starts = [0, *accumulate(sizes[:-1])]
-            hidden = self.hidden(**packed([example.tokens for example in examples], self.device))
+            rows = [list(example.tokens) for example in examples]
+            rows[-1] += [0] * (-sum(sizes) % self._row_multiple)  # after all that is learned: nothing sees it
+            hidden = self.hidden(**packed(rows, self.device))
         else:
+            length = max(sizes) + -max(sizes) % self._row_multiple
+            starts = [row * length for row in range(len(sizes))]
             tokens = torch.zeros(len(examples), length, dtype=torch.long)
             for row, example in enumerate(examples):
                 tokens[row, : len(example.tokens)] = torch.tensor(example.tokens)

@@ -86,6 +86,7 @@ class Workplace:
             checkpoint_seconds=checkpoint_seconds,
             proximal=proximal,
         )
+        budget.pool(way.pooled)
         trainer.resume()
         return trainer, way
 

@@ -9,13 +9,19 @@ import psutil
 import torch
 
 from .failures import NoRoomError
+from .footprint import MAPPED
 from .sizes import gib
 
 _LINUX = sys.platform.startswith("linux")
 _FREE_SHARE = 0.9
 """Of what is free now, without a budget from the owner."""
-_M_MMAP_THRESHOLD = -3  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SMALLEST_MAPPING = 128 * 1024
+_LARGEST_THRESHOLD = 32 << 20
+"""glibc takes no larger one for mapping."""
+_NEVER = 2**31 - 1
+_REFILLED = 32
+"""One part in so many of the budget: small tensors were seen to fill 3 % of it again."""
 _MESSAGES = (
     "can't allocate memory",
     "out of memory",
@@ -77,13 +83,22 @@ class Budget:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
+    def pool(self, pooled: bool) -> None:
+        """Keep freed tensors' memory for the next ones, or hand each of MAPPED bytes and more back at once: then the
+        kernel clears every page anew."""
+        if self.device.type == "cpu" and _LINUX:
+            _glibc("mallopt", _M_MMAP_THRESHOLD, _LARGEST_THRESHOLD if pooled else MAPPED)
+            _glibc("mallopt", _M_TRIM_THRESHOLD, _NEVER if pooled else _SMALLEST_MAPPING)
+
     def tighten(self) -> None:
         """After memory ran out: release it, and from now on hand freed tensors of any size back at once, which is
-        slower. What the trimmed heap still holds of the address space is of no more use and no longer counted."""
+        slower. What the trimmed heap still holds of the address space is no longer counted, but for the part that
+        small tensors may fill again."""
         self.release()
         if self.device.type == "cpu" and _LINUX:
             _glibc("mallopt", _M_MMAP_THRESHOLD, _SMALLEST_MAPPING)
-            self._untouched = _status("VmData") - _status("RssAnon")
+            _glibc("mallopt", _M_TRIM_THRESHOLD, _SMALLEST_MAPPING)
+            self._untouched = _status("VmData") - _status("RssAnon") - self.limit // _REFILLED
             self.apply()
 
     def release(self) -> None:

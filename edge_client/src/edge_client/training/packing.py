@@ -32,14 +32,31 @@ def _attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """transformers' SDPA, for each record by itself if ``record_lengths`` is given: query, key and value are
-    [1, heads, tokens, width] then."""
+    [1, heads, tokens, width] then. On a CPU in float32, whatever comes in: in bfloat16 it is slower, most of all for
+    short records, and compiles kernels for each length that it meets, 3 MB that are never let go."""
+    if query.device.type == "cpu" and query.dtype != torch.float32:
+        with torch.autocast("cpu", enabled=False):
+            wide = query.float(), key.float(), value.float()
+            output = _attend(module, *wide, attention_mask, record_lengths, options)
+        return output.to(query.dtype), None
+    return _attend(module, query, key, value, attention_mask, record_lengths, options), None
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    record_lengths: Sequence[int] | None,
+    options: dict[str, Any],
+) -> Tensor:
     if record_lengths is None:
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-        return output, None
+        output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **options)[0]
+        return output
     lengths = list(record_lengths)
     records = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
-    outputs = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in records]
-    return torch.cat(outputs, dim=1), None
+    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in records], dim=1)
 
 
 AttentionInterface.register(NAME, _attention)

@@ -12,18 +12,20 @@ from dataclasses import dataclass, replace
 from fedit_shared.messages.task import Quantization
 
 from .failures import NoRoomError
-from .footprint import Line, Way, Work, loading, peak, table
+from .footprint import Line, Way, Work, loading, mapped_share, peak, table
 from .sizes import gib
 
-OVERHEAD_TOKENS = {False: 150, True: 1024}
+OVERHEAD_TOKENS = {False: 100, True: 1024}
 """What a pass costs before its first token, in tokens, on a CPU and on CUDA: launching, and widening every weight.
-256, 512 and 1,024 tokens gave 440, 580 and 590 tokens/s on two cores."""
+Passes of 256 and 1,024 tokens took 0.88 and 2.91 s of processor time on two cores."""
 AGAIN = 0.5
 """Time that computing all layers' activations again adds: forward and backward take about as long as each other."""
 SHARE = 0.95
 """Of a budget is planned with: a prediction may be 4 % too low, and Linux's cap also counts what is never touched."""
 NARROW = 1.05
 """Times the time that an optimizer state in 8 bits takes: it rounds, so it must win more than SLOWER to be taken."""
+TIGHT = 0.5
+"""Time that handing all activations' memory back at once adds: the kernel clears each page anew."""
 WORTH = 0.05
 """Of a way's peak that an 8-bit optimizer state must save to be thought of: a small adapter's is not worth rounding."""
 SLOWER = 1.03
@@ -119,8 +121,9 @@ def describe(work: Work, way: Way) -> str:
         again = "all activations computed again"
     else:
         again = f"activations of {way.recomputed} of {work.shape.layers} layers computed again"
+    pooled = ", freed memory kept" if way.pooled else ""
     state = ", optimizer state in 8 bits" if way.optimizer_bits == 8 else ""
-    return f"{names[way.quantization]}, {records} of up to {work.length} tokens at a time, {again}{state}"
+    return f"{names[way.quantization]}, {records} of up to {work.length} tokens at a time, {again}{pooled}{state}"
 
 
 def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[Option]:
@@ -132,12 +135,19 @@ def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[O
             tokens = pieces * OVERHEAD_TOKENS[work.cuda] + batch_size * work.length
             time = tokens * (1 + AGAIN * recomputed / layers)
             way = Way(quantization, micro_batch, recomputed)
-            need = _need(work, way)
-            yield Option(way, need, time)
-            narrow = replace(way, optimizer_bits=8)
-            less = _need(work, narrow)
-            if less < (1 - WORTH) * need:
-                yield Option(narrow, less, time * NARROW)
+            for held, slower in _allocations(work, way):
+                need = _need(work, held)
+                yield Option(held, need, time * slower)
+                narrow = replace(held, optimizer_bits=8)
+                less = _need(work, narrow)
+                if less < (1 - WORTH) * need:
+                    yield Option(narrow, less, time * slower * NARROW)
+
+
+def _allocations(work: Work, way: Way) -> list[tuple[Way, float]]:
+    """``way`` with freed memory kept and handed back, and the factor on its time."""
+    share = 0.0 if work.cuda else mapped_share(work, way)
+    return [(replace(way, pooled=True), 1.0), (way, 1 + TIGHT * share)] if share else [(way, 1.0)]
 
 
 def _need(work: Work, way: Way) -> int:

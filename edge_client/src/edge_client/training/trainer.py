@@ -193,7 +193,9 @@ class Trainer:
     def _back_off(self, records: int, reason: str) -> None:
         self._budget.tighten()
         way = self._plan.way
-        if records > 1 and way.micro_batch > 1:
+        if way.pooled:  # nothing is kept any more since tighten()
+            self._plan.way = replace(way, pooled=False)
+        elif records > 1 and way.micro_batch > 1:
             self._plan.way = replace(way, micro_batch=way.micro_batch // 2)
         elif (recomputed := recompute(self._language_model.model, self._layers)) > way.recomputed:
             self._plan.way = replace(way, recomputed=recomputed)
