@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data", nargs="+", help="data files instead of the experiment's")
     run.add_argument("--evaluation", help="a file of more records for evaluation, instead of the experiment's")
     run.add_argument("--model", help="the base model instead of the experiment's: a hub id or a folder")
+    run.add_argument("--workers", type=_count, metavar="N", help="processes, of which each holds one base model")
+    run.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="workers on a Ray cluster, or on a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
     report.add_argument("folder", type=Path, help="what `run` wrote to")
@@ -55,22 +57,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers")
+    return int(text)
+
+
 def _run(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment, Given(options.data, options.evaluation, options.model))
     out = options.out or ROOT / "build" / "fedit" / experiment.run.name
-    train(experiment, out, quiet=options.quiet)
+    train(experiment, out, workers=options.workers, ray=options.ray, quiet=options.quiet)
     _tell(out, experiment.evaluation.resamples)
 
 
-def train(experiment: Experiment, out: Path, *, quiet: bool = False) -> None:
+def train(
+    experiment: Experiment, out: Path, *, workers: int | None = None, ray: str | None = None, quiet: bool = False
+) -> None:
     """Every arm to its end, from where ``out`` says that it is. Raises FeditError."""
     from .arms import make_plan, run_arms  # they take torch with them, which a report does not need
+    from .hiring import Wanted, hire
     from .lab import open_lab
     from .view import View
 
-    with View(quiet=quiet) as view:
-        lab = open_lab(experiment, out, view)
-        run_arms(lab, make_plan(lab))
+    with View(quiet=quiet) as view, open_lab(experiment, out, view) as lab:
+        plan = make_plan(lab)
+        with hire(lab, Wanted(workers, ray)) as crew:
+            run_arms(lab, plan, crew)
 
 
 def _tell(folder: Path, resamples: int) -> None:

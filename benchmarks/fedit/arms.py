@@ -6,18 +6,30 @@ train: each arm is what its owner would do.
 """
 
 import time
-from typing import NamedTuple
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, TypeVar
 
 from agg_server.clipping import first_ranges, next_ranges
 from agg_server.publishing import combine, publish
+from edge_client.disk import Disk
 from edge_client.training.batches import Schedule
 from fedit_shared.secagg import Update
 
-from .journal import BASE, CENTRALIZED, FEDERATED, Entry, local_arm
-from .lab import EVERYBODY, Lab
+from .crew import Crew
+from .drive import Arm, drive
+from .jobs import Advance, Advanced, Judge, Order, Reply, Scored, Train, Trained, vector_of
+from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Judged, local_arm
+from .lab import Lab
+from .population import EVERYBODY
 from .selection import select
 from .summing import Round, add
 from .worker import Work
+
+_Result = TypeVar("_Result")
+Asking = Generator[Sequence[Order], Sequence[Reply], _Result]
+"""A part of an arm: it yields orders and is sent their replies."""
+_PART = 64
+"""Records of the evaluation that are one job."""
 
 
 class Stop(NamedTuple):
@@ -46,7 +58,7 @@ def make_plan(lab: Lab) -> Plan:
     federated, at = [], Stop(0, 0)
     for number, clients in enumerate(selected, 1):
         for client in clients:
-            schedule = lab.worker.schedule(lab.examples(client), _client_work(lab, number, client))
+            schedule = lab.schedule(client, _client_work(lab, number, client))
             steps = schedule.steps or 0
             at = Stop(at.steps + steps, at.tokens + sum(_tokens(schedule, step) for step in range(steps)))
         federated.append(at)
@@ -56,46 +68,57 @@ def make_plan(lab: Lab) -> Plan:
     return Plan(selected, stops)
 
 
-def run_arms(lab: Lab, plan: Plan) -> None:
+def run_arms(lab: Lab, plan: Plan, crew: Crew) -> None:
     """Every arm to its end, from where the journal says that it is. Raises UserError."""
     done = [(arm, last) for arm in plan.stops if (last := lab.journal.last(arm))]
     lab.view.expect(plan.steps, sum(plan.stops[arm][last.round - 1].steps for arm, last in done))
+    federated = [_federate(lab, plan)] if FEDERATED in plan.stops else []
+    alone = [_train_alone(lab, arm, client, plan.stops[arm]) for arm, client in _alone(lab).items()]
+    # Who learns alone has one job after the other, a federation many at a time: these fill the gaps that those leave.
+    arms = [*federated, *alone] if crew.size == 1 else [*alone, *federated]
+    drive([_judge_base(lab), *arms], crew, lab.replies, lab.view)
+    Disk().remove(lab.work)
+
+
+def _judge_base(lab: Lab) -> Arm:
     if lab.journal.last(BASE) is None:
-        lab.view.now("judging the base model")
-        _finish(lab, Entry(arm=BASE, round=0, judged=lab.judge(None)))
-    if FEDERATED in plan.stops:
-        _federate(lab, plan)
-    for arm, client in _alone(lab).items():
-        _train_alone(lab, arm, client, plan.stops[arm])
+        judged = yield from _judged(lab, BASE, 0, None)
+        _finish(lab, Entry(arm=BASE, round=0, judged=judged))
 
 
-def _federate(lab: Lab, plan: Plan) -> None:
+def _federate(lab: Lab, plan: Plan) -> Arm:
     last = lab.journal.last(FEDERATED) or Entry(
         arm=FEDERATED, round=0, adapter=lab.start.hex(), clip=first_ranges(lab.task)
     )
     for number in range(last.round + 1, lab.experiment.federation.rounds + 1):
-        last = _round(lab, plan, last, number)
-        _finish(lab, last)
+        last = yield from _round(lab, plan, last, number)
 
 
-def _round(lab: Lab, plan: Plan, before: Entry, number: int) -> Entry:
+def _round(lab: Lab, plan: Plan, before: Entry, number: int) -> Asking[Entry]:
     """Selection, local work, the sum, the server's step."""
-    began, version = time.monotonic(), bytes.fromhex(before.adapter)
-    clients, vector = plan.selected[number - 1], lab.read(version)
-    updates = []
-    for place, client in enumerate(clients, 1):
-        lab.view.now(f"{FEDERATED}, round {number}, client {place} of {len(clients)}")
-        done = lab.worker.train(vector, lab.examples(client), _client_work(lab, number, client), lab.view.event)
-        updates.append(Update(done.delta, done.examples, done.loss))
-    lab.view.now(f"{FEDERATED}, round {number}, sum")
+    clients, version = plan.selected[number - 1], bytes.fromhex(before.adapter)
+    works = [_client_work(lab, number, client) for client in clients]
+    replies = yield [
+        Order(
+            arm=FEDERATED,
+            round=number,
+            job=Train(version=version, client=client, work=work),
+            what=f"{FEDERATED}, round {number}, client {place} of {len(clients)}",
+            steps=lab.schedule(client, work).steps or 0,
+        )
+        for place, (client, work) in enumerate(zip(clients, works, strict=True), 1)
+    ]
+    trained = [reply for reply in replies if isinstance(reply, Trained)]
+    began = time.monotonic()
+    updates = [Update(vector_of(reply.delta), reply.examples, reply.loss) for reply in trained]
     at = Round(number, before.clip, version, lab.experiment.run.seed)
     summed = add(updates, lab.task, lab.experiment.federation, at)
     mean = summed.mean
-    update = combine([mean], vector.size, mean.total_weight)
+    update = combine([mean], mean.delta.size, mean.total_weight)
     published = publish(lab.blobs, lab.task, version, update, lab.experiment.server_step)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began + sum(reply.seconds for reply in trained)
     stop = plan.stops[FEDERATED][number - 1]
-    return Entry(
+    entry = Entry(
         arm=FEDERATED,
         round=number,
         adapter=published.adapter.hex(),
@@ -109,35 +132,72 @@ def _round(lab: Lab, plan: Plan, before: Entry, number: int) -> Entry:
         quantization_error=summed.error,
         uploaded=before.uploaded + summed.upload * len(clients),
         seconds=seconds,
-        judged=lab.judge(published.adapter) if lab.is_due(number) else None,
+        judged=(yield from _judged_if_due(lab, FEDERATED, number, published.adapter)),
     )
+    _finish(lab, entry, works)
+    return entry
 
 
-def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> None:
+def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> Arm:
     last = lab.journal.last(arm)
-    work, start, examples = _lone_work(lab, client, stops[-1].steps), lab.read(lab.start), lab.examples(client)
-    for number in range(last.round + 1 if last else 1, len(stops) + 1):
-        began, stop = time.monotonic(), stops[number - 1]
-        lab.view.now(f"{arm}, round {number}")
-        stage = lab.worker.advance(start, examples, work, stop.steps, lab.view.event)
-        version = lab.write(stage.vector)
-        seconds = time.monotonic() - began
-        last = Entry(
+    done = last.round if last else 0
+    work = _lone_work(lab, client, stops[-1].steps)
+    seconds = sum(entry.seconds for entry in lab.journal.entries if entry.arm == arm)
+    for number in range(done + 1, len(stops) + 1):
+        stop, before = stops[number - 1], stops[number - 2].steps if number > 1 else 0
+        [reply] = yield [
+            Order(
+                arm=arm,
+                round=number,
+                job=Advance(version=lab.start, client=client, work=work, until=stop.steps),
+                what=f"{arm}, round {number}",
+                steps=stop.steps - before,
+                before=before,
+            )
+        ]
+        assert isinstance(reply, Advanced)
+        version = lab.write(vector_of(reply.adapter))
+        entry = Entry(
             arm=arm,
             round=number,
             adapter=version.hex(),
             clients=() if client == EVERYBODY else (client,),
             tokens=stop.tokens,
             steps=stop.steps,
-            training_loss=stage.loss / stage.learned,
-            seconds=seconds,
-            judged=lab.judge(version) if lab.is_due(number) else None,
+            training_loss=reply.loss,
+            seconds=max(0.0, reply.seconds - seconds),
+            judged=(yield from _judged_if_due(lab, arm, number, version)),
         )
-        _finish(lab, last)
+        seconds = reply.seconds
+        _finish(lab, entry, [work] if number == len(stops) else [])
 
 
-def _finish(lab: Lab, entry: Entry) -> None:
-    lab.journal.add(entry)
+def _judged_if_due(lab: Lab, arm: str, number: int, version: bytes) -> Asking[Judged | None]:
+    return (yield from _judged(lab, arm, number, version)) if lab.is_due(number) else None
+
+
+def _judged(lab: Lab, arm: str, number: int, version: bytes | None) -> Asking[Judged]:
+    """The evaluation in parts of a fixed size: which records go through the model together, and so the last bit of
+    their losses, does not depend on the number of workers."""
+    count = len(lab.population.evaluation)
+    replies = yield [
+        Order(
+            arm=arm,
+            round=number,
+            job=Judge(version=version, first=first, last=min(first + _PART, count)),
+            what=f"judging {arm}" + (f", round {number}" if number else ""),
+        )
+        for first in range(0, count, _PART)
+    ]
+    parts = [reply.judged for reply in replies if isinstance(reply, Scored)]
+    return Judged(
+        losses=tuple(loss for part in parts for loss in part.losses),
+        tokens=tuple(tokens for part in parts for tokens in part.tokens),
+    )
+
+
+def _finish(lab: Lab, entry: Entry, works: Sequence[Work] = ()) -> None:
+    lab.finish(entry, works)
     judged = entry.judged
     loss = "" if judged is None else f", held-out loss {sum(judged.losses) / max(1, sum(judged.tokens)):.4f}"
     lab.view.say(f"{entry.arm}, round {entry.round}: {entry.tokens} tokens, {entry.seconds:.0f} s{loss}")
@@ -162,8 +222,7 @@ def _lone_work(lab: Lab, client: int, steps: int) -> Work:
 
 def _stops(lab: Lab, client: int, targets: list[int]) -> list[Stop]:
     """After which step a lone learner has seen as many tokens as each of ``targets``, as nearly as steps allow."""
-    work = _lone_work(lab, client, 1)
-    schedule = Schedule(lab.examples(client), lab.task.training.batch_size, None, work.seed)
+    schedule = Schedule(lab.examples(client), lab.task.training.batch_size, None, _lone_work(lab, client, 1).seed)
     at, stops = Stop(0, 0), []
     for target in targets:
         while (following := at.tokens + _tokens(schedule, at.steps)) - target <= target - at.tokens or not at.steps:

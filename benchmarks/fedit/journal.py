@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,8 @@ from edge_client.disk import disk_errors
 from fedit_shared.errors import UserError
 
 BASE, FEDERATED, CENTRALIZED = "base", "federated", "centralized"
+VERSION = 1
+"""Of what the lines mean and how results are made: a run goes on only where it was begun by the same."""
 
 
 def local_arm(client: int) -> str:
@@ -19,15 +22,24 @@ def local_arm(client: int) -> str:
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     """What the lines belong to. ``key``: SHA-256, in hex, of all that decides the results; ``categories``: of each
-    record of the evaluation; ``holdings``: of each client, its records by category; ``machine``: where it began."""
+    record of the evaluation; ``holdings``: of each client, its records by category; ``machine``: where it began;
+    ``settings``: those that decide the results."""
 
     name: str
     key: str
+    version: int
     rounds: int
     categories: tuple[str, ...]
     holdings: tuple[dict[str, int], ...]
     heterogeneity: float
-    machine: dict[str, object] = {}
+    machine: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+
+
+class _Version(msgspec.Struct, tag="header"):
+    """What every version of a header has."""
+
+    version: int = 0
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +86,8 @@ class Journal:
             found, self.entries = _decode(self._path, lines) if lines else (header, [])
             if found.key != header.key:
                 raise UserError(
-                    f"{folder} holds the results of another experiment, or of this one before it was changed.",
+                    f"{folder} holds the results of another experiment, or of this one before it was changed"
+                    f"{_changed(found.settings, header.settings)}.",
                     advice="Name another folder with --out, or delete this one.",
                 )
             whole = b"".join(line + b"\n" for line in lines)
@@ -107,8 +120,25 @@ def read_journal(folder: Path) -> tuple[Header, list[Entry]]:
     return _decode(folder / "results.jsonl", lines)
 
 
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The settings that differ, in words."""
+    told = [
+        f"[{section}] {name} was {old!r} and is {new!r}"
+        for section in now
+        for name, new in now[section].items()
+        if (old := before.get(section, {}).get(name)) != new
+    ]
+    return ": " + ", ".join(told) if told else ""
+
+
 def _decode(path: Path, lines: list[bytes]) -> tuple[Header, list[Entry]]:
     try:
+        version = msgspec.json.decode(lines[0], type=_Version).version
+        if version != VERSION:
+            raise UserError(
+                f"{path} was written by another version of fedit-bench: {version}, this one is {VERSION}.",
+                advice="Use that version for it, or name another folder.",
+            )
         header = msgspec.json.decode(lines[0], type=Header)
         return header, [msgspec.json.decode(line, type=Entry) for line in lines[1:]]
     except msgspec.MsgspecError as error:

@@ -1,10 +1,13 @@
-"""What an experiment's arms share: task, clients, worker, adapter versions, and what was found so far."""
+"""What an experiment's arms share: task, clients, adapter versions, and what was found so far."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import filelock
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +15,42 @@ from numpy.typing import NDArray
 from agg_server.blobs import Blobs
 from agg_server.publishing import adapter_key, read_version
 from agg_server.task import read_folder
-from edge_client.data import Example
+from edge_client.data import Example, Record
+from edge_client.disk import Disk, disk_errors
 from edge_client.hardware import find_hardware
+from edge_client.training.batches import Schedule
 from edge_client.training.create import create
 from edge_client.training.job import CreateJob
+from edge_client.training.local import make_examples
 from edge_client.training.model_files import checked_model
+from edge_client.training.tokenizer import load_tokenizer
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import ModelRef, TaskSpec
 
-from .journal import Header, Journal, Judged
+from .journal import VERSION, Entry, Header, Journal
 from .population import Population, populate
+from .replies import Replies
 from .settings import Evaluation, Experiment, Machine, Model
+from .station import examples_of
 from .view import View
-from .worker import Worker
-
-EVERYBODY = -1
-"""In place of a client's number: all records that were dealt."""
+from .worker import Work, checkpoint_folder, schedule
 
 
 @dataclass
 class Lab:
-    """``start``: SHA-256 of the adapter that every arm begins from."""
+    """``start``: SHA-256 of the adapter that every arm begins from; ``work``: what only a run that is not finished
+    needs."""
 
     experiment: Experiment
     population: Population
     task: TaskSpec
     start: bytes
-    worker: Worker
+    tokenizer: Any
     blobs: Blobs
     journal: Journal
+    replies: Replies
+    work: Path
     view: View
     key: str
     _examples: dict[int, list[Example]] = field(default_factory=dict)
@@ -49,12 +58,15 @@ class Lab:
     def examples(self, client: int) -> list[Example]:
         """What a client, or EVERYBODY, trains on."""
         if client not in self._examples:
-            own = self.population.records if client == EVERYBODY else self.population.of(client)
-            try:
-                self._examples[client] = self.worker.examples(own)
-            except UserError as error:
-                raise UserError(f"Client {client}: {error.message}", advice=error.advice) from error
+            self._examples[client] = examples_of(client, self.population, self._tokens)
         return self._examples[client]
+
+    def _tokens(self, records: Sequence[Record]) -> list[Example]:
+        return make_examples(records, self.tokenizer, self.task.training, lambda text: None, refuse=False)
+
+    def schedule(self, client: int, work: Work) -> Schedule:
+        """What a client's ``work`` trains on, step by step."""
+        return schedule(self.task.training, self.examples(client), work)
 
     def read(self, version: bytes) -> NDArray[np.float32]:
         """The values of an adapter version. Raises CorruptError."""
@@ -66,12 +78,6 @@ class Lab:
         version = wire.version(data)
         self.blobs.write(adapter_key(version), data)
         return version
-
-    def judge(self, version: bytes | None) -> Judged:
-        """The evaluation's losses under an adapter version, or under the base model alone."""
-        path = None if version is None else self.blobs.path(adapter_key(version))
-        records = self.worker.evaluate(path, self.population.evaluation).records
-        return Judged(losses=tuple(r.loss_sum for r in records), tokens=tuple(r.tokens for r in records))
 
     def is_due(self, number: int) -> bool:
         """Whether arms are judged after this round."""
@@ -85,14 +91,35 @@ class Lab:
         """A name for these parts, by the experiment's."""
         return hashlib.sha256(repr((self.key, *parts)).encode()).digest()
 
+    def finish(self, entry: Entry, works: Sequence[Work] = ()) -> None:
+        """The arm's round is over, and so are these works."""
+        self.journal.add(entry)
+        self.replies.forget(entry.arm, entry.round)
+        for work in works:
+            Disk().remove(checkpoint_folder(self.work, work))
 
-def open_lab(experiment: Experiment, out: Path, view: View) -> Lab:
-    """Make everything ready, or find it in ``out`` as an earlier run left it. Raises UserError."""
+
+@contextmanager
+def open_lab(experiment: Experiment, out: Path, view: View) -> Iterator[Lab]:
+    """Make everything ready, or find it in ``out`` as an earlier run left it; nobody else may use ``out`` until the
+    end. Raises UserError, and DiskError if the disk refuses."""
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UserError(f"Another run is using {out}.", advice="Wait for its end, or name another folder.") from error
+    with lock:
+        yield _open(experiment, out, view)
+
+
+def _open(experiment: Experiment, out: Path, view: View) -> Lab:
     view.now("reading the data")
     population = populate(experiment)
-    model_folder = experiment.model.id if Path(experiment.model.id).is_dir() else None
     view.now("making the start adapter")
-    config, data, reference = _start_adapter(experiment, model_folder, out)
+    folder = model_folder(experiment)
+    config, data, reference = _start_adapter(experiment, folder, out)
     tensors, _ = wire.read_adapter(data)
     task = TaskSpec(
         name=experiment.run.name,
@@ -105,57 +132,70 @@ def open_lab(experiment: Experiment, out: Path, view: View) -> Lab:
     header = Header(
         name=experiment.run.name,
         key=key,
+        version=VERSION,
         rounds=experiment.federation.rounds,
         categories=tuple(record.category for record in population.evaluation),
         holdings=tuple(population.holdings()),
         heterogeneity=population.heterogeneity,
-        machine=_machine(),
+        machine=machine(),
+        settings=msgspec.to_builtins(_decisive(experiment)),
     )
     journal = Journal(out, header)
     blobs = Blobs(out / "blobs")
     start = wire.version(data)
     blobs.write(adapter_key(start), data)
-    folder = checked_model(task.model, model_folder, view.say, lambda here, total: None)
-    view.now("loading the model")
-    worker = Worker(folder, task, experiment.machine, out / "work", view.say)
-    return Lab(experiment, population, task, start, worker, blobs, journal, view, key)
+    view.now("checking the model's files")
+    tokenizer = load_tokenizer(checked_model(task.model, folder, view.say, lambda here, total: None))
+    work = out / "work" / key[:16]
+    return Lab(experiment, population, task, start, tokenizer, blobs, journal, Replies(work), work, view, key)
 
 
-def _start_adapter(experiment: Experiment, model_folder: str | None, out: Path) -> tuple[str, bytes, ModelRef]:
-    """Configuration, file and model of the adapter that all arms begin from."""
-    folder, shape = out / "adapter", experiment.adapter
+def model_folder(experiment: Experiment) -> str | None:
+    """Where the model's files lie; None: on the hub, or in its cache."""
+    return experiment.model.id if Path(experiment.model.id).is_dir() else None
+
+
+def _start_adapter(experiment: Experiment, model: str | None, out: Path) -> tuple[str, bytes, ModelRef]:
+    """Configuration, file and model of the adapter that all arms begin from. Its folder is named by what decides it:
+    one that a run with other settings left there is not taken for it."""
+    shape = experiment.adapter
+    job = CreateJob(
+        model=model or experiment.model.id,
+        out="",
+        revision=experiment.model.revision or None,
+        rank=shape.rank,
+        alpha=shape.alpha,
+        dropout=shape.dropout,
+        target_modules=shape.modules,
+        seed=experiment.run.seed,
+    )
+    folder = out / "adapter" / hashlib.sha256(msgspec.msgpack.encode(job)).hexdigest()[:16]
     if not folder.exists():
-        create(
-            CreateJob(
-                model=model_folder or experiment.model.id,
-                out=str(folder),
-                revision=experiment.model.revision or None,
-                rank=shape.rank,
-                alpha=shape.alpha,
-                dropout=shape.dropout,
-                target_modules=shape.modules,
-                seed=experiment.run.seed,
-            )
-        )
+        create(msgspec.structs.replace(job, out=str(folder)))
     config, data, reference = read_folder(folder)
     assert reference is not None  # create wrote it
     return config, data, reference
 
 
-def _key(experiment: Experiment, population: Population, task: TaskSpec) -> str:
-    """In hex, over all that decides the results: settings but for paths and the machine's, records, model and start."""
-    settings = msgspec.structs.replace(
+def _decisive(experiment: Experiment) -> Experiment:
+    """The settings that decide the results: without paths and the machine's."""
+    return msgspec.structs.replace(
         experiment,
         data=msgspec.structs.replace(experiment.data, files=("",)),
         model=Model(id="in the task"),
         evaluation=Evaluation(every=experiment.evaluation.every),
         machine=Machine(),
     )
+
+
+def _key(experiment: Experiment, population: Population, task: TaskSpec) -> str:
+    """In hex, over all that decides the results: settings, records, model and start."""
     people: Sequence[object] = (population.records, population.dealt, population.evaluation)
-    return hashlib.sha256(msgspec.msgpack.encode((settings, people, task), order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.msgpack.encode((_decisive(experiment), people, task), order="sorted")).hexdigest()
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """Where and on what this runs."""
     hardware = find_hardware()
     return {
         "cpu": hardware.cpu,

@@ -11,6 +11,9 @@ from edge_client.data import DataSource, Record, load_records
 from .partition import Places, deal, held_out, heterogeneity
 from .settings import Data, Experiment
 
+EVERYBODY = -1
+"""In place of a client's number: all records that were dealt."""
+
 
 @dataclass(frozen=True)
 class Population:
@@ -22,7 +25,9 @@ class Population:
     evaluation: tuple[Record, ...]
 
     def of(self, client: int) -> tuple[Record, ...]:
-        """One client's records."""
+        """One client's records, or EVERYBODY's."""
+        if client == EVERYBODY:
+            return self.records
         return tuple(self.records[place] for place in self.dealt[client])
 
     def holdings(self) -> list[dict[str, int]]:

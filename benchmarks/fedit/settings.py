@@ -104,11 +104,15 @@ class Evaluation(_Section, frozen=True, kw_only=True):
 
 
 class Machine(_Section, frozen=True, kw_only=True):
-    """Where it runs. ``memory``: bytes of the budget; None is what is free."""
+    """Where it runs. ``memory``: bytes of each worker's budget; None is what is free, shared among them; ``threads``:
+    of each; None is all cores, shared. The same number of threads gives the same results to the bit, however many
+    workers there are."""
 
     device: Device = "auto"
     threads: _Positive | None = None
     memory: _Positive | None = None
+    checkpoint: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    """Seconds of work that a kill may cost."""
 
 
 class Run(_Section, frozen=True, kw_only=True):

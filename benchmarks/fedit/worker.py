@@ -21,13 +21,12 @@ from edge_client.training.planner import Planning, make_plan
 from edge_client.training.tokenizer import load_tokenizer
 from edge_client.training.trainer import Trainer
 from edge_client.training.work_folder import WorkFolder
-from fedit_shared.messages import TaskSpec
+from fedit_shared.messages import TaskSpec, TrainingSettings
 from fedit_shared.messages.task import Quantization
 
 from .settings import Machine
 
 Notify = Callable[[str], None]
-_CHECKPOINT_SECONDS = 60.0
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,21 +41,35 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 class Stage(NamedTuple):
     """Where a work stands. ``vector``: float32, the adapter; ``learned``: tokens that carried loss up to now;
-    ``loss``: sum over them, in nats."""
+    ``loss``: sum over them, in nats; ``seconds``: of training, over all runs."""
 
     vector: NDArray[np.float32]
     steps: int
     learned: int
     loss: float
+    seconds: float
+
+
+def schedule(settings: TrainingSettings, examples: Sequence[Example], work: Work) -> Schedule:
+    """What ``work`` trains on, step by step."""
+    records = amount(settings, len(examples)) if work.records is None else work.records
+    return Schedule(examples, settings.batch_size, records, work.seed)
+
+
+def checkpoint_folder(folder: Path, work: Work) -> Path:
+    """Where below ``folder`` the checkpoint of ``work`` lies."""
+    return folder / work.key.hex()
 
 
 class Worker:
-    """``folder``: the model's files; ``work``: where checkpoints lie. Raises what loading a model raises."""
+    """``folder``: the model's files; ``work``: where checkpoints lie, a folder for each work. Raises what loading a
+    model raises."""
 
     def __init__(self, folder: Path, task: TaskSpec, machine: Machine, work: Path, notify: Notify) -> None:
         if machine.threads is not None:
             torch.set_num_threads(machine.threads)
         self._folder, self._task, self._work = folder, task, work
+        self._checkpoint_seconds = machine.checkpoint
         self._device = choose_device(machine.device)
         self._budget = Budget(self._device, machine.memory)
         tokenizer = load_tokenizer(folder)
@@ -76,24 +89,20 @@ class Worker:
         """The records as tokens, less those with nothing to learn. Raises UserError if none is left."""
         return make_examples(records, self.base.tokenizer, self._task.training, lambda text: None, refuse=False)
 
-    def schedule(self, examples: Sequence[Example], work: Work) -> Schedule:
-        """What ``work`` trains on, step by step."""
-        settings = self._task.training
-        records = amount(settings, len(examples)) if work.records is None else work.records
-        return Schedule(examples, settings.batch_size, records, work.seed)
-
     def train(
         self,
         vector: NDArray[np.float32],
         examples: Sequence[Example],
         work: Work,
         emit: Callable[[TrainEvent], None] = lambda event: None,
-    ) -> Done:
-        """Do all of ``work``, from the adapter ``vector`` on or from its last checkpoint. Raises UserError."""
-        schedule = self.schedule(examples, work)
-        done = finish(self._begin(vector, examples, schedule, work, None, emit), schedule)
+    ) -> tuple[Done, float]:
+        """Do all of ``work``, from the adapter ``vector`` on or from its last checkpoint; what came out, and seconds
+        of training over all runs. Raises UserError."""
+        steps = schedule(self._task.training, examples, work)
+        trainer = self._begin(vector, examples, steps, work, None, emit)
+        done = finish(trainer, steps)
         assert done is not None  # nothing asks it to stop
-        return done
+        return done, trainer.position.seconds
 
     def advance(
         self,
@@ -105,17 +114,16 @@ class Worker:
     ) -> Stage:
         """Go on with ``work``, begun from ``vector``, up to step ``until``, and keep a checkpoint there: it goes on
         with the optimizer's state as if it had never stopped."""
-        schedule = self.schedule(examples, work)
-        trainer = self._begin(vector, examples, schedule, work, until, emit)
+        trainer = self._begin(vector, examples, schedule(self._task.training, examples, work), work, until, emit)
         trainer.run()
         at = trainer.position
-        return Stage(self._place.adapter.read(), at.step, at.learned, at.loss)
+        return Stage(self._place.adapter.read(), at.step, at.learned, at.loss, at.seconds)
 
     def _begin(
         self,
         vector: NDArray[np.float32],
         examples: Sequence[Example],
-        schedule: Schedule,
+        steps: Schedule,
         work: Work,
         until: int | None,
         emit: Callable[[TrainEvent], None],
@@ -123,16 +131,16 @@ class Worker:
         longest = longest_of(examples)
         trainer, _ = self._place.begin(
             vector,
-            schedule,
+            steps,
             self._task.training,
             planning=self._plan(longest, (self.base.quantization,)),
             longest=longest,
             seed=work.seed,
             budget=self._budget,
-            folder=WorkFolder(str(self._work), work.key),
+            folder=WorkFolder(str(checkpoint_folder(self._work, work)), work.key),
             emit=emit,
             stopping=lambda: until is not None and trainer.position.step >= until,
-            checkpoint_seconds=_CHECKPOINT_SECONDS,
+            checkpoint_seconds=self._checkpoint_seconds,
             proximal=work.proximal,
         )
         return trainer

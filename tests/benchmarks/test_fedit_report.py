@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged
+from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, VERSION, Entry, Header, Judged
 from benchmarks.fedit.report import summarize, table
 from benchmarks.fedit.statistics import Draws
 
@@ -42,6 +42,7 @@ def test_the_summary_says_what_each_arm_reached_and_which_share_of_the_gap_is_cl
     header = Header(
         name="t",
         key="k",
+        version=VERSION,
         rounds=2,
         categories=tuple("ab"[place % 2] for place in range(RECORDS)),
         holdings=({"a": 3}, {"b": 4}),

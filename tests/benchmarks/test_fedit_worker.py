@@ -51,9 +51,9 @@ def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_wo
     expected = read_delta(finished.delta_path, len(start(workshop)))
     examples = worker.examples(RECORDS)
     for number in range(2):
-        other = worker.train(start(workshop) + 0.1, examples[3:7], Work(key=bytes([9, number] * 16), seed=8))
+        other, _ = worker.train(start(workshop) + 0.1, examples[3:7], Work(key=bytes([9, number] * 16), seed=8))
         worker.evaluate(None, RECORDS)
-        done = worker.train(start(workshop), examples, Work(key=bytes([number] * 32), seed=5))
+        done, _ = worker.train(start(workshop), examples, Work(key=bytes([number] * 32), seed=5))
         assert np.abs(expected).max() > 0.001
         assert done.delta.tobytes() == expected.tobytes() != other.delta.tobytes()
         assert (done.examples, done.tokens, done.steps) == (finished.examples, finished.tokens, finished.steps)
@@ -62,7 +62,7 @@ def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_wo
 
 def test_work_in_stages_with_evaluations_between_ends_as_work_at_a_stretch(workshop: Workshop, worker: Worker) -> None:
     examples = worker.examples(RECORDS)
-    whole = worker.train(start(workshop), examples, Work(key=b"w" * 32, seed=2, records=18))
+    whole, _ = worker.train(start(workshop), examples, Work(key=b"w" * 32, seed=2, records=18))
     assert whole.steps == 5
     work = Work(key=b"s" * 32, seed=2, records=18)
     for until in (2, 2, 3, 5):
