@@ -3,15 +3,15 @@ PYTHON ?= python3
 TORCH := 2.13.0
 FLWR := 1.41.0
 BIN := .venv/bin
-MEMBERS := shared edge_client agg_server
+MEMBERS := shared edge_client agg_server benchmarks
 
 # .venv is made anew as soon as what is installed in it, or the place it lies in, changes.
 INPUTS := constraints.txt pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 KEY := $(shell { echo '$(CURDIR) $(PYTHON)'; cat $(INPUTS); } | cksum | tr ' ' '-')
 STAMP := .venv/installed-$(KEY)
 
-# The extras dev and bench less their direct references: the members are installed editable instead.
-DEV = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(r for r in e['dev'] + e['bench'] if '@' not in r), sep='\n')"
+# The extra dev less its direct reference: the members are installed editable instead.
+DEV = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(r for r in e['dev'] if '@' not in r), sep='\n')"
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
@@ -42,7 +42,7 @@ bench-training: $(STAMP)  ## the trainer beside Trainer + PEFT + bitsandbytes; D
 	@$(BIN)/python -m benchmarks.training $(if $(DEVICE),--device '$(DEVICE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 bench-fedit: $(STAMP)  ## federated tuning simulated: EXPERIMENT= (a TOML file or cpu-small, 35 minutes), MODEL=, DATA=; goes on after a kill
-	@$(BIN)/python -m benchmarks.fedit run '$(or $(EXPERIMENT),cpu-small)' $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(ARGS)
+	@$(BIN)/fedit-bench run '$(or $(EXPERIMENT),cpu-small)' $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 mutate: $(STAMP)  ## take out every check of the protocol, one at a time: a test must notice; minutes
 	@$(BIN)/python tests/attacks/mutate.py $(ARGS)

@@ -1,4 +1,5 @@
-"""``python -m benchmarks.fedit``: ``run EXPERIMENT.toml`` trains and judges every arm, ``report FOLDER`` tells again.
+"""``fedit-bench``: ``run EXPERIMENT.toml`` trains and judges every arm, ``report FOLDER`` tells again, ``keep FOLDER``
+puts the results among those that the documentation shows.
 
 Results lie in a folder: ``results.jsonl`` (one line a finished round, with each record's loss), ``blobs/`` (an adapter
 for each), ``summary.json``, ``table.md`` and figures. Killed at any time, the same command goes on.
@@ -9,14 +10,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks.pages import ROOT
+from edge_client.disk import disk_errors
 from fedit_shared.errors import FeditError
 
 from .journal import read_journal
+from .kept import keep
 from .report import summarize, table
 from .settings import PRESETS, Experiment, Given, load_experiment
 
-ROOT = Path(__file__).parents[2]
 _SEED = 1
 """Of the bootstrap."""
 
@@ -27,8 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "run":
             _run(options)
-        else:
+        elif options.command == "report":
             _tell(options.folder, options.resamples)
+        else:
+            print(keep(summary_of(options.folder, options.resamples), options.out))
     except FeditError as error:
         print(f"{error.message} {error.advice}".strip(), file=sys.stderr)
         return error.exit_code
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     presets = ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fedit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="fedit-bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train and judge every arm of an experiment, or go on")
     run.add_argument("experiment", type=Path, help=f"EXPERIMENT.toml, or one of the presets {presets}")
@@ -52,8 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="workers on a Ray cluster, or on a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
-    report.add_argument("folder", type=Path, help="what `run` wrote to")
-    report.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    kept = commands.add_parser("keep", help="write the results to benchmarks/results/fedit-NAME.json")
+    kept.add_argument("--out", type=Path, help="another file")
+    for command in (report, kept):
+        command.add_argument("folder", type=Path, help="what `run` wrote to")
+        command.add_argument("--resamples", type=_count, default=2000, help="of the bootstrap")
     return parser
 
 
@@ -86,16 +95,23 @@ def train(
 
 
 def _tell(folder: Path, resamples: int) -> None:
-    header, entries = read_journal(folder)
-    summary = summarize(header, entries, resamples, _SEED)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    summary = summary_of(folder, resamples)
     told = table(summary)
-    (folder / "table.md").write_text(told + "\n", encoding="utf-8")
+    with disk_errors(folder):
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        (folder / "table.md").write_text(told, encoding="utf-8")
     print(told)
     from .plots import plot
 
-    for path in plot(header, entries, folder):
-        print(path)
+    with disk_errors(folder):
+        for path in plot(*read_journal(folder), folder):
+            print(path)
+
+
+def summary_of(folder: Path, resamples: int) -> dict[str, Any]:
+    """What a run's folder says. Raises UserError if it is none."""
+    header, entries = read_journal(folder)
+    return summarize(header, entries, resamples, _SEED)
 
 
 if __name__ == "__main__":

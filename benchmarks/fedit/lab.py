@@ -1,9 +1,11 @@
 """What an experiment's arms share: task, clients, adapter versions, and what was found so far."""
 
 import hashlib
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from agg_server.blobs import Blobs
 from agg_server.publishing import adapter_key, read_version
 from agg_server.task import read_folder
+from benchmarks.pages import ROOT
 from edge_client.data import Example, Record
 from edge_client.disk import Disk, disk_errors
 from edge_client.hardware import find_hardware
@@ -197,7 +200,11 @@ def _key(experiment: Experiment, population: Population, task: TaskSpec) -> str:
 def machine() -> dict[str, object]:
     """Where and on what this runs."""
     hardware = find_hardware()
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit,
         "cpu": hardware.cpu,
         "cores": hardware.cores,
         "memory_gib": round(hardware.memory_bytes / 2**30, 1),

@@ -2,6 +2,7 @@
 Adapter versions go through Ray's object store, once each: a node need not see the run's folder."""
 
 import contextlib
+import logging
 import tempfile
 from collections import deque
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from .station import Opening, Station, answer
 try:
     import ray
 except ModuleNotFoundError as missing:
-    raise UserError("Ray is not installed here.", advice="Install the extra: pip install '.[ray]'.") from missing
+    raise UserError("Ray is not installed here.", advice="Run: pip install 'ray>=2.50'") from missing
 
 _TICK = 1.0
 """Seconds from one look at the workers' progress to the next."""
@@ -81,7 +82,12 @@ class Ray:
         self, address: str, size: int | None, opening: Opening, population: Population, tell: Tell, say: Say
     ) -> None:
         try:
-            ray.init(address or None, include_dashboard=False if not address else None, log_to_driver=False)
+            ray.init(
+                address or None,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"No Ray cluster answers at {address}: {error}.", advice="`ray status` tells.") from error
         resources = ray.cluster_resources()

@@ -83,9 +83,10 @@ def shards(categories: Sequence[str], clients: int, each: int, random: Generator
 
 
 def dirichlet(categories: Sequence[str], clients: int, alpha: float, minimum: int, random: Generator) -> Places:
-    """Each category is split by shares drawn from Dirichlet(α, …, α), until every client has ``minimum`` records (Hsu
-    et al., arXiv 1909.06335, as Shepherd does it). A client that has its even share already gets no more of the next
-    category, which keeps sizes comparable."""
+    """Each category is split by shares of the clients drawn from Dirichlet(α, …, α) (Yurochkin et al., arXiv
+    1905.12022; Hsu et al., arXiv 1909.06335, draw shares of the categories instead, client by client). A client that
+    has its even share already gets nothing of the next category, and all is drawn anew until every client has
+    ``minimum`` records: both as in Shepherd's ``client_data_allocation.py``."""
     groups = list(_by_label(categories).values())
     if len(categories) < clients * minimum:
         raise UserError(
@@ -96,8 +97,7 @@ def dirichlet(categories: Sequence[str], clients: int, alpha: float, minimum: in
         dealt: Places = [[] for _ in range(clients)]
         for group in groups:
             open_ = np.array([len(places) < len(categories) / clients for places in dealt])
-            shares = random.dirichlet(np.full(clients, alpha)) * open_
-            ends = _ends(shares, len(group))
+            ends = _ends(random.dirichlet(np.full(clients, alpha)), open_, len(group))
             for places, part in zip(dealt, np.split(random.permutation(group), ends), strict=True):
                 places += part.tolist()
         if min(map(len, dealt)) >= minimum:
@@ -121,10 +121,11 @@ def _by_label(labels: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     return {str(label): np.flatnonzero(array == label) for label in sorted(set(labels))}
 
 
-def _ends(shares: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    total = shares.sum()
-    even = np.full(len(shares), 1 / len(shares))
-    return (np.cumsum(shares / total if total > 0 else even)[:-1] * count).astype(np.int64)
+def _ends(shares: NDArray[np.float64], open_: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Where ``count`` records are cut so that those who are ``open_`` have them by their shares: evenly if a small α
+    left them none."""
+    own = shares * open_ if (shares * open_).sum() > 0 else open_.astype(np.float64)
+    return np.round(np.cumsum(own / own.sum())[:-1] * count).astype(np.int64)
 
 
 def heterogeneity(categories: Sequence[str], dealt: Places) -> float:

@@ -1,4 +1,4 @@
-"""Three figures, each as PNG and SVG: loss by round, loss by category, who holds what. Needs the extra ``bench``."""
+"""Three figures, each as PNG and SVG: loss by round, loss by category, who holds what. Needs matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError as error:
-    raise UserError("Plots need matplotlib.", advice="Install the extra: pip install '.[bench]'.") from error
+    raise UserError("Plots need matplotlib.", advice="Run: pip install 'matplotlib>=3.10'") from error
 
 _FEW = 40
 """Clients that are named one by one."""

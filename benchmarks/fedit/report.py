@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import pages
+
 from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged
 from .statistics import Draws, Interval
 
@@ -13,8 +15,15 @@ _DIGITS = 5
 
 
 def last_judged(entries: Sequence[Entry]) -> dict[str, Entry]:
-    """Of each arm the last entry that was judged, in the order in which arms appeared."""
-    return {entry.arm: entry for entry in entries if entry.judged is not None}
+    """Of each arm the last entry that was judged: the base model first, then federations, centralized, local ones."""
+    last = {entry.arm: entry for entry in entries if entry.judged is not None}
+    return {arm: last[arm] for arm in sorted(last, key=_rank)}
+
+
+def _rank(arm: str) -> tuple[int, int, str]:
+    kinds = (BASE, FEDERATED, CENTRALIZED)
+    kind, _, rest = arm.partition(" ")
+    return kinds.index(kind) if kind in kinds else len(kinds), int(rest) if rest.isdecimal() else 0, rest
 
 
 def loss_of(judged: Judged) -> float:
@@ -55,7 +64,9 @@ def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: in
         "records": len(header.categories),
         "clients": len(header.holdings),
         "heterogeneity": round(header.heterogeneity, _DIGITS),
+        "rounds": header.rounds,
         "machine": header.machine,
+        "settings": header.settings,
         "arms": arms,
         "differences": _differences(judged, draws),
         "gap_closed": _gap_closed(judged, draws),
@@ -101,22 +112,20 @@ def _figures(interval: Interval, name: str) -> dict[str, float]:
 
 def table(summary: dict[str, Any]) -> str:
     """The arms as a table of Markdown, differences to the federation beside them."""
-    lines = [
-        "| arm | held-out loss | 95 % interval | less federated | tokens | uploaded | seconds |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, arm in summary["arms"].items():
         other = summary["differences"].get(f"{name} - {FEDERATED}")
         less = "" if other is None else f"{other['value']:+.4f} ({other['low']:+.4f} to {other['high']:+.4f})"
         sent = f"{arm['uploaded'] / 1e6:.1f} MB" if arm["uploaded"] else ""
-        lines.append(
-            f"| {name} | {arm['loss']:.4f} | {arm['low']:.4f} to {arm['high']:.4f} | {less} | {arm['tokens']:,} "
-            f"| {sent} | {arm['seconds']:.0f} |"
-        )
-    if (gap := summary["gap_closed"]) is not None:
-        lines += [
-            "",
-            f"Of the gap from the best local arm to centralized, federated closes {gap['value']:.0%} "
-            f"({gap['low']:.0%} to {gap['high']:.0%}).",
-        ]
-    return "\n".join(lines)
+        interval = f"{arm['low']:.4f} to {arm['high']:.4f}"
+        rows.append((name, f"{arm['loss']:.4f}", interval, less, f"{arm['tokens']:,}", sent, f"{arm['seconds']:,.0f}"))
+    head = ("arm", "held-out loss", "95 % interval", "less federated", "tokens", "uploaded", "seconds")
+    return pages.table(head, rows) + gap_line(summary["gap_closed"])
+
+
+def gap_line(gap: dict[str, float] | None) -> str:
+    """What is said of the gap, below a table."""
+    if gap is None:
+        return ""
+    share = f"{gap['value']:.0%} ({gap['low']:.0%} to {gap['high']:.0%})"
+    return f"\nOf the gap from the best local arm to centralized, federated closes {share}.\n"

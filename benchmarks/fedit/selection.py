@@ -12,9 +12,9 @@ def select(clients: Clients, rounds: int, seed: int) -> list[list[int]]:
     """Each round's clients, rising.
 
     ``random``: drawn anew each round. ``round-robin``: in turns, in an order drawn once, so that everybody takes part
-    equally often. ``availability``: drawn from those who can be reached when the round begins; rounds begin at random
-    hours, each client is there from an hour of its own for ``online`` of the day, half as long to half as long again,
-    and a round waits from hour to hour until enough are there.
+    equally often. ``availability``: drawn from those who are there when the round begins, at a random hour of the day;
+    where they are too few, all of them and those who come next, as a round waits for them. When a client is there, see
+    :func:`presence`.
     """
     random = np.random.default_rng([seed, 1])
     count = clients.each_round
@@ -27,21 +27,26 @@ def select(clients: Clients, rounds: int, seed: int) -> list[list[int]]:
                 order[np.arange(start, start + count) % clients.count] for start in range(0, rounds * count, count)
             ]
         case "availability":
-            begins = random.uniform(0, _DAY, clients.count)
-            lasts = np.minimum(1, clients.online * random.uniform(0.5, 1.5, clients.count)) * _DAY
+            begins, lasts = presence(clients, random)
             drawn = [_there(begins, lasts, count, random) for _ in range(rounds)]
     return [sorted(int(client) for client in chosen) for chosen in drawn]
 
 
+def presence(clients: Clients, random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each client, the hour at which it comes, every day, and for how many hours it stays: ``online`` of the day on
+    average; some half as long as others or less, as far as a day leaves room for that."""
+    spread = min(clients.online / 2, 1 - clients.online)
+    shares = random.uniform(clients.online - spread, clients.online + spread, clients.count)
+    return random.uniform(0, _DAY, clients.count), shares * _DAY
+
+
 def _there(
-    begins: NDArray[np.float64],
-    lasts: NDArray[np.float64],
-    count: int,
-    random: np.random.Generator,
+    begins: NDArray[np.float64], lasts: NDArray[np.float64], count: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """``count`` of those who are there at a random hour or, if they are too few, as soon as enough are; where that is
-    never, of those who are there most."""
-    hours = (random.uniform(0, _DAY) + np.arange(_DAY)) % _DAY
-    present = [np.flatnonzero((hour - begins) % _DAY < lasts) for hour in hours]
-    enough = next((those for those in present if len(those) >= count), np.argsort(-lasts)[:count])
-    return random.choice(enough, count, replace=False)
+    hour = random.uniform(0, _DAY)
+    present = np.flatnonzero((hour - begins) % _DAY < lasts)
+    if len(present) >= count:
+        return random.choice(present, count, replace=False)
+    absent = np.setdiff1d(np.arange(len(begins)), present)
+    coming = absent[np.argsort((begins[absent] - hour) % _DAY)]
+    return np.concatenate([present, coming[: count - len(present)]])

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks.fedit.selection import select
+from benchmarks.fedit.selection import presence, select
 from benchmarks.fedit.settings import PRESETS, Clients, Given, load_experiment, parse_experiment
 from fedit_shared.errors import UserError
 
@@ -90,6 +92,31 @@ def test_as_many_different_clients_as_asked_take_part_in_each_round_and_the_seed
         len(set(chosen)) == 4 and chosen == sorted(chosen) and set(chosen) <= set(range(20)) for chosen in rounds
     )
     assert rounds == select(clients, 50, 3) != select(clients, 50, 4)
+
+
+@given(
+    count=st.integers(1, 60),
+    fraction=st.floats(0.01, 1),
+    online=st.floats(0.01, 1),
+    how=st.sampled_from(["random", "round-robin", "availability"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_round_has_its_clients_however_few_are_there(
+    count: int, fraction: float, online: float, how: str, seed: int
+) -> None:
+    clients = Clients(count=count, fraction=fraction, selection=how, online=online)  # type: ignore[arg-type]
+    for chosen in select(clients, 5, seed):
+        assert len(set(chosen)) == len(chosen) == clients.each_round
+        assert set(chosen) <= set(range(count))
+
+
+@pytest.mark.parametrize("online", [0.1, 0.5, 0.9, 1.0])
+def test_clients_are_there_for_the_share_of_the_day_that_was_asked_for(online: float) -> None:
+    begins, lasts = presence(Clients(count=10_000, online=online), np.random.default_rng(1))
+    assert lasts.mean() / 24 == pytest.approx(online, rel=0.01)
+    assert ((lasts > 0) & (lasts <= 24)).all()
+    there = [((hour - begins) % 24 < lasts).mean() for hour in range(24)]
+    assert np.allclose(there, online, atol=0.02)
 
 
 def test_in_turns_everybody_takes_part_equally_often_and_by_availability_not() -> None:

@@ -48,7 +48,6 @@ resamples = 200
 [machine]
 device = "cpu"
 threads = 1
-checkpoint = 0
 """
 
 
@@ -93,39 +92,41 @@ def test_two_workers_find_the_same_to_the_last_bit_and_one_that_is_killed_is_rep
         return hear(self, hand)
 
     monkeypatch.setattr(processes.Processes, "_hear", hear_and_kill)
-    command.train(experiment, home / "parallel", workers=2, quiet=True)
+    machine = msgspec.structs.replace(experiment.machine, checkpoint=0)
+    command.train(msgspec.structs.replace(experiment, machine=machine), home / "parallel", workers=2, quiet=True)
     assert killed
     assert results(home / "parallel") == sequential
     assert not [child for child in psutil.Process().children(recursive=True) if "spawn_main" in str(child.cmdline())]
     assert not (home / "parallel" / "work").exists() or not list((home / "parallel" / "work").iterdir())
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_by_ctrl_c_or_killed_it_leaves_no_process_and_goes_on_where_it_was(
-    home: Path, experiment: Experiment, sequential: list[Entry], how: signal.Signals
+def test_killed_or_stopped_by_ctrl_c_it_leaves_no_process_and_goes_on_where_it_was(
+    home: Path, experiment: Experiment, sequential: list[Entry]
 ) -> None:
-    out = home / f"stopped-{how.name}"
-    arguments = [sys.executable, "-m", "benchmarks.fedit", "run", str(home / "EXPERIMENT.toml")]
+    out = home / "stopped"
+    assert stopped(home, out, signal.SIGKILL) == -signal.SIGKILL
+    before = len(results(out))
+    assert 0 < before < len(sequential)
+    assert stopped(home, out, signal.SIGINT) == 130
+    assert before < len(results(out)) < len(sequential)
+    command.train(experiment, out, quiet=True)
+    assert results(out) == sequential
+
+
+def stopped(home: Path, out: Path, how: signal.Signals) -> int:
+    """The exit status of a run of two workers that gets a signal after the first round that it finishes."""
+    command_line = [sys.executable, "-m", "benchmarks.fedit", "run", str(home / "EXPERIMENT.toml"), "--workers", "2"]
     driver = subprocess.Popen(
-        [*arguments, "--workers", "2", "--out", str(out)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        [*command_line, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert driver.stderr is not None
-    told = ""
-    for line in driver.stderr:
-        told += line
-        if "round 1:" in line:  # rounds are left to do, and both workers are at work
-            break
+    assert any(", round " in line for line in driver.stderr)
     workers = psutil.Process(driver.pid).children(recursive=True)
-    assert len(workers) >= 2, told
-    os.killpg(driver.pid, how) if how == signal.SIGINT else driver.kill()
-    rest = driver.stderr.read()
-    assert driver.wait(60) == (130 if how == signal.SIGINT else -how), told + rest
-    assert psutil.wait_procs(workers, timeout=30)[1] == []
-    before = len(results(out))
-    assert 0 < before < len(sequential), told + rest
-    command.train(experiment, out, workers=1, quiet=True)
-    assert results(out) == sequential
+    assert len(workers) >= 2
+    if how == signal.SIGINT:
+        os.killpg(driver.pid, how)  # as a terminal does
+    else:
+        driver.kill()
+    driver.stderr.read()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    return driver.wait(60)

@@ -4,10 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fedit.partition import Partition, deal, held_out, heterogeneity
+from benchmarks.fedit.partition import Partition, deal, dirichlet, held_out, heterogeneity, shards
 from fedit_shared.errors import UserError
 
 CATEGORIES = [f"category {place % 8}" for place in range(1600)]
@@ -31,6 +31,49 @@ def test_every_record_is_given_to_exactly_one_client_and_the_seed_decides(
     places = dealt(partition, clients, seed)
     assert sorted(place for own in places for place in own) == list(range(1600))
     assert places == dealt(partition, clients, seed)
+
+
+@given(
+    sizes=st.lists(st.integers(20, 60), min_size=4, max_size=9),
+    clients=st.integers(1, 8),
+    alpha=st.sampled_from([0.3, 1.0, 100.0]),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_under_dirichlet_everybody_has_the_minimum_and_who_had_enough_got_no_more(
+    sizes: list[int], clients: int, alpha: float, seed: int
+) -> None:
+    categories = [f"{number:02}" for number, size in enumerate(sizes) for _ in range(size)]
+    minimum = len(categories) // (4 * clients)
+    places = dirichlet(categories, clients, alpha, minimum, np.random.default_rng(seed))
+    assert sorted(place for own in places for place in own) == list(range(len(categories)))
+    assert min(map(len, places)) >= minimum
+    for own in places:  # what it had before the last category that it got any of
+        last = max(categories[place] for place in own)
+        assert sum(categories[place] < last for place in own) < len(categories) / clients
+
+
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=9),
+    clients=st.integers(1, 12),
+    each=st.integers(1, 4),
+    seed=st.integers(0, 2**32),
+)
+def test_a_shard_is_a_run_of_the_records_sorted_by_category_and_shards_differ_by_one_record_at_most(
+    sizes: list[int], clients: int, each: int, seed: int
+) -> None:
+    categories = [f"{number:02}" for number, size in enumerate(sizes) for _ in range(size)][::-1]
+    places = shards(categories, clients, each, np.random.default_rng(seed))
+    order = sorted(range(len(categories)), key=lambda place: (categories[place], place))
+    rank = {place: number for number, place in enumerate(order)}
+    parts = sorted(np.array_split(np.arange(len(categories)), clients * each), key=lambda part: -len(part))
+    allowed = {tuple(part.tolist()) for part in parts}
+    for own in places:
+        ranks, cut = [rank[place] for place in own], 0
+        for _ in range(each):
+            size = next(len(a) for a in sorted(allowed, key=len, reverse=True) if tuple(ranks[cut : cut + len(a)]) == a)
+            cut += size
+        assert cut == len(ranks)
 
 
 def test_clients_of_two_shards_see_few_categories_and_have_equally_many_records() -> None:

@@ -1,0 +1,65 @@
+"""The section of ``docs/benchmarks.md`` on federated instruction tuning, from the result file that is kept.
+
+``python -m benchmarks.fedit.table`` writes it; a test compares.
+"""
+
+import json
+from typing import Any
+
+from benchmarks.pages import Section, table
+
+from .journal import BASE
+from .kept import result_file
+from .report import gap_line
+from .report import table as arms_table
+
+SECTION = Section("fedit", "benchmarks.fedit.table")
+NAME = "dolly"
+_NONE = (
+    f"No run has been kept yet: `fedit-bench run {NAME}`, then `fedit-bench keep build/fedit/{NAME}` and "
+    "`python -m benchmarks.fedit.table`.\n"
+)
+
+
+def kept() -> dict[str, Any] | None:
+    """The results that the page shows; None before there are any."""
+    file = result_file(NAME)
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def section(result: dict[str, Any] | None) -> str:
+    """Markdown."""
+    if result is None:
+        return _NONE
+    share, interval = result["gap_closed"], result["gap_closed_interval"]
+    gap = None if share is None else {"value": share, "low": interval[0], "high": interval[1]}
+    return "\n".join([_about(result), arms_table(result | {"gap_closed": None}) + gap_line(gap), _by_category(result)])
+
+
+def _about(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
+    cards = "".join(f", {card}" for card in machine["cards"])
+    return (
+        f"Begun on {machine['date']} at commit {machine['commit']}: {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']:.0f} GiB{cards}; {versions}. {result['clients']} clients of heterogeneity "
+        f"{result['heterogeneity']:.2f}, {result['rounds']} rounds; judged on {result['records']} records.\n"
+    )
+
+
+def _by_category(result: dict[str, Any]) -> str:
+    arms = result["arms"]
+    rows = [
+        (category.replace("_", " "), *(f"{arm['by_category'][category]:.3f}" for arm in arms.values()))
+        for category in arms[BASE]["by_category"]
+    ]
+    return table(["held-out loss", *arms], rows)
+
+
+def main() -> None:
+    """Write the section anew."""
+    SECTION.write(section(kept()))
+
+
+if __name__ == "__main__":
+    main()
