@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import ROOT
-from edge_client.disk import disk_errors
+from edge_client.disk import disk_error, disk_errors
 from fedit_shared.errors import FeditError
 
 from .journal import read_journal
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(keep(summary_of(options.folder, options.resamples), options.out))
     except FeditError as error:
-        print(f"{error.message} {error.advice}".strip(), file=sys.stderr)
+        print(f"{error.message} {error.advice}".strip().replace("--state", "--out"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
@@ -83,15 +83,21 @@ def train(
     experiment: Experiment, out: Path, *, workers: int | None = None, ray: str | None = None, quiet: bool = False
 ) -> None:
     """Every arm to its end, from where ``out`` says that it is. Raises FeditError."""
+    from agg_server.errors import UnavailableError
+
     from .arms import make_plan, run_arms  # they take torch with them, which a report does not need
     from .hiring import Wanted, hire
     from .lab import open_lab
     from .view import View
 
-    with View(quiet=quiet) as view, open_lab(experiment, out, view) as lab:
-        plan = make_plan(lab)
-        with hire(lab, Wanted(workers, ray)) as crew:
-            run_arms(lab, plan, crew)
+    try:
+        with View(quiet=quiet) as view, open_lab(experiment, out, view) as lab:
+            plan = make_plan(lab)
+            with hire(lab, Wanted(workers, ray)) as crew:
+                run_arms(lab, plan, crew)
+    except UnavailableError as error:  # said to a server's client, whose disk it is not
+        cause = error.__cause__
+        raise (disk_error(out, cause) if isinstance(cause, OSError) else error) from cause
 
 
 def _tell(folder: Path, resamples: int) -> None:

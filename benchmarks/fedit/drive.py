@@ -22,7 +22,8 @@ class _Batch:
 
     arm: Arm
     rank: int
-    orders: Sequence[Order]
+    orders: Sequence[Order] = ()
+    begun: bool = False
     replies: dict[int, Reply] = field(default_factory=dict)
 
 
@@ -46,7 +47,7 @@ def drive(arms: Sequence[Arm], crew: Crew, replies: Replies, view: View) -> None
     tasks: dict[int, _Task] = {}
     count = 0
     for rank, arm in enumerate(arms):
-        count = _advance(_Batch(arm, rank, ()), replies, view, tasks, waiting, count)
+        count = _advance(_Batch(arm, rank), replies, view, tasks, waiting, count)
     running: set[int] = set()
     while tasks:
         while waiting and len(running) < crew.size:
@@ -77,13 +78,13 @@ def _advance(
     """Send the arm its replies; put down the orders that it yields then, from number ``count`` on. The next number."""
     while len(batch.replies) == len(batch.orders):
         try:
-            if batch.orders:
+            if batch.begun:
                 orders = batch.arm.send([batch.replies[place] for place in range(len(batch.orders))])
             else:
                 orders = next(batch.arm)
         except StopIteration:
             return count
-        batch = _Batch(batch.arm, batch.rank, orders)
+        batch = _Batch(batch.arm, batch.rank, orders, begun=True)
         for place, order in enumerate(orders):
             if (kept := replies.find(order)) is not None:
                 batch.replies[place] = kept

@@ -29,6 +29,7 @@ class Wanted(NamedTuple):
 def hire(lab: Lab, wanted: Wanted) -> Crew:
     """Nothing is started and no model loaded before there is a job. Raises UserError where Ray is not installed."""
     machine = lab.experiment.machine
+    Disk().make(lab.work)
     opening = Opening(
         task=lab.task,
         machine=machine,
@@ -49,7 +50,6 @@ def hire(lab: Lab, wanted: Wanted) -> Crew:
         return Here(station, lab.view.event)
     shared = msgspec.structs.replace(opening, machine=share(machine, wanted.workers))
     people = lab.work / "population.msgpack"
-    Disk().make(people.parent)
     Disk().write(people, msgspec.msgpack.encode(lab.population))
     return Processes(wanted.workers, msgspec.msgpack.encode(shared), Path(people), lab.view.event, lab.view.say)
 

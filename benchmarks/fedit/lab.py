@@ -141,7 +141,7 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         holdings=tuple(population.holdings()),
         heterogeneity=population.heterogeneity,
         machine=machine(),
-        settings=msgspec.to_builtins(_decisive(experiment)),
+        settings=msgspec.json.decode(msgspec.json.encode(_decisive(experiment))),
     )
     journal = Journal(out, header)
     blobs = Blobs(out / "blobs")

@@ -1,15 +1,27 @@
 """An experiment on the tiny model: every arm sees as many tokens, and a kill changes nothing about the results."""
 
+import importlib
 import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
 import msgspec
 import pytest
 from tiny_model import make_records, save_model, write_records
 
 from benchmarks.fedit import __main__ as command
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Journal, read_journal
+from benchmarks.fedit.lab import open_lab
 from benchmarks.fedit.settings import Experiment, load_experiment
+from benchmarks.fedit.view import View
+from benchmarks.pages import ROOT
+from edge_client.disk import DiskError
 
 SETTINGS = """
 [run]
@@ -131,8 +143,102 @@ def test_a_folder_with_another_experiments_results_is_left_alone(
     (home / "other.toml").write_text(SETTINGS.replace("learning_rate = 0.01", "learning_rate = 0.02"))
     before = (whole / "results.jsonl").read_bytes()
     assert command.main(["run", str(home / "other.toml"), "--out", str(whole), "--quiet"]) == 2
-    assert "another experiment" in capsys.readouterr().err
+    assert "changed: [training] learning_rate was 0.01 and is 0.02." in capsys.readouterr().err
     assert (whole / "results.jsonl").read_bytes() == before
+
+
+def test_results_of_another_version_are_neither_gone_on_with_nor_told_wrongly(
+    home: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (whole / "results.jsonl").read_bytes().replace(b'"version":1', b'"version":2', 1)
+    (tmp_path / "results.jsonl").write_bytes(content)
+    for arguments in (["report", str(tmp_path)], ["run", str(home / "EXPERIMENT.toml"), "--out", str(tmp_path)]):
+        assert command.main(arguments) == 2
+        assert "written by another version of fedit-bench: 2, this one is 1" in capsys.readouterr().err
+        assert (tmp_path / "results.jsonl").read_bytes() == content
+
+
+def test_a_second_run_in_the_same_folder_is_refused(
+    home: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with filelock.FileLock(whole / "lock"):
+        assert command.main(["run", str(home / "EXPERIMENT.toml"), "--out", str(whole), "--quiet"]) == 2
+    assert "Another run is using" in capsys.readouterr().err
+
+
+def test_a_start_adapter_that_a_run_with_other_settings_left_behind_is_not_used(home: Path, tmp_path: Path) -> None:
+    (home / "wide.toml").write_text(SETTINGS.replace("rank = 4", "rank = 8"))
+    ranks = []
+    for name in ("wide.toml", "EXPERIMENT.toml"):
+        with View(quiet=True) as view, open_lab(load_experiment(home / name), tmp_path, view) as lab:
+            ranks.append(lab.task.tensors[0].shape[0])
+        (tmp_path / "results.jsonl").unlink()  # killed before there was one
+    assert ranks == [8, 4]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sets a limit that only POSIX has")
+def test_a_disk_that_refuses_is_told_and_costs_nothing(
+    home: Path, experiment: Experiment, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "full"
+    shutil.copytree(whole, out)
+    lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "results.jsonl").write_bytes(b"".join(lines[:4]))
+    with files_up_to(2000):
+        assert command.main(["run", str(home / "EXPERIMENT.toml"), "--out", str(out), "--quiet"]) == 6
+    assert "cannot be used" in (told := capsys.readouterr().err)
+    assert "everything up to now is kept" in told
+    command.train(experiment, out, quiet=True)
+    assert untimed(out) == untimed(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sets a limit that only POSIX has")
+def test_a_line_that_the_disk_took_half_of_is_no_line(whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole / "results.jsonl", tmp_path)
+    before = (tmp_path / "results.jsonl").read_bytes()
+    header, entries = read_journal(tmp_path)
+    journal = Journal(tmp_path, header)
+    with files_up_to(len(before) + 20), pytest.raises(DiskError, match="cannot be used"):
+        journal.add(entries[0])
+    assert len((tmp_path / "results.jsonl").read_bytes()) == len(before) + 20
+    assert read_journal(tmp_path)[1] == entries
+    assert Journal(tmp_path, header).entries == entries
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """The system refuses to write any file beyond so many bytes."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("--workers=0", "is no number of workers"), ("--workers=two", "is no number of workers")],
+)
+def test_what_is_no_number_of_workers_is_refused(home: Path, option: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.fedit", "run", str(home / "EXPERIMENT.toml"), option],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, told in done.stderr) == (2, True)
+
+
+def test_the_command_is_the_module() -> None:
+    project = tomllib.loads((ROOT / "benchmarks" / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["fedit-bench"].partition(":")
+    assert getattr(importlib.import_module(module), function) is command.main
+    assert project["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def test_the_report_names_every_arm_with_its_interval_and_draws_figures(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.fedit.selection import presence, select
 from benchmarks.fedit.settings import PRESETS, Clients, Given, load_experiment, parse_experiment
+from benchmarks.fedit.table import NAME
 from fedit_shared.errors import UserError
 
 TEXT = """[run]
@@ -37,8 +38,21 @@ def test_the_presets_are_those_that_are_spoken_of() -> None:
     assert (shepherd.adapter.rank, shepherd.training.learning_rate, shepherd.training.batch_size) == (8, 3e-4, 64)
     assert (paper.clients.count, paper.clients.each_round, paper.federation.rounds) == (100, 5, 20)
     assert "from memory" in (PRESETS / "fedit-paper.toml").read_text()
+    assert (shepherd.partition.kind, shepherd.partition.shards, shepherd.data.held_out) == ("shards", 2, 10)
+    assert (shepherd.training.epochs, shepherd.training.max_length, shepherd.training.train_on_inputs) == (2, 512, True)
     steps = small.federation.rounds * small.clients.each_round * (small.training.steps or 0)
     assert steps * small.training.batch_size == 1024  # what its budget counts with
+
+
+def test_the_preset_of_the_documentations_table_is_large_enough_and_costs_what_it_says() -> None:
+    dolly = load_experiment(Path(NAME))
+    assert dolly.run.name == NAME
+    assert 8 * dolly.data.held_out >= 400
+    assert dolly.arms.federated
+    assert dolly.arms.centralized
+    assert len(dolly.arms.local) == 3
+    steps = dolly.federation.rounds * dolly.clients.each_round * (dolly.training.steps or 0)
+    assert f"{steps * dolly.training.batch_size:,} records" in (PRESETS / f"{NAME}.toml").read_text()
 
 
 @pytest.mark.parametrize(
