@@ -1,1 +1,1 @@
-"""``fedit-bench``: federated instruction tuning simulated on one machine, with client and server code as it is."""
+"""``fedit-bench``: federated instruction tuning simulated, with client and server code as it is."""

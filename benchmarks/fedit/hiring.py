@@ -34,8 +34,8 @@ def hire(lab: Lab, wanted: Wanted) -> Crew:
         task=lab.task,
         machine=machine,
         model=model_folder(lab.experiment),
-        blobs=str(lab.blobs.path("")),
-        work=str(lab.work),
+        blobs=str(lab.blobs.path("").resolve()),
+        work=str(lab.work.resolve()),
     )
     if wanted.ray is not None:
         from .on_ray import Ray
