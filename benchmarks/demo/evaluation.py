@@ -56,8 +56,6 @@ class Judge:
     async def answers(self, adapter: Path) -> Answers:
         """The shortest held-out instruction without context, answered twice."""
         record = min(self._examples, key=lambda r: (bool(r["context"]), len(r["instruction"])))
-        texts = [
-            await self.process.generate(a, record["instruction"], context=record["context"], max_new_tokens=48)
-            for a in (None, adapter)
-        ]
-        return Answers(record["instruction"], record["response"], texts[0].text.strip(), texts[1].text.strip())
+        asked = [DataRecord(instruction=record["instruction"], context=record["context"])]
+        [[base], [federated]] = [await self.process.generate(a, asked, max_new_tokens=48) for a in (None, adapter)]
+        return Answers(record["instruction"], record["response"], base.text, federated.text)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_client.evaluation.statistics import Draws, Interval
 from fedit_shared.errors import UserError
 
 from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged
 from .report import last_judged, loss_of
-from .statistics import Draws, Interval
 
 try:
     from matplotlib import rc_context

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import pages
+from edge_client.evaluation.statistics import Draws, Interval
 
 from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged
-from .statistics import Draws, Interval
 
 _DIGITS = 5
 

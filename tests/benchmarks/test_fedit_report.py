@@ -10,8 +10,8 @@ import pytest
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, VERSION, Entry, Header, Judged
 from benchmarks.fedit.kept import keep, result_file
 from benchmarks.fedit.report import summarize, table
-from benchmarks.fedit.statistics import Draws
 from benchmarks.fedit.table import NAME, SECTION, kept, section
+from edge_client.evaluation.statistics import Draws
 from fedit_shared.errors import UserError
 
 RECORDS = 200

@@ -77,9 +77,13 @@ def test_losses_adapters_answers_and_refusals_in_one_session(workshop: Workshop,
         assert [record.tokens for record in cut.records].count(0) > 0
         assert not np.isnan(cut.loss)
 
-        answers = [await model.generate(adapter, "Say 1", max_new_tokens=8) for adapter in (None, drawn, drawn)]
-        assert all(1 <= answer.tokens <= 8 for answer in answers)
-        assert answers[1].text == answers[2].text
+        answers = [await model.generate(adapter, RECORDS, max_new_tokens=8) for adapter in (None, drawn, drawn)]
+        assert all(1 <= answer.tokens <= 8 for answer in answers[0])
+        assert answers[0] != answers[1] == answers[2]
+        assert [event for event in said if isinstance(event, Scored)][-1] == Scored(done=9, records=9)
+        alone = [await model.generate(drawn, [record], max_new_tokens=8) for record in RECORDS]
+        assert tuple(answer for [answer] in alone) == answers[1]  # batches and padding change nothing
+        assert await model.evaluate(drawn, RECORDS) == changed  # nor do they leave anything behind
 
     ask(opened(workshop), session, said)
     assert said[:3] == [Loading(part="files"), Loading(part="libraries"), Loading(part="model")]

@@ -60,6 +60,11 @@ def parse_fields(context: click.Context, parameter: click.Parameter, values: tup
     return {name: theirs for name, _, theirs in pairs}
 
 
+def parse_names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """The names in ``one,two``; None if the option was not given."""
+    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def data_options(command: F) -> F:
     """How a file of records is to be read: ``fields``, ``container`` and ``bad_lines``."""
     for option in (

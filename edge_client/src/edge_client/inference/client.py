@@ -11,10 +11,10 @@ from edge_client.training.events import Failed, Fetching, Loading, Notice
 from edge_client.training.process import Child
 from edge_client.training.run import death, error_of
 
-from .protocol import Evaluate, Evaluation, Generate, Generated, Open, Ready, Reply, Request, Scored
+from .protocol import Answers, Evaluate, Evaluation, Generate, Generated, Open, Ready, Reply, Request, Scored
 
 Progress = Callable[[Notice | Loading | Fetching | Scored], None]
-T = TypeVar("T", Ready, Evaluation, Generated)
+T = TypeVar("T", Ready, Evaluation, Answers)
 _REPLIES = msgspec.msgpack.Decoder(Reply)
 
 
@@ -66,13 +66,11 @@ class InferenceProcess:
         )
 
     async def generate(
-        self, adapter: str | Path | None, instruction: str, *, context: str = "", max_new_tokens: int = 128
-    ) -> Generated:
-        """The answer to ``instruction``: greedy, so the same each time."""
-        return await self._ask(
-            Generate(adapter=_text(adapter), instruction=instruction, context=context, max_new_tokens=max_new_tokens),
-            Generated,
-        )
+        self, adapter: str | Path | None, records: Sequence[Record], *, max_new_tokens: int = 128
+    ) -> tuple[Generated, ...]:
+        """The answer to each record's instruction: greedy, so the same each time that the same are asked together."""
+        request = Generate(adapter=_text(adapter), records=tuple(records), max_new_tokens=max_new_tokens)
+        return (await self._ask(request, Answers)).answers
 
     async def _ask(self, request: Request, kind: type[T]) -> T:
         assert self._child is not None, "use it as `async with InferenceProcess(…) as model`"

@@ -31,11 +31,10 @@ class Evaluate(msgspec.Struct, frozen=True, kw_only=True, tag="evaluate"):
 
 
 class Generate(msgspec.Struct, frozen=True, kw_only=True, tag="generate"):
-    """Answer one instruction, always taking the likeliest token."""
+    """Answer each record's instruction, always taking the likeliest token."""
 
     adapter: str | None
-    instruction: str
-    context: str = ""
+    records: tuple[Record, ...]
     max_new_tokens: int = 128
 
 
@@ -48,7 +47,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
-    """Progress of an evaluation: so many of its records are done."""
+    """Progress of a request: so many of its records are done."""
 
     done: int
     records: int
@@ -78,16 +77,24 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag="evaluation"):
         return {name: _mean(tuple(r for r in self.records if r.category == name)) for name in names}
 
 
-class Generated(msgspec.Struct, frozen=True, kw_only=True, tag="generated"):
-    """The answer to an instruction. ``tokens``: how many were generated."""
+class Generated(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to an instruction."""
 
     text: str
     tokens: int
-    seconds: float
+    """How many were generated, the end of turn counted. 0: the instruction fills the model's context already."""
+    ended: bool
+    """Whether the model ended its turn, and was not cut off."""
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True, tag="answers"):
+    """In the order of the records."""
+
+    answers: tuple[Generated, ...]
 
 
 Request = Open | Evaluate | Generate
-Reply = Ready | Scored | Evaluation | Generated | Failed | Notice | Loading | Fetching
+Reply = Ready | Scored | Evaluation | Answers | Failed | Notice | Loading | Fetching
 
 
 def _mean(records: tuple[RecordLoss, ...]) -> float:

@@ -1,6 +1,5 @@
 """The inference child's work: one base model, any adapter, one request after the other."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +18,8 @@ from edge_client.training.sizes import gib
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
 
-from .protocol import Evaluate, Evaluation, Generate, Generated, Open, Ready, RecordLoss, Scored
+from .generation import Generator
+from .protocol import Answers, Evaluate, Evaluation, Generate, Generated, Open, Ready, RecordLoss, Scored
 
 Emit = Callable[[object], None]
 _TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -38,6 +38,7 @@ class Server:
         self._emit = emit
         self._language_model = LanguageModel(base.model, base.dtype, lambda text: emit(Notice(message=text)))
         self._template = Template(base.tokenizer)
+        self._generator = Generator(base, self._language_model)
         self._config = config
         self._adapter = adapter
         self._capacity = _TOKENS[base.device.type]
@@ -73,26 +74,36 @@ class Server:
             )
         )
 
-    def generate(self, request: Generate) -> Generated:
-        """The likeliest answer, token by token."""
-        began = time.monotonic()
-        tokenizer = self._base.tokenizer
-        record = Record(instruction=request.instruction, context=request.context)
-        prompt = torch.tensor([self._template.prompt(record)], device=self._base.device)
-        ends = self._base.model.generation_config.eos_token_id
-        stop = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-        with self._under(request.adapter), torch.no_grad(), self._language_model.precision():
-            output = self._base.model.generate(
-                input_ids=prompt,
-                attention_mask=torch.ones_like(prompt),
-                max_new_tokens=request.max_new_tokens,
-                do_sample=False,
-                eos_token_id=sorted(stop) or None,
-                pad_token_id=min(stop, default=0),
+    def generate(self, request: Generate) -> Answers:
+        """Each record's likeliest answer, token by token; emits Scored."""
+        prompts = {place: self._template.prompt(record) for place, record in enumerate(request.records)}
+        order = sorted(prompts, key=lambda place: -len(prompts[place]))
+        answers: dict[int, Generated] = {}
+        with self._under(request.adapter), self._generator.ready():
+            while len(answers) < len(order):
+                rows = self._generator.rows(len(prompts[order[len(answers)]]), request.max_new_tokens)
+                places = order[len(answers) : len(answers) + rows]
+                made = self._generated([prompts[place] for place in places], request.max_new_tokens)
+                if made is not None:
+                    answers |= zip(places, made, strict=True)
+                    self._emit(Scored(done=len(answers), records=len(order)))
+        return Answers(answers=tuple(answers[place] for place in range(len(order))))
+
+    def _generated(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Generated] | None:
+        """Each prompt's answer; None: memory ran out, and fewer are answered at a time from now on."""
+        try:
+            return self._generator.answers(prompts, max_new_tokens)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self._budget.tighten()
+        if len(prompts) == 1:
+            raise NoRoomError(
+                f"An instruction of {len(prompts[0])} tokens and its answer do not fit into {gib(self._budget.limit)}.",
+                advice="Give it more memory, or a smaller --max-new-tokens.",
             )
-        answer = output[0, prompt.shape[1] :]
-        text = tokenizer.decode(answer, skip_special_tokens=True).strip()
-        return Generated(text=text, tokens=len(answer), seconds=time.monotonic() - began)
+        self._generator.most = max(1, len(prompts) // 2)
+        return None
 
     def _losses(self, piece: Sequence[Example]) -> list[float] | None:
         """Each example's summed loss; None: memory ran out, and pieces are smaller from now on."""

@@ -17,7 +17,7 @@ def proxy_for(address: str) -> tuple[URL | None, BasicAuth | None]:
     """
     host = URL(address).host or ""
     named = getproxies().get("https")
-    if not named or _loopback(host) or proxy_bypass(host):
+    if not named or is_loopback(host) or proxy_bypass(host):
         return None, None
     try:
         url = URL(named if "://" in named else f"http://{named}")
@@ -32,7 +32,8 @@ def proxy_for(address: str) -> tuple[URL | None, BasicAuth | None]:
     return url.with_user(None), auth
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this very machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,10 +1,11 @@
 """How sure a difference is: bootstrap over the evaluation's records (Efron & Tibshirani 1993, chapter 13, percentiles).
 
-An arm's loss is Σ losses / Σ tokens over the records. Records are drawn anew with replacement, all of one record
-together; a difference between arms is *paired*: both are judged on the same draw, so that what makes a record hard for
-both falls away.
+A figure is a ratio of sums over the records: a loss is Σ losses / Σ tokens, a share Σ hits / Σ records. Records are
+drawn anew with replacement, all of one record together; a difference between arms is *paired*: both are judged on the
+same draw, so that what makes a record hard for both falls away.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,18 +18,26 @@ Values = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A value and the interval that holds it with :data:`CONFIDENCE`."""
+    """A value and the interval that holds it with :data:`CONFIDENCE`; NaN where there is nothing to judge by."""
 
     value: float
     low: float
     high: float
 
 
+NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
 class Draws:
     """``resamples`` draws of ``records`` records by ``seed``: the same for every arm, which is what pairs them."""
 
     def __init__(self, records: int, resamples: int, seed: int) -> None:
-        self._counts = np.random.default_rng(seed).multinomial(records, np.full(records, 1 / records), resamples)
+        random, shares = np.random.default_rng(seed), np.full(records, 1 / records) if records else np.empty(0)
+        kind = np.uint16 if records < 2**16 else np.uint32  # 2,000 draws of 15,000 records: 60 MB
+        self._counts = np.empty((resamples if records else 0, records), kind)
+        for first in range(0, len(self._counts), _AT_ONCE):
+            part = self._counts[first : first + _AT_ONCE]
+            part[:] = random.multinomial(records, shares, len(part))
 
     def means(self, losses: Values, tokens: Values) -> Values:
         """Loss a token on each draw, (resamples,); ``losses``: of each record, or their differences."""
@@ -39,9 +48,11 @@ class Draws:
             counted[first : first + len(part)] = part @ tokens
         return sums / np.maximum(counted, 1)
 
-    def interval(self, losses: Sequence[float] | Values, tokens: Sequence[int]) -> Interval:
+    def interval(self, losses: Sequence[float] | Values, tokens: Sequence[int] | Values) -> Interval:
         """The loss a token with its interval."""
         sums, counted = np.array(losses, np.float64), np.array(tokens, np.float64)
+        if not counted.sum():
+            return NOTHING
         return around(float(sums.sum() / counted.sum()), self.means(sums, counted))
 
     def difference(self, one: Sequence[float], other: Sequence[float], tokens: Sequence[int]) -> Interval:

@@ -1,0 +1,82 @@
+"""Results in lines, for a person."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_NAMES = {"loss": "loss", "perplexity": "perplexity", "rouge_l": "ROUGE-L", "exact_match": "exact match"}
+_DIGITS = {"loss": 4, "perplexity": 2, "rouge_l": 4, "exact_match": 3}
+
+
+def as_lines(results: Mapping[str, Any]) -> Iterator[str]:
+    """What :func:`.report.summarize` found."""
+    arms, differences = results["arms"], results["differences"]
+    yield f"{results['records']} records; in brackets: 95 % intervals, by bootstrap over the records."
+    width = max(map(len, [*arms, *differences]))
+    for name, arm in arms.items():
+        yield f"{name:<{width}}  {_figures(arm)}"
+        if (told := arm["answers"]) is not None:
+            cut = f", {told['cut_off']} cut off" if told["cut_off"] else ""
+            yield f"{'':<{width}}  {told['records']} answers, {told['checkable']} of them checkable{cut}"
+    for name, difference in differences.items():
+        yield f"{name:<{width}}  {_figures(difference, sign='+')}"
+    first = next(iter(arms.values()))
+    if len(first["by_category"]) > 1:
+        yield "By category:"
+        for label, group in first["by_category"].items():
+            yield f"  {label}, {group['records']} records"
+            for name, arm in arms.items():
+                yield f"    {name:<{width}}  {_figures(arm['by_category'][label])}"
+            for name, difference in differences.items():
+                yield f"    {name:<{width}}  {_figures(difference['by_category'][label], sign='+')}"
+
+
+def _figures(found: Mapping[str, Any], sign: str = "") -> str:
+    parts = [interval(found.get(key), name, _DIGITS[key], sign) for key, name in _NAMES.items()]
+    return "  ".join(part for part in parts if part) or "nothing to judge by"
+
+
+def interval(found: Mapping[str, float] | None, name: str, digits: int, sign: str = "") -> str:
+    """``loss 2.6301 (2.5012 to 2.7600)``; "" for None."""
+    if found is None:
+        return ""
+    value, low, high = (f"{found[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    return f"{name} {value} ({low} to {high})"
+
+
+def verdict_lines(results: Mapping[str, Any]) -> Iterator[str]:
+    """What :mod:`.verdicts` found of two arms."""
+    one, other = results["arms"]
+    if not results["records"]:
+        yield "Nothing was judged: no record has two readable replies, or a loss."
+    else:
+        yield f"{one} against {other}, judged by {results['judge']}: {results['records']} records."
+        yield _shares(results)
+    if results["judge"] == "likelihood" and "margin" in results:
+        yield interval(results["difference"], f"loss of the reference answers, {one} - {other}:", 4, "+")
+        return
+    told = results["scores"]
+    for key, name in (("first_arm", one), ("second_arm", other)):
+        yield interval(told[key], f"score of {name}:", 2) or f"score of {name}: none"
+    place = results["position"]
+    if place["first"] is not None:
+        yield (
+            f"Position: preferred was the answer shown first {place['first']:.0%} of the times, the second "
+            f"{place['second']:.0%}, neither {place['equal']:.0%}; in {results['contradictory']} records one arm "
+            "in one order and the other one in the other (ties here)."
+        )
+    counts = (
+        ("identical", "identical answers (ties)"),
+        ("unparsed", "without readable scores"),
+        ("not_judged", "not judged"),
+    )
+    left = [f"{results[key]} {words}" for key, words in counts if results[key]]
+    if left:
+        yield f"Records: {', '.join(left)}."
+    cost = f", {results['cost']:.4f} at your prices" if results["cost"] else ""
+    asked, said = results["prompt_tokens"], results["completion_tokens"]
+    yield f"{results['questions']} questions: {asked:,} tokens, {said:,} of replies{cost}."
+
+
+def _shares(found: Mapping[str, Any]) -> str:
+    parts = [interval(found[key], key, 3) for key in ("win", "tie", "loss")]
+    return f"  {'  '.join(parts)}  {interval(found['lead'], 'win - loss', 3, '+')}"
