@@ -4,8 +4,8 @@ import msgspec
 
 from edge_client.training.channel import Channel
 from edge_client.training.child import failure, with_failures
-from edge_client.training.events import Fetching, Loading, Notice
-from edge_client.training.model_files import checked_model
+from edge_client.training.events import Fetching, Loading
+from edge_client.training.model_files import check_files, find_model
 from fedit_shared.errors import UserError
 
 from .protocol import Evaluate, Generate, Open
@@ -24,12 +24,12 @@ def _serve(channel: Channel) -> None:
     opening = msgspec.msgpack.decode(body, type=Open)
     channel.emit(Loading(part="files"))
     model = opening.model
-    folder = checked_model(
+    folder = find_model(
         model,
         opening.model_folder,
-        lambda text: channel.emit(Notice(message=text)),
         lambda here, total: channel.emit(Fetching(model=model.id, here=here, total=total)),
     )
+    check_files(folder, model)
     channel.emit(Loading(part="libraries"))
     from .server import open_server
 

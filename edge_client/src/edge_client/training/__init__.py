@@ -17,8 +17,8 @@ from .events import (
     Progress,
     TrainEvent,
 )
-from .job import Created, CreateJob, TrainJob
-from .run import create_adapter, read_delta, run_training
+from .job import Created, CreateJob, Merged, MergeJob, TrainJob
+from .run import create_adapter, merge_adapter, read_delta, run_training
 
 __all__ = [
     "BackedOff",
@@ -29,12 +29,15 @@ __all__ = [
     "Fetching",
     "Finished",
     "Loading",
+    "MergeJob",
+    "Merged",
     "Notice",
     "Planned",
     "Progress",
     "TrainEvent",
     "TrainJob",
     "create_adapter",
+    "merge_adapter",
     "read_delta",
     "run_training",
 ]

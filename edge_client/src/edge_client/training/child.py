@@ -11,7 +11,9 @@ from fedit_shared.errors import FeditError, UserError
 
 from .channel import Channel
 from .events import Failed, Fetching
-from .job import CreateJob, TrainJob
+from .job import CreateJob, MergeJob, TrainJob
+
+Job = TrainJob | CreateJob | MergeJob
 
 _OUT_OF_MEMORY = Failed(
     code="memory",
@@ -27,21 +29,27 @@ def main() -> None:
     if body is None:
         sys.exit("This is a child process of the client, not a command: see `fedit-client --help`.")
     channel.watch()
-    with_failures(channel, lambda: _work(msgspec.msgpack.decode(body, type=TrainJob | CreateJob), channel))
+    with_failures(channel, lambda: _work(msgspec.msgpack.decode(body, type=Job), channel))
 
 
-def _work(job: TrainJob | CreateJob, channel: Channel) -> None:
+def _work(job: Job, channel: Channel) -> None:
     if isinstance(job, TrainJob):
         from .worker import train
 
         train(job, channel)
-    else:
+        return
+
+    def fetching(here: int, total: int) -> None:
+        channel.emit(Fetching(model=job.model, here=here, total=total))
+
+    if isinstance(job, CreateJob):
         from .create import create
 
-        def fetching(here: int, total: int) -> None:
-            channel.emit(Fetching(model=job.model, here=here, total=total))
-
         channel.emit(create(job, fetching))
+    else:
+        from .merge import merge
+
+        channel.emit(merge(job, fetching))
 
 
 def with_failures(channel: Channel, work: Callable[[], None]) -> None:

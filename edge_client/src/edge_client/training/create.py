@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from edge_client.disk import disk_errors
 from edge_client.reasons import reason_of
@@ -20,10 +18,11 @@ from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file
 
-from .failures import AdapterError, ModelError
+from .failures import AdapterError
 from .hub import Progress
 from .job import Created, CreateJob
 from .model_files import describe_files, find_model, named_folder
+from .shell import empty_model
 from .tokenizer import load_tokenizer
 
 
@@ -65,12 +64,7 @@ def _find(job: CreateJob, progress: Progress) -> tuple[Path, str, str]:
 def _attach(folder: Path, job: CreateJob) -> tuple[dict[str, Any], wire.Manifest]:
     """adapter_config.json's content and the manifest: the adapter is put onto the model's empty shell."""
     targets = None if job.target_modules is None else list(job.target_modules)
-    try:
-        with torch.device("meta"):
-            known = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_config(known, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder} holds no causal language model: {reason_of(error)}.") from error
+    model = empty_model(folder)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=job.rank,

@@ -59,3 +59,20 @@ class Created(msgspec.Struct, frozen=True, kw_only=True, tag="created"):
     tensors: int
     parameters: int
     target_modules: tuple[str, ...]
+
+
+class MergeJob(msgspec.Struct, frozen=True, kw_only=True, tag="merge"):
+    """One model of a base model (a hub id, or a folder) and a PEFT folder."""
+
+    model: str
+    adapter: str
+    out: str
+    revision: str | None = None
+
+
+class Merged(msgspec.Struct, frozen=True, kw_only=True, tag="merged"):
+    """What the child made in ``out``: the model's files, of whose weights ``tensors`` have changed."""
+
+    out: str
+    tensors: int
+    bytes: int

@@ -1,4 +1,4 @@
-"""``run_training`` and ``create_adapter``: the children's life, as their callers see it."""
+"""``run_training``, ``create_adapter`` and ``merge_adapter``: the children's life, as their callers see it."""
 
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from fedit_shared.errors import FeditError, ProtocolError, UserError
 
 from .events import Failed, Fetching, Finished, TrainEvent
-from .job import Created, CreateJob, TrainJob
+from .job import Created, CreateJob, Merged, MergeJob, TrainJob
 from .process import Child
 
 _MODULE = "edge_client.training"
 _EVENTS = msgspec.msgpack.Decoder(TrainEvent)
-_CREATION = msgspec.msgpack.Decoder(Created | Failed | Fetching)
+_MADE = msgspec.msgpack.Decoder(Created | Merged | Failed | Fetching)
 
 
 async def run_training(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
@@ -40,12 +40,25 @@ async def create_adapter(job: CreateJob, fetching: Callable[[Fetching], None] = 
 
     ``fetching`` is told how far the download of a model from the hub is.
     """
+    made = await _made(job, fetching)
+    assert isinstance(made, Created)
+    return made
+
+
+async def merge_adapter(job: MergeJob, fetching: Callable[[Fetching], None] = lambda event: None) -> Merged:
+    """Make one model of a model and an adapter, in the same way."""
+    made = await _made(job, fetching)
+    assert isinstance(made, Merged)
+    return made
+
+
+async def _made(job: CreateJob | MergeJob, fetching: Callable[[Fetching], None]) -> Created | Merged:
     async with await Child.start(_MODULE) as child:
         await child.send(job)
         while (body := await child.receive()) is not None:
-            answer: Created | Failed | Fetching = _CREATION.decode(body)
+            answer: Created | Merged | Failed | Fetching = _MADE.decode(body)
             match answer:
-                case Created():
+                case Created() | Merged():
                     return answer
                 case Failed():
                     raise error_of(answer)

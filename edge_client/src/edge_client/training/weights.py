@@ -30,14 +30,14 @@ class StoredTensor:
 def stored_weights(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of the model in ``folder``, by its name there. Raises OSError, ValueError and SafetensorError."""
     weights: dict[str, StoredTensor] = {}
-    for path in _files(folder):
+    for path in weight_files(folder):
         file: Any = safe_open(path, framework="pt", device="cpu", backend="pread")
         weights |= {name: StoredTensor(file, name) for name in file.offset_keys()}
     return weights
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files that transformers would take: others may lie beside them."""
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers would take: others may lie beside them. Raises OSError, ValueError and KeyError."""
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     if not (folder / _INDEX).is_file():
