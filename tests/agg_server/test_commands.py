@@ -187,6 +187,16 @@ def test_the_first_version_is_exported_as_the_adapter_that_was_given(made: Serve
     given = made.folder.parent / "adapter"
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "out" / name).exists()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "the adapter that the federation began with" in card
+    results = tmp_path / "results.json"
+    results.write_text('{"records": 3}')
+    refused(
+        command("export", made.folder, tmp_path / "out3", "--results", results), "holds no results", "evaluate --json"
+    )
+    assert not (tmp_path / "out3").exists()
+    assert command("export", made.folder, tmp_path / "out3", "--data-license", "CC-BY-SA-3.0").returncode == 0
+    assert 'license: "cc-by-sa-3.0"' in (tmp_path / "out3" / "README.md").read_text()
     old = read_adapter((given / "adapter_model.safetensors").read_bytes())
     new = read_adapter((tmp_path / "out" / "adapter_model.safetensors").read_bytes())
     assert old[0] == new[0]

@@ -1,4 +1,4 @@
-"""An adapter version as a PEFT folder, for ``PeftModel.from_pretrained``."""
+"""An adapter version as a PEFT folder, for ``PeftModel.from_pretrained``, with its model card."""
 
 from pathlib import Path
 
@@ -9,9 +9,12 @@ from fedit_shared.messages import TaskSpec
 from .blobs import Blobs
 from .publishing import read_version
 
+CARD = "README.md"
 
-def export(blobs: Blobs, task: TaskSpec, version: bytes, out: Path) -> None:
-    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` into the new or empty folder ``out``.
+
+def export(blobs: Blobs, task: TaskSpec, version: bytes, out: Path, card: str) -> None:
+    """Write ``adapter_config.json``, ``adapter_model.safetensors`` and the model ``card`` into the new or empty folder
+    ``out``.
 
     Raises UserError if the folder has files or cannot be written, CorruptError for a damaged version.
     """
@@ -22,5 +25,6 @@ def export(blobs: Blobs, task: TaskSpec, version: bytes, out: Path) -> None:
             raise UserError(f"{out} is not empty.", advice="Name a new folder.")
         (out / adapter.CONFIG_NAME).write_text(task.adapter_config, encoding="utf-8")
         (out / adapter.FILE_NAME).write_bytes(data)
+        (out / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error

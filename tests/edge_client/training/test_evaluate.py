@@ -4,6 +4,7 @@ kept."""
 import json
 import math
 import signal
+import string
 import subprocess
 import sys
 from collections import Counter
@@ -152,6 +153,13 @@ def test_what_cannot_be_evaluated_is_told_in_a_line_or_two(
     assert said in told
 
 
+@pytest.fixture
+def exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computes in float32: in bfloat16 two tokens of a random model are often equally likely."""
+    monkeypatch.setattr("edge_client.training.loading.compute_dtype", lambda device: torch.float32)
+
+
+@pytest.mark.usefixtures("exactly")
 def test_prompts_of_differing_lengths_are_answered_together_as_each_is_alone(model_folder: Path) -> None:
     generator, prompts = answering(model_folder)
     with generator.ready():
@@ -162,19 +170,18 @@ def test_prompts_of_differing_lengths_are_answered_together_as_each_is_alone(mod
         assert not any(answer.ended for answer in together)
 
 
+@pytest.mark.usefixtures("exactly")
 def test_an_answer_ends_with_the_models_end_of_turn(model_folder: Path) -> None:
     generator, prompts = answering(model_folder)
     with generator.ready():
         [whole] = generator.answers(prompts[:1], 12)
-    letters = whole.text.encode()
-    stop = make_tokenizer().convert_tokens_to_ids(make_tokenizer().tokenize(whole.text)[-1:])[0]
-    generator, prompts = answering(model_folder, stop=stop)
+    letter = next(letter for letter in whole.text[2:] if letter in string.punctuation)
+    generator, prompts = answering(model_folder, stop=make_tokenizer().convert_tokens_to_ids(letter))
     with generator.ready():
         [cut] = generator.answers(prompts[:1], 12)
     assert cut.ended
-    assert cut.tokens <= whole.tokens
-    assert letters.startswith(cut.text.encode())
-    assert cut.text != whole.text
+    assert cut.tokens < whole.tokens
+    assert cut.text == whole.text[: whole.text.index(letter)].strip()
 
 
 def test_an_instruction_that_fills_the_context_gets_no_answer_and_does_not_hurt_the_others(tmp_path: Path) -> None:

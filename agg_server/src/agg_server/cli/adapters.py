@@ -38,11 +38,22 @@ def rollback_command(folder: Path, version: int) -> None:
     type=click.IntRange(0),
     help="Default: what the next round begins from: the newest, or what a rollback named.",
 )
-def export_command(folder: Path, out: Path, version: int | None) -> None:
-    """Write an adapter version as a PEFT folder OUT, for PeftModel.from_pretrained."""
+@click.option(
+    "--results",
+    "results_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What `fedit-client evaluate --json` wrote: into the model card.",
+)
+@click.option("--data-license", metavar="NAME", help="Of the training data, into the model card: cc-by-sa-3.0 …")
+def export_command(
+    folder: Path, out: Path, version: int | None, results_file: Path | None, data_license: str | None
+) -> None:
+    """Write an adapter version as a PEFT folder OUT, for PeftModel.from_pretrained, with a model card, README.md."""
     from agg_server.blobs import Blobs
+    from agg_server.card import lineage, write_card
     from agg_server.export import export
-    from agg_server.overview import standing_of
+    from agg_server.overview import all_rounds, standing_of
+    from agg_server.results import read_results
     from agg_server.store import Versions
     from agg_server.task import make_task
     from fedit_shared.errors import UserError
@@ -55,7 +66,14 @@ def export_command(folder: Path, out: Path, version: int | None) -> None:
         if found is None:
             raise UserError(f"There is no adapter version {version}.", advice=f"There are 0 to {newest.version}.")
         chosen = found
-    export(Blobs(layout.blobs(config)), make_task(config, layout.adapter), chosen.adapter, out)
+    results = None if results_file is None else read_results(results_file)
+    task = make_task(config, layout.adapter)
+    with database.begin() as connection:
+        versions = Versions().all(connection)
+    story = lineage(versions, all_rounds(layout, config, database), chosen)
+    export(
+        Blobs(layout.blobs(config)), task, chosen.adapter, out, write_card(story, task, config, results, data_license)
+    )
     click.echo(f"Adapter version {chosen.version} is in {out}.")
     if version is None and chosen.version != newest.version:
         click.echo(f"It is the one that you went back to; --version {newest.version} writes the newest.")
