@@ -31,10 +31,10 @@ HOSTILE = [
 FIGURE = {"value": 2.5, "low": 2.4, "high": 2.6}
 
 
-@pytest.fixture
-def sim(tmp_path: Path) -> Simulated:
+@pytest.fixture(scope="module")
+def sim(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """Three versions, the last of which came from version 1 again: round 3 ended with the rollback."""
-    sim = Simulated(tmp_path, 5, cohort_target=5)
+    sim = Simulated(tmp_path_factory.mktemp("card"), 5, cohort_target=5)
     sim.whole_round()
     sim.whole_round()
     with sim.database.begin() as connection:
