@@ -1,7 +1,7 @@
 """Text of others in a page of Markdown and in YAML: shown as it is, and never more than text.
 
 In Markdown a code span is the one place where neither HTML nor links nor escapes mean anything; in YAML a double-quoted
-scalar, with everything beyond ASCII escaped.
+scalar.
 """
 
 import re
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 _LONGEST = 400
 _TICKS = re.compile(r"`+")
-_YAML = re.compile(r'["\\]|[^ -~]')
 
 
 def line(text: str) -> str:
@@ -28,12 +27,8 @@ def code(text: str) -> str:
 
 def quoted(text: str) -> str:
     """``text`` as a scalar of YAML."""
-
-    def escaped(found: re.Match[str]) -> str:
-        letter = found.group()
-        return f"\\{letter}" if letter in '"\\' else f"\\U{ord(letter):08x}"
-
-    return f'"{_YAML.sub(escaped, line(text))}"'
+    escaped = line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

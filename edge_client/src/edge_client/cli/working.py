@@ -45,8 +45,9 @@ class Working:
             self._live.update(self._tasks[what], completed=done, total=total)
             return
         now = time.monotonic()
+        new = what not in self._began
         first, at = self._began.setdefault(what, (now, done))
-        if done >= total or now >= self._next:
+        if new or done >= total or now >= self._next:
             self._next = now + TELL_SECONDS
             left = (now - first) / (done - at) * (total - done) if done > at else 0.0
             self.say(f"{what}: {done} of {total}{f', {span(left)} left' if left else ''}")

@@ -21,13 +21,13 @@ def as_lines(results: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name:<{width}}  {_figures(difference, sign='+')}"
     first = next(iter(arms.values()))
     if len(first["by_category"]) > 1:
-        yield "By category:"
+        yield "By category (perplexity: in --json):"
         for label, group in first["by_category"].items():
             yield f"  {label}, {group['records']} records"
-            for name, arm in arms.items():
-                yield f"    {name:<{width}}  {_figures(arm['by_category'][label])}"
-            for name, difference in differences.items():
-                yield f"    {name:<{width}}  {_figures(difference['by_category'][label], sign='+')}"
+            for rows, sign in ((arms, ""), (differences, "+")):
+                for name, row in rows.items():
+                    found = row["by_category"][label] | {"perplexity": None}
+                    yield f"    {name:<{width}}  {_figures(found, sign=sign)}"
 
 
 def _figures(found: Mapping[str, Any], sign: str = "") -> str:
