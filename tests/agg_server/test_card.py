@@ -110,7 +110,9 @@ def test_names_of_others_stay_text(name: str, sim: Simulated, tmp_path: Path) ->
     task = sim.plans.task
     hostile = replace(task, name=name, model=replace(task.model, id=name, revision=name))
     arm = {"loss": FIGURE, "by_category": {name: {"records": 1, "loss": FIGURE}, "b": {"records": 2, "loss": None}}}
-    results = read_results(results_in(tmp_path, arms={name: arm}, differences={f"{name} - b": {"loss": FIGURE}}))
+    results = read_results(
+        results_in(tmp_path, arms={name: arm}, differences={f"{name} - b": {"loss": FIGURE}}, tasks=tasks_of(name))
+    )
     card = card_of(sim, 1, hostile, results=results, data_license=name)
     harmless = replace(task, name="t", model=replace(task.model, id="m", revision="r"))
     plain = card_of(sim, 1, harmless, results=results_of(tmp_path), data_license="a b")
@@ -121,9 +123,15 @@ def test_names_of_others_stay_text(name: str, sim: Simulated, tmp_path: Path) ->
     assert body_of(card).count("\n") == body_of(plain).count("\n")
 
 
+def tasks_of(name: str) -> dict[str, Any]:
+    return {name: {name: {"arms": {name: FIGURE, "b": {"value": 0.5}}, "differences": {}, "documents": 3}}}
+
+
 def results_of(folder: Path) -> Any:
     arm = {"loss": FIGURE, "by_category": {"a": {"records": 1, "loss": FIGURE}, "b": {"records": 2, "loss": None}}}
-    return read_results(results_in(folder, arms={"x": arm}, differences={"x - b": {"loss": FIGURE}}))
+    return read_results(
+        results_in(folder, arms={"x": arm}, differences={"x - b": {"loss": FIGURE}}, tasks=tasks_of("x"))
+    )
 
 
 def shown(text: str) -> str:
@@ -160,3 +168,4 @@ def test_results_are_shown_with_their_intervals(sim: Simulated, tmp_path: Path) 
     assert "On 400 held-out records" in card
     assert "| `x` | 2.5 (2.4 to 2.6) |" in card
     assert "| `a` | 1 | 2.5 (2.4 to 2.6) |" in card
+    assert "| `x` | `x` | 2.5 (2.4 to 2.6) |" in card

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from edge_client.data import Record, Records
 from edge_client.disk import Disk, disk_errors
-from edge_client.inference import Open
+from edge_client.inference import Open, TaskFigure
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 
@@ -63,16 +63,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     arms: dict[str, str] = {}
 
     @classmethod
-    def of(cls, settings: Open, data: Records, max_length: int, max_new_tokens: int) -> Self:
-        """The header of an evaluation of ``settings`` on ``data``, without arms."""
+    def of(cls, settings: Open, data: Records | None, max_length: int, max_new_tokens: int) -> Self:
+        """The header of an evaluation of ``settings`` on ``data`` (None: on tasks alone), without arms."""
         folder = Path(settings.model_folder) if settings.model_folder is not None else None
         stats = {path.name: path.stat() for path in sorted(folder.glob("*.safetensors"))} if folder else {}
         return cls(
             model=settings.model.id,
             revision=settings.model.revision,
             files={name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()},
-            data=data.sha256.hex(),
-            records=len(data.records),
+            data="" if data is None else data.sha256.hex(),
+            records=0 if data is None else len(data.records),
             max_length=max_length,
             max_new_tokens=max_new_tokens,
             quantization=",".join(settings.quantization),
@@ -100,13 +100,24 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
 
 
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of lm-evaluation-harness that an arm has done, on ``limit`` documents (None: all)."""
+
+    arm: str
+    name: str
+    limit: int | None
+    figures: tuple[TaskFigure, ...]
+
+
 class Kept:
-    """The files in ``folder``: ``evaluation.json`` (the header), ``losses.jsonl``, ``answers.jsonl``."""
+    """The files in ``folder``: ``evaluation.json`` (the header), ``losses.jsonl``, ``answers.jsonl``,
+    ``tasks.jsonl``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.losses: Lines[Loss] = Lines(folder / "losses.jsonl", Loss)
         self.answers: Lines[Answer] = Lines(folder / "answers.jsonl", Answer)
+        self.tasks: Lines[Done] = Lines(folder / "tasks.jsonl", Done)
 
     def claim(self, header: Header, arms: Sequence[Arm]) -> None:
         """Let results of ``arms`` under ``header`` come in; arms may join later. Raises UserError if the folder holds

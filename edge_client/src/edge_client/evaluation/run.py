@@ -1,6 +1,6 @@
 """Asks the model for what is not known yet: each arm's loss on each record, and its answers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -28,18 +28,19 @@ async def evaluate(
     max_new_tokens: int = 128,
     progress: Progress = lambda what, done, total: None,
     told: Told | None = None,
+    then: Callable[[InferenceProcess], Awaitable[None]] | None = None,
 ) -> None:
     """Make ``kept`` complete: a loss for each arm and record, an answer for each arm and place in ``answered``.
 
     What is kept already is not asked again; if it is everything, no model is loaded. Requests are the same whatever
-    ends a run in between, so that answers do not depend on it. Raises UserError and FeditError as InferenceProcess
-    does."""
+    ends a run in between, so that answers do not depend on it. ``then``: what else the same model is asked. Raises
+    UserError and FeditError as InferenceProcess does."""
     names = {arm.name for arm in arms}
     scored = {(loss.arm, loss.place) for loss in kept.losses.values if loss.arm in names}
     said = {(answer.arm, answer.place) for answer in kept.answers.values if answer.arm in names}
     losses = list(_open(arms, range(len(records)), scored, _LOSSES))
     answers = list(_open(arms, sorted(answered, key=lambda p: (_length(records[p]), p)), said, _ANSWERS))
-    if not losses and not answers:
+    if not losses and not answers and then is None:
         return
     async with InferenceProcess(settings, told) as model:
         done = len(scored)
@@ -57,7 +58,8 @@ async def evaluate(
                 for place, record in zip(places, found.records, strict=True)
             )
             done += len(places)
-        progress("losses", done, len(arms) * len(records))
+        if losses:
+            progress("losses", done, len(arms) * len(records))
         done = len(said & {(name, place) for name in names for place in answered})
         for arm, places in answers:
             progress("answers", done, len(arms) * len(answered))
@@ -77,6 +79,8 @@ async def evaluate(
             done += len(places)
         if answers:
             progress("answers", done, len(arms) * len(answered))
+        if then is not None:
+            await then(model)
 
 
 def choose(records: int, count: int, seed: int) -> list[int]:

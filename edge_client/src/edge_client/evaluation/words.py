@@ -10,8 +10,18 @@ _DIGITS = {"loss": 4, "perplexity": 2, "rouge_l": 4, "exact_match": 3}
 def as_lines(results: Mapping[str, Any]) -> Iterator[str]:
     """What :func:`.report.summarize` found."""
     arms, differences = results["arms"], results["differences"]
-    yield f"{results['records']} records; in brackets: 95 % intervals, by bootstrap over the records."
+    yield "In brackets: 95 % intervals, by bootstrap over the records; differences are paired by record."
     width = max(map(len, [*arms, *differences]))
+    for task, metrics in results["tasks"].items():
+        for metric, found in metrics.items():
+            yield f"{task}, {metric}{', {documents} documents'.format(**found) if 'documents' in found else ''}"
+            for rows, sign in ((found["arms"], ""), (found["differences"], "+")):
+                for name, row in rows.items():
+                    shown = interval(row, "", 4, sign) if "low" in row else f"{row['value']:.4f}"
+                    yield f"  {name:<{width}} {shown}"
+    if not results["records"]:
+        return
+    yield f"{results['records']} records"
     for name, arm in arms.items():
         yield f"{name:<{width}}  {_figures(arm)}"
         if (told := arm["answers"]) is not None:

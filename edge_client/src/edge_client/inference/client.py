@@ -11,10 +11,24 @@ from edge_client.training.events import Failed, Fetching, Loading, Notice
 from edge_client.training.process import Child
 from edge_client.training.run import death, error_of
 
-from .protocol import Answers, Evaluate, Evaluation, Generate, Generated, Open, Ready, Reply, Request, Scored
+from .protocol import (
+    Answers,
+    Evaluate,
+    Evaluation,
+    Generate,
+    Generated,
+    Open,
+    Ready,
+    Reply,
+    Request,
+    RunTask,
+    Scored,
+    TaskFigure,
+    TaskFigures,
+)
 
 Progress = Callable[[Notice | Loading | Fetching | Scored], None]
-T = TypeVar("T", Ready, Evaluation, Answers)
+T = TypeVar("T", Ready, Evaluation, Answers, TaskFigures)
 _REPLIES = msgspec.msgpack.Decoder(Reply)
 
 
@@ -72,7 +86,21 @@ class InferenceProcess:
         request = Generate(adapter=_text(adapter), records=tuple(records), max_new_tokens=max_new_tokens)
         return (await self._ask(request, Answers)).answers
 
-    async def _ask(self, request: Request, kind: type[T]) -> T:
+    async def run_task(
+        self,
+        adapter: str | Path | None,
+        name: str,
+        *,
+        include_path: str | None = None,
+        limit: int | None = None,
+        scored: Callable[[int, int], None] | None = None,
+    ) -> tuple[TaskFigure, ...]:
+        """What lm-evaluation-harness finds with its task ``name``; see :class:`.protocol.RunTask`. ``scored``: told how
+        many of how many requests to the model are done."""
+        request = RunTask(adapter=_text(adapter), name=name, include_path=include_path, limit=limit)
+        return (await self._ask(request, TaskFigures, scored)).figures
+
+    async def _ask(self, request: Request, kind: type[T], scored: Callable[[int, int], None] | None = None) -> T:
         assert self._child is not None, "use it as `async with InferenceProcess(…) as model`"
         await self._child.send(request)
         while (body := await self._child.receive()) is not None:
@@ -81,6 +109,8 @@ class InferenceProcess:
                 return reply
             if isinstance(reply, Failed):
                 raise error_of(reply)
+            if scored is not None and isinstance(reply, Scored):
+                scored(reply.done, reply.records)
             if self._on_progress is not None and isinstance(reply, Notice | Loading | Fetching | Scored):
                 self._on_progress(reply)
         raise error_of(await death(self._child))

@@ -38,6 +38,16 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True, tag="generate"):
     max_new_tokens: int = 128
 
 
+class RunTask(msgspec.Struct, frozen=True, kw_only=True, tag="run_task"):
+    """Do one task, or group of tasks, of lm-evaluation-harness. ``include_path``: a folder with tasks besides its own;
+    ``limit``: so many documents of each, None for all."""
+
+    adapter: str | None
+    name: str
+    include_path: str | None = None
+    limit: int | None = None
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """The model is loaded."""
 
@@ -93,8 +103,23 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, tag="answers"):
     answers: tuple[Generated, ...]
 
 
-Request = Open | Evaluate | Generate
-Reply = Ready | Scored | Evaluation | Answers | Failed | Notice | Loading | Fetching
+class TaskFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one task. ``values``: of each document, where ``value`` is their mean; else empty."""
+
+    task: str
+    metric: str
+    value: float
+    values: tuple[float, ...]
+
+
+class TaskFigures(msgspec.Struct, frozen=True, kw_only=True, tag="task_figures"):
+    """What the harness found, a group's tasks one by one."""
+
+    figures: tuple[TaskFigure, ...]
+
+
+Request = Open | Evaluate | Generate | RunTask
+Reply = Ready | Scored | Evaluation | Answers | TaskFigures | Failed | Notice | Loading | Fetching
 
 
 def _mean(records: tuple[RecordLoss, ...]) -> float:

@@ -14,12 +14,25 @@ from edge_client.training.language_model import LanguageModel
 from edge_client.training.loading import Base, choose_device, load_base
 from edge_client.training.lora import Adapter
 from edge_client.training.memory import Budget, is_out_of_memory
+from edge_client.training.packing import padded
 from edge_client.training.sizes import gib
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
 
 from .generation import Generator
-from .protocol import Answers, Evaluate, Evaluation, Generate, Generated, Open, Ready, RecordLoss, Scored
+from .protocol import (
+    Answers,
+    Evaluate,
+    Evaluation,
+    Generate,
+    Generated,
+    Open,
+    Ready,
+    RecordLoss,
+    RunTask,
+    Scored,
+    TaskFigures,
+)
 
 Emit = Callable[[object], None]
 _TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -47,6 +60,22 @@ class Server:
         """What was loaded."""
         base = self._base
         return Ready(quantization=base.quantization, kernel=base.kernel, device=str(base.device))
+
+    def answer(self, request: Evaluate | Generate | RunTask) -> Evaluation | Answers | TaskFigures:
+        """Whatever is asked."""
+        match request:
+            case Evaluate():
+                return self.evaluate(request)
+            case Generate():
+                return self.generate(request)
+        return self.run_task(request)
+
+    def run_task(self, request: RunTask) -> TaskFigures:
+        """A task of lm-evaluation-harness; emits Scored."""
+        from .harness import run_task
+
+        with self._under(request.adapter), padded(self._base.model), self._language_model.precision():
+            return run_task(self._base, request, lambda done, all: self._emit(Scored(done=done, records=all)))
 
     def evaluate(self, request: Evaluate) -> Evaluation:
         """The loss of each record's answer; emits Scored."""
