@@ -1,8 +1,8 @@
 """Which of two answers is better: the question put to a judge, what its reply says, and what follows from both orders.
 
-The question is that of Vicuna's evaluation by GPT-4 (Chiang et al. 2023), which FedIT (arXiv 2305.05644, section 4)
-uses: two answers get a score of 1 to 10 each. A judge favours a place (Zheng et al., arXiv 2306.05685, section 3.3), so
-each pair is shown in both orders, and an arm wins only if it is preferred in both.
+The question is that of Vicuna's evaluation by GPT-4 (Chiang et al. 2023): two answers get a score of 1 to 10 each.
+FedIT (arXiv 2305.05644) has GPT-4 judge in this way. A judge favours a place (Zheng et al., arXiv 2306.05685), so each
+pair is shown in both orders, and an arm wins only if it is preferred in both.
 """
 
 import re
