@@ -98,6 +98,18 @@ def test_the_card_has_what_led_to_the_version_and_the_hub_can_read_it(sim: Simul
     assert not any(bytes(device.identity).hex() in card for device in sim.devices)
 
 
+def test_a_cohort_whose_sum_was_never_opened_is_in_no_figure(sim: Simulated) -> None:
+    with sim.database.begin() as connection:
+        versions, reports = Versions().all(connection), Journal().reports(connection)
+    [cohort] = reports[0].cohorts
+    lost = replace(
+        cohort, outcome="failed", roster=["00" * 32] * 4, survivors=["00" * 32] * 4, total_weight=9, loss=None
+    )
+    reports[0] = replace(reports[0], cohorts=[cohort, lost])
+    told = write_card(lineage(versions, reports, versions[1]), sim.plans.task, sim.config)
+    assert told == card_of(sim, 1)
+
+
 def test_the_same_version_gives_the_same_bytes(sim: Simulated) -> None:
     before = card_of(sim, 1)
     sim.now += 86400

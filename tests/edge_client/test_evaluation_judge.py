@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from judge_server import Answered, JudgeServer, by_length, judging, said
+from msgspec.structs import replace
 
 from edge_client.cli import main
 from edge_client.data import Record
 from edge_client.evaluation.endpoint import Endpoint, JudgeError, Key
 from edge_client.evaluation.judging import Judgement, Judging, Prices, pairs_of
-from edge_client.evaluation.kept import Answer, Arm, Header, Kept, Loss
+from edge_client.evaluation.kept import Answer, Arm, Header, Kept, Loss, read_header
 from edge_client.evaluation.lines import Lines
 from edge_client.evaluation.pairwise import scores, verdict
 from edge_client.evaluation.verdicts import judged
@@ -53,6 +54,15 @@ def folder(tmp_path: Path) -> Path:
             for n in range(RECORDS)
         )
     return place
+
+
+def test_arms_join_an_evaluation_and_those_before_stay(folder: Path) -> None:
+    before = read_header(folder)
+    assert before is not None
+    Kept(folder).claim(replace(before, arms={}), [Arm(name="base"), Arm(name="third", adapter="c", sha256="3")])
+    after = read_header(folder)
+    assert after is not None
+    assert after.arms == {"base": "", "new": "1", "third": "3"}
 
 
 def record(number: int) -> Record:

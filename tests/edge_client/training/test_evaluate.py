@@ -20,6 +20,7 @@ from tiny_model import Workshop, make_records, make_tokenizer, save_model, write
 from edge_client.cli import main
 from edge_client.data import Record, Template
 from edge_client.evaluation.kept import Kept
+from edge_client.evaluation.statistics import Draws
 from edge_client.inference.generation import Generator
 from edge_client.training.language_model import LanguageModel
 from edge_client.training.loading import load_base
@@ -72,10 +73,11 @@ def test_losses_answers_and_differences_of_the_base_and_an_adapter(
     assert list(found["arms"]) == ["base", "tuned"]
     kept = Kept(out)
     for name, arm in found["arms"].items():
-        losses = [each for each in kept.losses.values if each.arm == name]
+        losses = sorted((each for each in kept.losses.values if each.arm == name), key=lambda each: each.place)
         mean = sum(each.loss for each in losses) / sum(each.tokens for each in losses)
         assert arm["loss"]["value"] == pytest.approx(mean, abs=1e-5)
-        assert arm["loss"]["low"] < mean < arm["loss"]["high"]
+        drawn = Draws(COUNT, 2000, 0).interval([each.loss for each in losses], [each.tokens for each in losses])
+        assert (arm["loss"]["low"], arm["loss"]["high"]) == pytest.approx(drawn[1:], abs=1e-5)
         assert arm["perplexity"]["value"] == pytest.approx(math.exp(mean), rel=1e-4)
         assert arm["answers"]["records"] == 20
         assert {group["records"] for group in arm["by_category"].values()} == {20}
