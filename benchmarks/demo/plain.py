@@ -3,6 +3,8 @@
 The demo sums these and holds the sum against what the server opened: bit for bit the same, or the demo fails.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,8 @@ def plain_slots(session: Session, update: Update, randomness: bytes) -> NDArray[
     levels = (2**settings.slot_bits - 1) // (2 * members * settings.max_weight)
     weight = min(settings.max_weight, -(-update.examples // RECORDS_PER_WEIGHT))
     limit = weight * levels
-    sizes = [int(np.prod(tensor.shape)) for tensor in session.task.tensors]
-    clip = np.repeat(np.array(settings.clip), sizes)
+    sizes = session.turn.pick(session.turn.sizes)
+    clip = np.repeat(np.array(session.turn.pick(settings.clip)), sizes)
     values = update.delta.astype(np.float64)
     scaled = np.clip(values * (limit / np.maximum(clip, reach(values, sizes))), -limit, limit)
     clipped = np.count_nonzero(np.abs(values) > clip) / values.size
@@ -32,7 +34,7 @@ def plain_slots(session: Session, update: Update, randomness: bytes) -> NDArray[
     return slots
 
 
-def reach(values: NDArray[np.float64], sizes: list[int]) -> NDArray[np.float64]:
+def reach(values: NDArray[np.float64], sizes: Sequence[int]) -> NDArray[np.float64]:
     """For each value, the largest size of one of its tensor that is not among the first ⌊z/100⌋ of its z values."""
     tensors = np.split(np.abs(values), np.cumsum(sizes)[:-1])
     return np.repeat([np.sort(tensor)[-1 - tensor.size // 100] for tensor in tensors], sizes)

@@ -9,16 +9,20 @@ import time
 from collections.abc import Generator, Sequence
 from typing import NamedTuple, TypeVar
 
+import msgspec
+import numpy as np
+
 from agg_server.clipping import first_ranges, next_ranges
 from agg_server.publishing import combine, publish
 from edge_client.disk import Disk
 from edge_client.training.batches import Schedule
+from fedit_shared.messages import TaskSpec
 from fedit_shared.secagg import Update
 
 from .crew import Crew
 from .drive import Arm, drive
 from .jobs import Advance, Advanced, Judge, Order, Reply, Scored, Train, Trained, vector_of
-from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Judged, local_arm
+from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Judged, federated_arm, local_arm
 from .lab import Lab
 from .population import EVERYBODY
 from .selection import select
@@ -58,11 +62,11 @@ def make_plan(lab: Lab) -> Plan:
     federated, at = [], Stop(0, 0)
     for number, clients in enumerate(selected, 1):
         for client in clients:
-            schedule = lab.schedule(client, _client_work(lab, number, client))
+            schedule = lab.schedule(client, _client_work(lab, FEDERATED, lab.task, number, client))
             steps = schedule.steps or 0
             at = Stop(at.steps + steps, at.tokens + sum(_tokens(schedule, step) for step in range(steps)))
         federated.append(at)
-    stops = {FEDERATED: federated} if experiment.arms.federated else {}
+    stops = dict.fromkeys(_federations(lab), federated)
     for arm, client in _alone(lab).items():
         stops[arm] = _stops(lab, client, [stop.tokens for stop in federated])
     return Plan(selected, stops)
@@ -72,7 +76,7 @@ def run_arms(lab: Lab, plan: Plan, crew: Crew) -> None:
     """Every arm to its end, from where the journal says that it is. Raises UserError."""
     done = [(arm, last) for arm in plan.stops if (last := lab.journal.last(arm))]
     lab.view.expect(plan.steps, sum(plan.stops[arm][last.round - 1].steps for arm, last in done))
-    federated = [_federate(lab, plan)] if FEDERATED in plan.stops else []
+    federated = [_federate(lab, plan, arm, task) for arm, task in _federations(lab).items()]
     alone = [_train_alone(lab, arm, client, plan.stops[arm]) for arm, client in _alone(lab).items()]
     # Who learns alone has one job after the other, a federation many at a time: these fill the gaps that those leave.
     arms = [*federated, *alone] if crew.size == 1 else [*alone, *federated]
@@ -86,40 +90,44 @@ def _judge_base(lab: Lab) -> Arm:
         _finish(lab, Entry(arm=BASE, round=0, judged=judged))
 
 
-def _federate(lab: Lab, plan: Plan) -> Arm:
-    last = lab.journal.last(FEDERATED) or Entry(
-        arm=FEDERATED, round=0, adapter=lab.start.hex(), clip=first_ranges(lab.task)
-    )
+def _federate(lab: Lab, plan: Plan, arm: str, task: TaskSpec) -> Arm:
+    last = lab.journal.last(arm) or Entry(arm=arm, round=0, adapter=lab.start.hex(), clip=first_ranges(task))
     for number in range(last.round + 1, lab.experiment.federation.rounds + 1):
-        last = yield from _round(lab, plan, last, number)
+        last = yield from _round(lab, plan, task, last, number)
 
 
-def _round(lab: Lab, plan: Plan, before: Entry, number: int) -> Asking[Entry]:
+def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> Asking[Entry]:
     """Selection, local work, the sum, the server's step."""
-    clients, version = plan.selected[number - 1], bytes.fromhex(before.adapter)
-    works = [_client_work(lab, number, client) for client in clients]
+    clients, version, arm = plan.selected[number - 1], bytes.fromhex(before.adapter), before.arm
+    works = [_client_work(lab, arm, task, number, client) for client in clients]
     replies = yield [
         Order(
-            arm=FEDERATED,
+            arm=arm,
             round=number,
-            job=Train(version=version, client=client, work=work),
-            what=f"{FEDERATED}, round {number}, client {place} of {len(clients)}",
+            job=Train(version=version, client=client, work=work, private=before.private.get(str(client), "")),
+            what=f"{arm}, round {number}, client {place} of {len(clients)}",
             steps=lab.schedule(client, work).steps or 0,
         )
         for place, (client, work) in enumerate(zip(clients, works, strict=True), 1)
     ]
     trained = [reply for reply in replies if isinstance(reply, Trained)]
-    began = time.monotonic()
+    began, turn = time.monotonic(), task.turn(number)
+    private = before.private | {
+        str(client): lab.write_private(vector_of(reply.private))
+        for client, reply in zip(clients, trained, strict=True)
+        if reply.private
+    }
     updates = [Update(vector_of(reply.delta), reply.examples, reply.loss) for reply in trained]
     at = Round(number, before.clip, version, lab.experiment.run.seed)
-    summed = add(updates, lab.task, lab.experiment.federation, at)
+    summed = add(updates, task, lab.experiment.federation, at)
     mean = summed.mean
-    update = combine([mean], mean.delta.size, mean.total_weight)
-    published = publish(lab.blobs, lab.task, version, update, lab.experiment.server_step)
+    update = combine([mean], turn.dimension, mean.total_weight)
+    published = publish(lab.blobs, task, number, version, update, lab.experiment.server_step)
     seconds = time.monotonic() - began + sum(reply.seconds for reply in trained)
-    stop = plan.stops[FEDERATED][number - 1]
+    stop = plan.stops[arm][number - 1]
+    personal = lab.personal(published.adapter, turn, private) if private and lab.is_due(number) else []
     entry = Entry(
-        arm=FEDERATED,
+        arm=arm,
         round=number,
         adapter=published.adapter.hex(),
         clients=tuple(clients),
@@ -127,12 +135,13 @@ def _round(lab: Lab, plan: Plan, before: Entry, number: int) -> Asking[Entry]:
         steps=stop.steps,
         training_loss=mean.loss,
         update_norm=published.update_norm,
-        clip=next_ranges(lab.task, before.clip, mean.delta, mean.clipped),
+        clip=next_ranges(turn, before.clip, mean.delta, mean.clipped),
         clipped=mean.clipped,
         quantization_error=summed.error,
         uploaded=before.uploaded + summed.upload * len(clients),
         seconds=seconds,
-        judged=(yield from _judged_if_due(lab, FEDERATED, number, published.adapter)),
+        private=private,
+        judged=(yield from _judged_if_due(lab, arm, number, *(personal or [published.adapter]))),
     )
     _finish(lab, entry, works)
     return entry
@@ -172,13 +181,13 @@ def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> Arm:
         _finish(lab, entry, [work] if number == len(stops) else [])
 
 
-def _judged_if_due(lab: Lab, arm: str, number: int, version: bytes) -> Asking[Judged | None]:
-    return (yield from _judged(lab, arm, number, version)) if lab.is_due(number) else None
+def _judged_if_due(lab: Lab, arm: str, number: int, *versions: bytes) -> Asking[Judged | None]:
+    return (yield from _judged(lab, arm, number, *versions)) if lab.is_due(number) else None
 
 
-def _judged(lab: Lab, arm: str, number: int, version: bytes | None) -> Asking[Judged]:
-    """The evaluation in parts of a fixed size: which records go through the model together, and so the last bit of
-    their losses, does not depend on the number of workers."""
+def _judged(lab: Lab, arm: str, number: int, *versions: bytes | None) -> Asking[Judged]:
+    """Each record's loss, its mean over ``versions``. In parts of a fixed size: which records go through the model
+    together, and so the last bit of their losses, does not depend on the number of workers."""
     count = len(lab.population.evaluation)
     replies = yield [
         Order(
@@ -187,13 +196,13 @@ def _judged(lab: Lab, arm: str, number: int, version: bytes | None) -> Asking[Ju
             job=Judge(version=version, first=first, last=min(first + _PART, count)),
             what=f"judging {arm}" + (f", round {number}" if number else ""),
         )
+        for version in versions
         for first in range(0, count, _PART)
     ]
     parts = [reply.judged for reply in replies if isinstance(reply, Scored)]
-    return Judged(
-        losses=tuple(loss for part in parts for loss in part.losses),
-        tokens=tuple(tokens for part in parts for tokens in part.tokens),
-    )
+    losses = np.array([loss for part in parts for loss in part.losses]).reshape(len(versions), count)
+    tokens = tuple(tokens for part in parts for tokens in part.tokens)
+    return Judged(losses=tuple(losses.mean(axis=0).tolist()), tokens=tokens[:count])
 
 
 def _finish(lab: Lab, entry: Entry, works: Sequence[Work] = ()) -> None:
@@ -203,6 +212,15 @@ def _finish(lab: Lab, entry: Entry, works: Sequence[Work] = ()) -> None:
     lab.view.say(f"{entry.arm}, round {entry.round}: {entry.tokens} tokens, {entry.seconds:.0f} s{loss}")
 
 
+def _federations(lab: Lab) -> dict[str, TaskSpec]:
+    """The federated arms, and the task of each."""
+    main = lab.experiment.federation.strategy
+    return {
+        federated_arm(strategy, main): msgspec.structs.replace(lab.task, strategy=strategy)
+        for strategy in lab.experiment.strategies
+    }
+
+
 def _alone(lab: Lab) -> dict[str, int]:
     """The arms of one learner, and whose records it has."""
     arms = lab.experiment.arms
@@ -210,9 +228,14 @@ def _alone(lab: Lab) -> dict[str, int]:
     return alone | {local_arm(client): client for client in arms.local}
 
 
-def _client_work(lab: Lab, number: int, client: int) -> Work:
-    key, proximal = lab.work_key(FEDERATED, number, client), lab.experiment.federation.proximal
-    return Work(key=key, seed=lab.seed(3, number, client), proximal=proximal)
+def _client_work(lab: Lab, arm: str, task: TaskSpec, number: int, client: int) -> Work:
+    return Work(
+        key=lab.work_key(arm, number, client),
+        seed=lab.seed(3, number, client),
+        proximal=lab.experiment.federation.proximal,
+        strategy=task.strategy,
+        round=number,
+    )
 
 
 def _lone_work(lab: Lab, client: int, steps: int) -> Work:

@@ -13,11 +13,13 @@ from .worker import Work
 
 
 class Train(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """All of a client's local work, from the adapter ``version`` (SHA-256 of its file) on."""
+    """All of a client's local work, from the adapter ``version`` (SHA-256 of its file) on. ``private``: the name of the
+    values that it has of its own, if it has any."""
 
     version: bytes
     client: int
     work: Work
+    private: str = ""
 
 
 class Advance(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -38,10 +40,11 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Of :class:`Train`. ``delta``: float32, little-endian, in the order of the task's tensors; ``seconds``: of
-    training, over all runs."""
+    """Of :class:`Train`. ``delta``, of what the round sums, and ``private``, what the client has of its own: float32,
+    little-endian, in the order of the task's tensors; ``seconds``: of training, over all runs."""
 
     delta: bytes
+    private: bytes
     examples: int
     loss: float
     seconds: float

@@ -15,9 +15,19 @@ VERSION = 1
 """Of what the lines mean and how results are made: a run goes on only where it was begun by the same."""
 
 
+def federated_arm(strategy: str, main: str) -> str:
+    """The arm of a federation by ``strategy`` where [federation] names ``main``."""
+    return FEDERATED if strategy == main else f"{FEDERATED} ({strategy})"
+
+
 def local_arm(client: int) -> str:
     """The arm of a client that trains alone."""
     return f"local {client}"
+
+
+def is_local(arm: str) -> bool:
+    """Whether it is one of these."""
+    return arm.startswith("local ")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
@@ -72,6 +82,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
     """Bytes that clients sent, from the arm's start on."""
     seconds: float = 0.0
     """Of training and summing, of this round."""
+    private: dict[str, str] = {}
+    """Of each client that has tensors of its own, by its number, the hash of their values: the name of their file."""
     judged: Judged | None = None
 
 

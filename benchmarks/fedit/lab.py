@@ -2,7 +2,7 @@
 
 import hashlib
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,12 +30,13 @@ from edge_client.training.tokenizer import load_tokenizer
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import ModelRef, TaskSpec
+from fedit_shared.strategies import Role, Turn, require_fits
 
 from .journal import VERSION, Entry, Header, Journal
 from .population import Population, populate
 from .replies import Replies
 from .settings import Evaluation, Experiment, Machine, Model
-from .station import examples_of
+from .station import examples_of, private_key, read_private
 from .view import View
 from .worker import Work, checkpoint_folder, schedule
 
@@ -81,6 +82,21 @@ class Lab:
         version = wire.version(data)
         self.blobs.write(adapter_key(version), data)
         return version
+
+    def write_private(self, values: NDArray[np.float32]) -> str:
+        """Keep what a client has of its own; its name."""
+        data = values.astype("<f4", copy=False).tobytes()
+        name = hashlib.sha256(data).hexdigest()
+        self.blobs.write(private_key(name), data)
+        return name
+
+    def personal(self, version: bytes, turn: Turn, private: Mapping[str, str]) -> list[bytes]:
+        """Versions of an adapter with what clients have of their own in it (``private``, by client): of as many clients
+        as the settings say."""
+        order = np.random.default_rng([self.experiment.run.seed, 5]).permutation(self.experiment.clients.count)
+        chosen = [name for client in order if (name := private.get(str(client)))][: self.experiment.evaluation.personal]
+        vector = self.read(version)
+        return [self.write(turn.put(vector, read_private(self.blobs, name), Role.KEEP)) for name in chosen]
 
     def is_due(self, number: int) -> bool:
         """Whether arms are judged after this round."""
@@ -130,7 +146,13 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         adapter_config=config,
         tensors=tensors,
         training=experiment.training,
+        strategy=experiment.federation.strategy,
     )
+    for strategy in experiment.strategies:
+        try:
+            require_fits(strategy, (tensor.name for tensor in tensors))
+        except ValueError as error:
+            raise UserError(f"The model's adapter cannot be trained in this way: {error}.") from error
     key = _key(experiment, population, task)
     header = Header(
         name=experiment.run.name,
@@ -186,7 +208,7 @@ def _decisive(experiment: Experiment) -> Experiment:
         experiment,
         data=msgspec.structs.replace(experiment.data, files=("",)),
         model=Model(id="in the task"),
-        evaluation=Evaluation(every=experiment.evaluation.every),
+        evaluation=Evaluation(every=experiment.evaluation.every, personal=experiment.evaluation.personal),
         machine=Machine(),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import pages
 from edge_client.evaluation.statistics import Draws, Interval
 
-from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged
+from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged, is_local
 
 _DIGITS = 5
 
@@ -86,7 +86,7 @@ def _differences(judged: dict[str, Judged], draws: Draws) -> dict[str, Any]:
 
 
 def _gap_closed(judged: dict[str, Judged], draws: Draws) -> dict[str, float] | None:
-    local = {name: one for name, one in judged.items() if name not in (BASE, FEDERATED, CENTRALIZED)}
+    local = {name: one for name, one in judged.items() if is_local(name)}
     if not local or FEDERATED not in judged or CENTRALIZED not in judged:
         return None
     best = min(local.values(), key=loss_of)

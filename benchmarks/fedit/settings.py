@@ -14,6 +14,7 @@ from edge_client.training.job import Device
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
+from fedit_shared.strategies import require_known
 
 from .partition import Partition
 
@@ -74,8 +75,9 @@ class Federation(_Section, frozen=True, kw_only=True):
     """The rounds, and what is done with a round's updates."""
 
     rounds: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-    strategy: Literal["fedavg"] = "fedavg"
-    """``fedavg``: A and B of every layer are averaged, as the paper does."""
+    strategy: str = "fedavg"
+    """What of the adapter is averaged: a name in :data:`fedit_shared.strategies.STRATEGIES`, as in the server's file.
+    ``fedavg``: A and B of every layer, as the paper does."""
     proximal: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     """μ of FedProx: how strongly clients are held near the global adapter."""
     sum: Literal["masked", "quantized", "exact"] = "quantized"
@@ -88,6 +90,8 @@ class Arms(_Section, frozen=True, kw_only=True):
     """What is compared with the base model; every arm trains on as many tokens as the federated one."""
 
     federated: bool = True
+    strategies: tuple[str, ...] = ()
+    """More federations of the same clients in the same rounds, each by another strategy than [federation] names."""
     centralized: bool = True
     local: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = (0, 1, 2)
     """Clients, by number, who train alone."""
@@ -100,6 +104,9 @@ class Evaluation(_Section, frozen=True, kw_only=True):
     """Rounds from one evaluation to the next; after the last round there is one in any case."""
     file: str | None = None
     """More records for evaluation."""
+    personal: _Positive = 3
+    """Where a strategy keeps tensors on the device: of how many clients the models are judged. They are drawn by the
+    seed among those that have trained one; a record's loss is the mean over them."""
     resamples: Annotated[int, msgspec.Meta(ge=100, le=1_000_000)] = 2000
 
 
@@ -137,6 +144,13 @@ class Experiment(_Section, frozen=True, kw_only=True):
     arms: Arms = Arms()
     evaluation: Evaluation = Evaluation()
     machine: Machine = Machine()
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Each strategy that a federation is run by, [federation]'s first."""
+        if not self.arms.federated:
+            return ()
+        return tuple(dict.fromkeys((self.federation.strategy, *self.arms.strategies)))
 
 
 class Given(NamedTuple):
@@ -198,6 +212,15 @@ def _refuse_contradictions(experiment: Experiment, text: str) -> None:
     if step.optimizer not in OPTIMIZERS:
         there_is_none = f"[server_step] there is no such optimizer{nearest(step.optimizer, OPTIMIZERS)}"
         raise at(text, "server_step", "optimizer", there_is_none)
+    for section, key, names in (
+        ("federation", "strategy", (federation.strategy,)),
+        ("arms", "strategies", experiment.arms.strategies),
+    ):
+        for name in names:
+            try:
+                require_known(name)
+            except ValueError as error:
+                raise at(text, section, key, f"[{section}] {error}.") from error
     if federation.sum == "masked" and not COHORT_MIN <= clients.each_round <= COHORT_MAX:
         allowed = f"a masked sum needs {COHORT_MIN} to {COHORT_MAX} clients a round, not {clients.each_round}"
         raise at(text, "federation", "sum", f'[federation] {allowed}; sum = "quantized" gives the same numbers.')

@@ -44,10 +44,13 @@ class Round(NamedTuple):
 
 def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round) -> Summed:
     """The mean of ``updates``, each weighted as the protocol weighs it. Raises UserError for one that is not finite."""
-    sizes = tuple(tensor.size for tensor in task.tensors)
-    count = len(updates)
+    turn, count = task.turn(at.number), len(updates)
     quantizer = Quantizer(
-        sizes, at.clip, rules.slot_bits, levels(count, rules.slot_bits, rules.max_weight), rules.max_weight
+        turn.pick(turn.sizes),
+        turn.pick(at.clip),
+        rules.slot_bits,
+        levels(count, rules.slot_bits, rules.max_weight),
+        rules.max_weight,
     )
     if rules.sum == "exact":
         return Summed(_exact(quantizer, updates), 0.0, 4 * quantizer.dimension)

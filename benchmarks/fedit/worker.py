@@ -31,12 +31,15 @@ Notify = Callable[[str], None]
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Local work to be done. ``key``: 32 bytes, its name, under which a checkpoint is found again; ``records``: how
-    many to train on, repetitions counted, if not as many as the task's settings say; ``proximal``: μ of FedProx."""
+    many to train on, repetitions counted, if not as many as the task's settings say; ``proximal``: μ of FedProx;
+    ``strategy`` and ``round``: what is trained; one who learns alone trains everything."""
 
     key: bytes
     seed: int
     records: int | None = None
     proximal: float = 0.0
+    strategy: str = "fedavg"
+    round: int = 1
 
 
 class Stage(NamedTuple):
@@ -131,6 +134,7 @@ class Worker:
         longest = longest_of(examples)
         trainer, _ = self._place.begin(
             vector,
+            msgspec.structs.replace(self._task, strategy=work.strategy).turn(work.round),
             steps,
             self._task.training,
             planning=self._plan(longest, (self.base.quantization,)),

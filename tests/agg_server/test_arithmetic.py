@@ -39,14 +39,14 @@ def test_the_first_clip_range_is_learning_rate_times_local_steps():
 
 
 def test_later_ranges_follow_each_tensors_mean_but_not_by_leaps():
-    moved = np.array([0.4, 0, 0, 0, 0, -0.1, 0.0, 0.0, 0.001, 0.0])
-    assert next_ranges(task(steps=1), (1.0, 1.0), moved, clipped=0.0) == (pytest.approx(0.8), pytest.approx(0.5**0.5))
-    assert next_ranges(task(steps=1), (1.0, 0.5), moved, clipped=0.001) == (1.0, 0.5)
-    assert next_ranges(task(steps=1), (0.1, 1.0), moved, clipped=0.0)[0] == pytest.approx(0.2)
+    moved, turn = np.array([0.4, 0, 0, 0, 0, -0.1, 0.0, 0.0, 0.001, 0.0]), task(steps=1).turn(1)
+    assert next_ranges(turn, (1.0, 1.0), moved, clipped=0.0) == (pytest.approx(0.8), pytest.approx(0.5**0.5))
+    assert next_ranges(turn, (1.0, 0.5), moved, clipped=0.001) == (1.0, 0.5)
+    assert next_ranges(turn, (0.1, 1.0), moved, clipped=0.0)[0] == pytest.approx(0.2)
 
 
 def test_ranges_double_when_too_many_values_were_clipped():
-    assert next_ranges(task(steps=1), (1.0, 0.5), np.zeros(10), clipped=0.02) == (2.0, 1.0)
+    assert next_ranges(task(steps=1).turn(1), (1.0, 0.5), np.zeros(10), clipped=0.02) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.5, 0.99])
@@ -58,7 +58,7 @@ def test_ranges_settle_where_few_values_are_clipped_whether_updates_are_alike_or
     for _ in range(12):
         updates = [alike * common + (1 - alike**2) ** 0.5 * rng.normal(0, 0.001, 40_000) for _ in range(16)]
         clipped.append(float(np.mean([np.abs(update) > ranges[0] for update in updates])))
-        ranges = next_ranges(wide, ranges, np.mean(updates, axis=0), clipped[-1])
+        ranges = next_ranges(wide.turn(1), ranges, np.mean(updates, axis=0), clipped[-1])
     assert max(clipped) < 0.01
     assert 0.003 < ranges[0] < 0.01, "3 to 10 sigma: neither cut off nor coarse"
 
@@ -66,8 +66,8 @@ def test_ranges_settle_where_few_values_are_clipped_whether_updates_are_alike_or
 def test_ranges_stay_numbers_that_everybody_can_read_however_many_rounds_go_by():
     still, wild = (1.0, 1.0), (1.0, 1.0)
     for _ in range(1000):
-        still = next_ranges(task(steps=1), still, np.zeros(10), clipped=0.0)
-        wild = next_ranges(task(steps=1), wild, np.zeros(10), clipped=1.0)
+        still = next_ranges(task(steps=1).turn(1), still, np.zeros(10), clipped=0.0)
+        wild = next_ranges(task(steps=1).turn(1), wild, np.zeros(10), clipped=1.0)
     assert still == (SMALLEST_RANGE,) * 2
     assert wild == (LARGEST_RANGE,) * 2
 
@@ -111,27 +111,27 @@ def test_optimizers_follow_their_papers_over_rounds_and_keep_their_state_beside_
     blobs.write(adapter_key(adapter.version(first)), first)
     versions, updates = [adapter.version(first)], [0.5, -0.25, 0.125]
     for value in updates:
-        made = publish(blobs, task(steps=1), versions[-1], np.full(10, value), settings)
+        made = publish(blobs, task(steps=1), 1, versions[-1], np.full(10, value), settings)
         versions.append(made.adapter)
     for count, version in enumerate(versions):
         _, vector = adapter.read_adapter(read_version(blobs, version))
         assert vector == pytest.approx(plainly(settings, updates[:count]), rel=1e-5)
-    again = publish(blobs, task(steps=1), versions[1], np.full(10, updates[1]), settings)
+    again = publish(blobs, task(steps=1), 1, versions[1], np.full(10, updates[1]), settings)
     assert again.adapter == versions[2], "a rollback goes on with the state that was there"
-    blobs.write(state_key(versions[1], optimizer), b"damaged")
+    blobs.write(state_key(versions[1], optimizer, "fedavg"), b"damaged")
     with pytest.raises(CorruptError, match=optimizer):
-        publish(blobs, task(steps=1), versions[1], np.zeros(10), settings)
+        publish(blobs, task(steps=1), 1, versions[1], np.zeros(10), settings)
 
 
 def test_a_step_is_published_under_its_hash_and_leaves_the_old_version(tmp_path: Path):
     blobs, old = Blobs(tmp_path), adapter.write_adapter(TENSORS, np.arange(10, dtype=np.float32))
     blobs.write(adapter_key(adapter.version(old)), old)
-    made = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), ServerStep())
+    made = publish(blobs, task(steps=1), 1, adapter.version(old), np.full(10, 0.5), ServerStep())
     _, vector = adapter.read_adapter(read_version(blobs, made.adapter))
     assert np.array_equal(vector, np.arange(10) + 0.5)
     assert made.update_norm == pytest.approx(0.5 * 10**0.5)
     assert read_version(blobs, adapter.version(old)) == old
-    again = publish(blobs, task(steps=1), adapter.version(old), np.full(10, 0.5), ServerStep())
+    again = publish(blobs, task(steps=1), 1, adapter.version(old), np.full(10, 0.5), ServerStep())
     assert again == made
 
 
@@ -149,7 +149,7 @@ def test_an_adapter_of_other_tensors_is_not_stepped_on(tmp_path: Path):
     blobs, data = Blobs(tmp_path), adapter.write_adapter(TENSORS[:1], np.zeros(6, np.float32))
     blobs.write(adapter_key(adapter.version(data)), data)
     with pytest.raises(ProtocolError, match="no tensor b"):
-        publish(blobs, task(steps=1), adapter.version(data), np.zeros(10), ServerStep())
+        publish(blobs, task(steps=1), 1, adapter.version(data), np.zeros(10), ServerStep())
 
 
 def test_the_estimated_rounding_error_is_that_of_a_real_cohort_within_a_tenth():

@@ -75,7 +75,7 @@ def test_at_the_default_with_64_clients_it_is_below_one_per_cent_and_as_predicte
         predicted = rounding_error(quantizer, CLIENTS, mean.total_weight)
         assert error / predicted == pytest.approx(1, abs=0.05)
         assert predicted < 0.01 * np.linalg.norm(mean.delta)
-        ranges = next_ranges(TASK, ranges, mean.delta, mean.clipped)
+        ranges = next_ranges(TASK.turn(1), ranges, mean.delta, mean.clipped)
 
 
 def test_errors_of_cohorts_add_as_independent_ones_do():

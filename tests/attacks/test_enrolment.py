@@ -14,7 +14,7 @@ from edge_client.state import FederationState, Membership
 from edge_client.transport import ClockError
 from fedit_shared.errors import FeditError, ForgedError, ProtocolError, UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink, SigningKey, federation_id
-from fedit_shared.messages import Accepted, Enrolled, Offer
+from fedit_shared.messages import Accepted, Enrolled, Offer, decode_task
 from fedit_shared.messages.fields import Message
 
 FEDERATION = federation_id(SERVER.public)
@@ -107,9 +107,10 @@ def test_an_update_is_of_the_task_and_the_adapter_that_are_offered(
 ):
     cohort = Cohort(3)
     with FederationState(tmp_path) as state:
-        first = _begun_update(state, offer(cohort.task, cohort.adapter))
-        assert _begun_update(state, offer(cohort.task, cohort.adapter)).name == first.name
-        begun = _begun_update(state, changed := change(cohort.task, cohort.adapter)).begun()
+        task = decode_task(cohort.task)
+        first = _begun_update(state, offer(cohort.task, cohort.adapter), task)
+        assert _begun_update(state, offer(cohort.task, cohort.adapter), task).name == first.name
+        begun = _begun_update(state, changed := change(cohort.task, cohort.adapter), task).begun()
         assert begun is not None
         assert (begun.task_hash, begun.adapter) == (sha256(changed.task).digest(), changed.adapter)
 
@@ -117,9 +118,9 @@ def test_an_update_is_of_the_task_and_the_adapter_that_are_offered(
 def test_a_spent_update_is_not_mustered_again(tmp_path: Path):
     cohort = Cohort(3)
     with FederationState(tmp_path) as state:
-        first = _begun_update(state, offer(cohort.task, cohort.adapter))
+        first = _begun_update(state, offer(cohort.task, cohort.adapter), decode_task(cohort.task))
         seed = first.begun()
         first.spend("000001-1")
-        again = _begun_update(state, offer(cohort.task, cohort.adapter))
+        again = _begun_update(state, offer(cohort.task, cohort.adapter), decode_task(cohort.task))
         assert again.name != first.name
         assert again.begun() != seed

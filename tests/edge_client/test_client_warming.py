@@ -37,7 +37,7 @@ def compiled():
 
 async def train(job):
     path = Path(job.work) / "delta"
-    np.zeros(size(job.task.tensors), "<f4").tofile(path)
+    np.zeros(job.task.turn(job.round).dimension, "<f4").tofile(path)
     yield Finished(delta_path=str(path), examples=40, tokens=1, loss=1.5, steps=3, seconds=0.0, peak_bytes=0)
 
 

@@ -7,6 +7,7 @@ its packets are opened with the members' keys, changed, sealed again and bound b
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from cohorts import Cohort, Device, Upload, deal_all, prepare_for
@@ -40,7 +41,7 @@ Words = NDArray[np.uint32]
 class Round:
     """A cohort of ``size`` whose deals are all in, and what the honest do from there on."""
 
-    def __init__(self, size: int = 5, seed: object = 0, **options: int) -> None:
+    def __init__(self, size: int = 5, seed: object = 0, **options: Any) -> None:
         self.cohort = Cohort(size, seed, **options)
         self.session = self.cohort.session()
         self.uploads = self.cohort.uploads(self.session)

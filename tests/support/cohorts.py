@@ -65,7 +65,8 @@ class Upload:
 
 
 class Cohort:
-    """``size`` devices on a task of two tensors; everything follows from ``seed``."""
+    """``size`` devices on a task of two tensors, of a third and two thirds of ``dimension``; everything follows from
+    ``seed``."""
 
     def __init__(
         self,
@@ -77,18 +78,20 @@ class Cohort:
         slot_bits: int = 16,
         max_weight: int = 16,
         round_: int = 1,
+        strategy: str = "fedavg",
     ) -> None:
         rng = np.random.default_rng(np.frombuffer(seeded(size, seed), np.uint32))
         first = dimension // 3
-        self.task = encode(
-            TaskSpec(
-                name="test",
-                model=ModelRef(id="tiny"),
-                adapter_config="{}",
-                tensors=(TensorSpec(name="a", shape=(first,)), TensorSpec(name="b", shape=(dimension - first, 1))),
-                training=TrainingSettings(),
-            )
+        a, b = ("a", "b") if strategy == "fedavg" else ("q.lora_A.weight", "q.lora_B.weight")
+        task = TaskSpec(
+            name="test",
+            model=ModelRef(id="tiny"),
+            adapter_config="{}",
+            tensors=(TensorSpec(name=a, shape=(first,)), TensorSpec(name=b, shape=(dimension - first, 1))),
+            training=TrainingSettings(),
+            strategy=strategy,
         )
+        self.task = encode(task)
         self.settings = encode(
             RoundSettings(
                 model="tiny",
@@ -107,7 +110,7 @@ class Cohort:
                     SigningKey(seeded("identity", seed, i)),
                     RoundKey(seeded("round key", seed, i, size=96)),
                     Update(
-                        rng.normal(0, clip, dimension).astype(np.float32),
+                        rng.normal(0, clip, task.turn(round_).dimension).astype(np.float32),
                         int(rng.integers(1, 600)),
                         float(rng.uniform(0, 4)),
                     ),

@@ -22,9 +22,9 @@ from edge_client.client import Client, Event
 from edge_client.data import DataSource
 from edge_client.state import Disk, FederationState
 from edge_client.training import Finished, TrainEvent, TrainJob
-from fedit_shared.adapter import size
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Session, Update
+from fedit_shared.strategies import Role
 
 RECORD = {"instruction": "Say yes.", "context": "", "response": "Yes."}
 
@@ -71,17 +71,29 @@ class KillingDisk(Disk):
 
 
 class QuickClient(Client):
-    """Trains in no time: its delta follows from the job's seed. Its plain slots are kept in ``plain``."""
+    """Trains in no time: its delta follows from the job's seed, and private values from that and from where they began.
+    Its plain slots are kept in ``plain``."""
 
     pause_scale = 0.1
     plain: Path
 
     async def train(self, job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
-        values = np.random.default_rng(job.seed).normal(0, 3e-4, size(job.task.tensors)).astype("<f4")
-        path = Path(job.work) / "delta"
-        values.tofile(path)
+        turn, drawn = job.task.turn(job.round), np.random.default_rng(job.seed)
+        path, own = Path(job.work) / "delta", None
+        drawn.normal(0, 3e-4, turn.dimension).astype("<f4").tofile(path)
+        if private := sum(turn.pick(turn.sizes, Role.KEEP)):
+            before = np.zeros(private, "<f4") if job.private is None else np.fromfile(job.private, "<f4")
+            own = path.with_name("own")
+            (before + drawn.normal(0, 1, private)).astype("<f4").tofile(own)
         yield Finished(
-            delta_path=str(path), examples=40 + job.seed % 200, tokens=1, loss=1.5, steps=3, seconds=0.0, peak_bytes=0
+            private_path=None if own is None else str(own),
+            delta_path=str(path),
+            examples=40 + job.seed % 200,
+            tokens=1,
+            loss=1.5,
+            steps=3,
+            seconds=0.0,
+            peak_bytes=0,
         )
 
     def contribute(

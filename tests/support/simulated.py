@@ -29,6 +29,8 @@ from fedit_shared.secagg.bodies import MusterBody
 
 START = 1_900_000_000.0
 TENSORS = (TensorSpec(name="a", shape=(30,)), TensorSpec(name="b", shape=(70, 1)))
+FACTORS = (TensorSpec(name="q.lora_A.weight", shape=(2, 15)), TensorSpec(name="q.lora_B.weight", shape=(35, 2)))
+"""The same sizes, for strategies that tell A from B."""
 
 
 @dataclass
@@ -49,19 +51,29 @@ class Sim:
 
 
 class Simulated:
-    """One server with ``count`` devices; ``rules`` are keys of [round]. Time is :attr:`now` and moves when told to."""
+    """One server with ``count`` devices; ``step``: keys of [server_step], ``rules`` of [round]. Time is :attr:`now` and
+    moves when told to."""
 
-    def __init__(self, folder: Path, count: int = 5, rounds: int = 0, **rules: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int = 5,
+        rounds: int = 0,
+        strategy: str = "fedavg",
+        step: dict[str, object] | None = None,
+        **rules: object,
+    ) -> None:
         self.now = START
         self.database = Database(f"sqlite:///{folder / 'test.sqlite3'}")
         self.database.migrate()
-        self.config = make_config(rounds, rules)
+        self.config = make_config(rounds, rules, strategy, step or {})
         task = TaskSpec(
             name="test",
             model=ModelRef(id="tiny"),
             adapter_config="{}",
-            tensors=TENSORS,
+            tensors=TENSORS if strategy == "fedavg" else FACTORS,
             training=self.config.training,
+            strategy=self.config.federation.strategy,
         )
         blobs = Blobs(folder / "blobs")
         self._drawn = 0
@@ -153,7 +165,7 @@ class Simulated:
     def make_muster(self, device: Sim, floor: int = 3, **changes: Any) -> Mustered:
         opened, rules = self.round.opened, self.round.opened.rules
         rng = np.random.default_rng([device.name, self.round.number])
-        size = adapter.size(decode_task(opened.task).tensors)
+        size = decode_task(opened.task).turn(opened.round).dimension
         device.update = Update(
             rng.normal(0, 6e-4, size).astype(np.float32), int(rng.integers(1, 300)), float(rng.uniform(1, 3))
         )
@@ -282,11 +294,22 @@ class Simulated:
         return seeded("server", self._drawn, size=size)
 
 
-def make_config(rounds: int, rules: dict[str, object]) -> Config:
-    """Settings with these rules of [round]."""
-    lines = [f"{key} = {value!r}".replace("'", '"') for key, value in rules.items()]
-    text = f'[federation]\nname = "test"\nrounds = {rounds}\n[server]\naddress = "https://localhost:1"\n'
-    return parse_config(text + '[model]\nid = "tiny"\n[training]\nsteps = 10\n[round]\n' + "\n".join(lines) + "\n")
+def make_config(
+    rounds: int, rules: dict[str, object], strategy: str = "fedavg", step: dict[str, object] | None = None
+) -> Config:
+    """Settings with these rules of [round], and of [server_step]."""
+    sections: dict[str, dict[str, object]] = {
+        "federation": {"name": "test", "rounds": rounds, "strategy": strategy},
+        "server": {"address": "https://localhost:1"},
+        "model": {"id": "tiny"},
+        "training": {"steps": 10},
+        "round": rules,
+        "server_step": step or {},
+    }
+    lines = []
+    for section, values in sections.items():
+        lines += [f"[{section}]", *(f"{key} = {value!r}".replace("'", '"') for key, value in values.items())]
+    return parse_config("\n".join(lines) + "\n")
 
 
 def federation() -> bytes:

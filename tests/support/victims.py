@@ -24,9 +24,9 @@ class Victim:
     folder: Path
 
     @classmethod
-    def in_cohort(cls, folder: Path, number: int = 1) -> "Victim":
+    def in_cohort(cls, folder: Path, number: int = 1, strategy: str = "fedavg") -> "Victim":
         """Its identity lies in ``folder``; it is among the devices of a cohort of five."""
-        round_ = Round(5, round_=number)
+        round_ = Round(5, round_=number, strategy=strategy)
         return cls(round_, round_.devices[2], folder)
 
     def state(self) -> FederationState:

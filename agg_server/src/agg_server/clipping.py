@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fedit_shared.messages import TaskSpec, TrainingSettings
 from fedit_shared.quantize import Quantizer
+from fedit_shared.strategies import Turn
 
 NOMINAL_RECORDS = 512
 """Records that a device is assumed to have where the task counts epochs."""
@@ -32,22 +33,21 @@ def first_ranges(task: TaskSpec) -> tuple[float, ...]:
     return (task.training.learning_rate * _steps(task.training),) * len(task.tensors)
 
 
-def next_ranges(
-    task: TaskSpec, ranges: tuple[float, ...], mean: NDArray[np.floating], clipped: float
-) -> tuple[float, ...]:
-    """The ranges after a round that was quantized in ``ranges`` and published ``mean`` (d,), of whose values the
-    fraction ``clipped`` had been clipped."""
+def next_ranges(turn: Turn, ranges: tuple[float, ...], mean: NDArray[np.floating], clipped: float) -> tuple[float, ...]:
+    """The ranges, one for each tensor, after a round that was quantized in ``ranges`` and published ``mean`` (d,), of
+    whose values the fraction ``clipped`` had been clipped. That of a tensor that was not summed waits for its turn."""
+    summed = turn.pick(ranges)
     if clipped > CLIPPED_TOO_OFTEN:
-        return tuple(min(2 * c, LARGEST_RANGE) for c in ranges)
+        return turn.replaced(ranges, [min(2 * c, LARGEST_RANGE) for c in summed])
     shrink = SHRINK if clipped < CLIPPED_SELDOM else 1.0
     following, start = [], 0
-    for tensor, c in zip(task.tensors, ranges, strict=True):
-        values = mean[start : start + tensor.size]
+    for size, c in zip(turn.pick(turn.sizes), summed, strict=True):
+        values = mean[start : start + size]
         largest = float(max(values.max(), -values.min()))
         followed = min(2 * c, max(HEADROOM * largest, c / shrink))
         following.append(min(max(followed, SMALLEST_RANGE), LARGEST_RANGE))
-        start += tensor.size
-    return tuple(following)
+        start += size
+    return turn.replaced(ranges, following)
 
 
 def rounding_error(quantizer: Quantizer, survivors: int, total_weight: int) -> float:

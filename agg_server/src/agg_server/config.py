@@ -11,6 +11,7 @@ from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.messages.fields import TEXT_PATTERN
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
+from fedit_shared.strategies import require_known
 
 from . import toml_file
 from .clipping import LARGEST_RANGE, SMALLEST_RANGE
@@ -30,10 +31,11 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Federation(_Section, frozen=True, kw_only=True):
-    """Its name, and how many adapter versions it is to publish (0: no end)."""
+    """Its name, how many adapter versions it is to publish (0: no end), and what of the adapter is averaged."""
 
     name: _Text
     rounds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    strategy: str = "fedavg"
 
     def finished(self, newest: int) -> bool:
         """Whether no round is to be opened any more, since there is this adapter version."""
@@ -124,6 +126,10 @@ def _refuse_contradictions(config: Config, text: str) -> None:
         raise at(text, "round", "cohort_max", "[round] cohort_max must not be below cohort_min.")
     if rules.cohort_target and rules.cohort_target < rules.cohort_min:
         raise at(text, "round", "cohort_target", "[round] cohort_target must be 0 or at least cohort_min.")
+    try:
+        require_known(config.federation.strategy)
+    except ValueError as error:
+        raise at(text, "federation", "strategy", f"[federation] {error}.") from error
     try:
         levels(rules.cohort_max, rules.slot_bits, rules.max_weight)
     except ProtocolError as error:

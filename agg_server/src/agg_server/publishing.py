@@ -37,9 +37,10 @@ def adapter_key(version: bytes) -> str:
     return f"adapters/{version.hex()}.safetensors"
 
 
-def state_key(version: bytes, optimizer: str) -> str:
-    """Where the state lies that an optimizer had after the step to this version. Another one begins anew."""
-    return f"adapters/{version.hex()}.{optimizer}"
+def state_key(version: bytes, optimizer: str, strategy: str) -> str:
+    """Where the state lies that an optimizer had after the step to this version. Another one, or another strategy,
+    begins anew."""
+    return f"adapters/{version.hex()}.{optimizer}-{strategy}"
 
 
 def read_version(blobs: Blobs, version: bytes) -> bytes:
@@ -68,26 +69,35 @@ def combine(means: Iterable[Mean], dimension: int, total_weight: int) -> NDArray
     return update
 
 
-def publish(blobs: Blobs, task: TaskSpec, base: bytes, update: NDArray[np.float64], settings: ServerStep) -> Published:
-    """Take the server's step from the version ``base`` and store what comes out, the optimizer's state first.
+def publish(
+    blobs: Blobs, task: TaskSpec, round: int, base: bytes, update: NDArray[np.float64], settings: ServerStep
+) -> Published:
+    """Take round ``round``'s step from the version ``base`` and store what comes out, the optimizer's state first.
 
-    Takes, beside ``update``, up to 12 bytes a value, three times the vector in float32, and 4 more for each vector of
-    the optimizer's state.
+    ``update``: of the tensors that the round sums. The others do not move, nor does the optimizer's state of them: each
+    turn of a strategy has one of its own. Takes, beside ``update``, up to 12 bytes a value, three times the vector in
+    float32, and 4 more for each vector of the optimizer's state; where tensors rest, up to as much again for copies.
     """
     tensors, vector = adapter.read_adapter(read_version(blobs, base))
     adapter.check_fits(task.tensors, tensors)
-    following, state = OPTIMIZERS[settings.optimizer](settings).step(vector, update, _read_state(blobs, base, settings))
+    turn, optimizer = task.turn(round), OPTIMIZERS[settings.optimizer](settings)
+    kept = _read_state(blobs, base, settings, task.strategy)
+    mark = f".{turn.number}"
+    own = {name.removesuffix(mark): values for name, values in kept.items() if name.endswith(mark)}
+    stepped, state = optimizer.step(turn.take(vector), update, own)
+    following = turn.put(vector, stepped)
     data = adapter.write_adapter(task.tensors, following)
     version = adapter.version(data)
     if state:
-        blobs.write(state_key(version, settings.optimizer), save(dict(state)))
+        marked = {name + mark: values for name, values in state.items()}
+        blobs.write(state_key(version, settings.optimizer, task.strategy), save(dict(kept) | marked))
     blobs.write(adapter_key(version), data)
     return Published(version, len(data), _distance(following, vector))
 
 
-def _read_state(blobs: Blobs, base: bytes, settings: ServerStep) -> State:
+def _read_state(blobs: Blobs, base: bytes, settings: ServerStep, strategy: str) -> State:
     try:
-        return load(blobs.read(state_key(base, settings.optimizer)))
+        return load(blobs.read(state_key(base, settings.optimizer, strategy)))
     except FileNotFoundError:
         return {}
     except SafetensorError:

@@ -5,8 +5,9 @@ from pathlib import Path
 from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TaskSpec, read_model_file
+from fedit_shared.strategies import require_fits
 
-from .config import Config, RoundRules
+from .config import FILE, Config, RoundRules
 from .rounds.events import Rules
 
 
@@ -30,14 +31,28 @@ def read_folder(folder: Path) -> tuple[str, bytes, ModelRef | None]:
 
 
 def make_task(config: Config, folder: Path) -> TaskSpec:
-    """The task that the settings describe, on the start adapter in ``folder``."""
+    """The task that the settings describe, on the start adapter in ``folder``. Raises UserError for a strategy that
+    this adapter is not made for."""
     text, data, reference = read_folder(folder)
     tensors, _ = adapter.read_adapter(data)
     reference = reference or ModelRef(id=config.model.id)
     revision = config.model.revision or reference.revision
     model = ModelRef(id=config.model.id, revision=revision, files=reference.files)
+    strategy = config.federation.strategy
+    try:
+        require_fits(strategy, (tensor.name for tensor in tensors))
+    except ValueError as error:
+        raise UserError(
+            f"The adapter cannot be trained in this way: {error}.",
+            advice=f"Choose another [federation] strategy in {FILE}.",
+        ) from error
     return TaskSpec(
-        name=config.federation.name, model=model, adapter_config=text, tensors=tensors, training=config.training
+        name=config.federation.name,
+        model=model,
+        adapter_config=text,
+        tensors=tensors,
+        training=config.training,
+        strategy=strategy,
     )
 
 

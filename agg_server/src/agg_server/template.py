@@ -11,6 +11,10 @@ _TEMPLATE = """\
 name = {name}
 # Adapter versions to publish; then the clients end. Raise it and start again to go on. 0: no end.
 rounds = {rounds}
+# Which of the adapter's two factors are averaged; part of the task that participants agree to. "fedavg": A and B.
+# "ffa-lora": B alone, A stays as it is: half the bytes. "rolora": B and A in turns: half the bytes. "shared-a": A
+# alone; each device has a B of its own and never sends it: without one the published adapter is the base model.
+# strategy = "fedavg"
 
 [server]
 # What join links carry: how participants reach this server.

@@ -14,6 +14,7 @@ from agg_server.store import Journal, Versions
 from agg_server.task import make_rules
 from fedit_shared.identity import federation_id
 from fedit_shared.messages import TaskSpec, encode
+from fedit_shared.strategies import next_round
 
 from .work import Tools, opening_ranges
 
@@ -47,7 +48,7 @@ def next_proposal(
     if tools.config.federation.finished(newest.version):
         return None
     base = versions.next_from(connection, None if current is None else current.version)
-    number = Journal().last_round(connection) + 1
+    number = next_round(plans.task.strategy, Journal().last_round(connection), base.round)
     opened = RoundOpened(
         round=number,
         federation=federation_id(tools.key.public),

@@ -28,7 +28,6 @@ from agg_server.rounds.events import (
     SurvivorsOffered,
 )
 from agg_server.rounds.state import Cohort, Round, muster_of
-from fedit_shared import adapter
 from fedit_shared.errors import SumError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, encode
@@ -144,17 +143,18 @@ def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> Ro
     """
     total = sum(cohort.total_weight for cohort in opened.values())
     means = (_read_mean(tools, round.cohorts[cohort]) for cohort in opened)
-    update = publishing.combine(means, adapter.size(round.task.tensors), total)
+    update = publishing.combine(means, round.turn.dimension, total)
     weights = [cohort.total_weight for cohort in opened.values()]
     clipped = float(np.average([cohort.clipped for cohort in opened.values()], weights=weights))
-    published = publishing.publish(tools.blobs, round.task, round.opened.adapter, update, tools.config.server_step)
+    step, base = tools.config.server_step, round.opened.adapter
+    published = publishing.publish(tools.blobs, round.task, round.number, base, update, step)
     return RoundEnded(
         outcome="published",
         reason="",
         adapter=published.adapter,
         adapter_size=published.size,
         version=round.opened.next_version,
-        clip=next_ranges(round.task, round.opened.clip, update, clipped),
+        clip=next_ranges(round.turn, round.opened.clip, update, clipped),
         update_norm=published.update_norm,
         mean_norm=float(np.linalg.norm(update)),
         quantization_error=combined_error((c.quantization_error, c.total_weight) for c in opened.values()),

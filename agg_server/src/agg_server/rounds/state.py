@@ -9,6 +9,7 @@ from fedit_shared.messages import RoundSettings, TaskSpec, decode_settings, deco
 from fedit_shared.secagg import Aggregator, Session
 from fedit_shared.secagg.bodies import MusterBody, RosterBody, decode_survivors
 from fedit_shared.secagg.session import compute_sid
+from fedit_shared.strategies import Turn
 
 from .events import CohortEnded, FormedCohort, Mustered, RoundEnded, RoundOpened, SumOpened
 
@@ -121,6 +122,11 @@ class Round:
     def task(self) -> TaskSpec:
         """The task, decoded."""
         return decode_task(self.opened.task)
+
+    @cached_property
+    def turn(self) -> Turn:
+        """Which tensors it sums."""
+        return self.task.turn(self.number)
 
     @cached_property
     def task_hash(self) -> bytes:

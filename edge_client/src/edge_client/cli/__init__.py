@@ -29,6 +29,7 @@ COMMANDS = {
     "judge": "Which of two evaluated arms answers better.",
     "merge": "Make one model of a model and an adapter.",
     "data": "What is in your records, before they are trained on.",
+    "personal": "Write this device's own adapter, where part of it stays here.",
     "leave": "Take no further rounds.",
 }
 

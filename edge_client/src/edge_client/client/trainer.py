@@ -7,12 +7,15 @@ from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from edge_client.disk import require_room
-from edge_client.state import FederationState, Preferences, UpdateFolder
+from edge_client.state import CorruptStateError, FederationState, Preferences, UpdateFolder
 from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
 from edge_client.training.run import error_of
 from edge_client.transport import Transport, download_adapter
 from edge_client.yielding import Gate, YieldError
+from fedit_shared.errors import UserError
 from fedit_shared.messages import Offer, TaskSpec
 from fedit_shared.secagg import warm
 
@@ -50,7 +53,7 @@ async def obtain_update(
 
     Raises TooSlowError, the UserError or FeditError that training failed with, or as the transport does.
     """
-    update = await in_thread(_begun_update, state, offer)
+    update = await in_thread(_begun_update, state, offer, task)
     if update.trained() is not None:
         return update
     adapter = state.adapter_path(offer.adapter)
@@ -64,9 +67,12 @@ async def obtain_update(
     )
     begun = update.begun()
     assert begun is not None, "written when the folder was made"
+    private = await in_thread(state.private.start, offer.adapter, task)
     job = TrainJob(
         task=task,
+        round=offer.round,
         adapter=str(adapter),
+        private=str(await in_thread(update.begin_with, private)) if private else None,
         data=preferences.data,
         work=str(update.work),
         seed=begun.seed,
@@ -74,19 +80,36 @@ async def obtain_update(
         memory_bytes=preferences.memory_bytes,
     )
     finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock, gate), in_thread(warm))
+    if finished.private_path is not None:
+        await in_thread(_keep_private, state, offer, task, update, Path(finished.private_path))
     await in_thread(update.finish, Path(finished.delta_path), examples=finished.examples, loss=finished.loss)
     emit(events.Trained(offer.round, finished.examples, finished.loss))
     return update
 
 
-def _begun_update(state: FederationState, offer: Offer) -> UpdateFolder:
+def _begun_update(state: FederationState, offer: Offer, task: TaskSpec) -> UpdateFolder:
     """The update to muster or to go on with; a new one if there is none, or the last one is spent."""
-    task_hash = sha256(offer.task).digest()
+    wanted = (offer.adapter, sha256(offer.task).digest(), task.turn(offer.round).number)
     for update in reversed(state.updates):
         begun = update.begun()
-        if begun and (begun.adapter, begun.task_hash) == (offer.adapter, task_hash) and update.spent_by is None:
+        if begun and (begun.adapter, begun.task_hash, begun.turn) == wanted and update.spent_by is None:
             return update
-    return state.new_update(offer.adapter, task_hash)
+    return state.new_update(*wanted)
+
+
+def _keep_private(state: FederationState, offer: Offer, task: TaskSpec, update: UpdateFolder, made: Path) -> None:
+    """Keep what training made of the tensors that stay here. Done before the update counts as trained: after a kill
+    between the two, the child's result is found again."""
+    after = state.disk.read(made)
+    if after is None:
+        raise CorruptStateError(f"{made} is missing.", advice="Start again: the training is repeated.")
+    if not np.isfinite(np.frombuffer(after, "<f4")).all():
+        update.drop()
+        raise UserError(
+            "What was trained is not finite: training diverged.",
+            advice="Nothing of it is kept. Look for broken records in the data; else the learning rate is too high.",
+        )
+    state.private.keep(offer.adapter, task, after)
 
 
 async def _train(

@@ -4,6 +4,7 @@ import time
 
 from edge_client import training as t
 from fedit_shared import adapter
+from fedit_shared.strategies import STRATEGIES
 
 from . import events as c
 
@@ -110,7 +111,8 @@ def _agreed(event: c.Agreed) -> str:
     revision = f" at {task.model.revision[:DEVICE_LETTERS]}" if task.model.revision else ""
     return (
         f"The task that you agree to by taking part: an adapter of {values:,} values for {task.model.id}{revision}, "
-        f"{amount} a round, up to {size(event.upload_bytes)} sent each. Any other task is refused."
+        f"{amount} a round, up to {size(event.upload_bytes)} sent each. Strategy {task.strategy}: "
+        f"{STRATEGIES[task.strategy].told} Any other task is refused."
     )
 
 

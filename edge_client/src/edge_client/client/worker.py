@@ -13,7 +13,6 @@ from edge_client.hardware import find_hardware
 from edge_client.rounds import check_offer, make_muster, require_agreed
 from edge_client.state import Attempt, Ended, Mustered, Preferences, UpdateFolder
 from edge_client.yielding import Gate
-from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
 from fedit_shared.parameters import LAYOUTS, upload_size
@@ -116,7 +115,7 @@ class Worker:
         task = check_offer(offer, identity=self._state.identity.public, server_key=self._context.server_key)
         require_agreed(offer.task, self._enrolment.agreed_task)
         if await in_thread(self._enrolment.agree, offer.task):
-            self._context.emit(events.Agreed(task, upload_size(adapter.size(task.tensors), max(LAYOUTS))))
+            self._context.emit(events.Agreed(task, upload_size(task.most_summed, max(LAYOUTS))))
         return task
 
     async def _take_part(self, group: asyncio.TaskGroup, offer: Offer, task: TaskSpec) -> bool:

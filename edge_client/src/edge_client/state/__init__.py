@@ -4,6 +4,7 @@ from edge_client.disk import Disk, DiskError
 
 from .attempt import Attempt, Past
 from .federation import BusyError, FederationState, state_folder
+from .private import PrivateTensors
 from .records import CorruptStateError, Ended, Membership, Mustered, Outcome, Pause, Preferences, Trained, pack
 from .update import Begun, SpentError, UpdateFolder
 
@@ -22,6 +23,7 @@ __all__ = [
     "Past",
     "Pause",
     "Preferences",
+    "PrivateTensors",
     "SpentError",
     "Trained",
     "UpdateFolder",

@@ -4,7 +4,8 @@ identity       this device's Ed25519 seed           membership    which federati
 preferences    data file, memory, floor, when       tasks/        tasks as received, named by their hash
 pause          there while its owner keeps training from running; written beside a running client
 adapters/      adapter versions, named by hash      updates/      what was trained: ADAPTER-N
-rounds/        what was mustered: ROUND-N           lock          held by the one client that works here
+rounds/        what was mustered: ROUND-N           private       tensors that the strategy keeps here
+lock           held by the one client that works here
 """
 
 import os
@@ -23,6 +24,7 @@ from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
 from .attempt import Attempt
+from .private import PrivateTensors
 from .records import CorruptStateError, Membership, Mustered, Pause, Preferences, R, pack, unpack
 from .update import Begun, UpdateFolder
 
@@ -172,6 +174,11 @@ class FederationState:
         return folder / f"{adapter.hex()}.safetensors"
 
     @property
+    def private(self) -> PrivateTensors:
+        """The tensors that the task's strategy keeps on this device."""
+        return PrivateTensors(self.folder / "private", self.disk)
+
+    @property
     def attempts(self) -> list[Attempt]:
         """All rounds that this device has mustered for, oldest first."""
         return [Attempt(folder, self.disk) for folder in self._numbered("rounds")]
@@ -190,15 +197,16 @@ class FederationState:
         """The update of that name, if it is still here."""
         return next((update for update in self.updates if update.name == name), None)
 
-    def new_update(self, adapter: bytes, task_hash: bytes) -> UpdateFolder:
-        """Begin another update from this adapter version, and forget all other updates.
+    def new_update(self, adapter: bytes, task_hash: bytes, turn: int = 0) -> UpdateFolder:
+        """Begin another update from this adapter version, in this turn of the strategy, and forget all other updates.
 
         Its seed is drawn here and kept: training that is interrupted goes on with the same one, and no update is ever
         made twice, whatever the server offers again.
         """
         others = self.updates
         name = self._next_name("updates", adapter.hex()[:32])
-        begun = Begun(adapter=adapter, task_hash=task_hash, seed=int.from_bytes(os.urandom(4), "little") >> 1)
+        seed = int.from_bytes(os.urandom(4), "little") >> 1
+        begun = Begun(adapter=adapter, task_hash=task_hash, turn=turn, seed=seed)
         update = UpdateFolder.begin(self.folder / "updates" / name, self.disk, begun)
         for other in others:
             other.drop()

@@ -12,11 +12,13 @@ from .records import CorruptStateError, Trained, pack, unpack
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """What is trained: from which adapter version, by which task, in which order of records."""
+    """What is trained: from which adapter version, by which task, in which turn of its strategy, in which order of
+    records."""
 
     adapter: bytes
     task_hash: bytes
     seed: int
+    turn: int = 0
 
 
 class SpentError(FeditError):
@@ -24,7 +26,8 @@ class SpentError(FeditError):
 
 
 class UpdateFolder:
-    """A folder of ``updates/``: ``begun``, the trainer's ``work``, ``trained`` when it is done, ``spent``."""
+    """A folder of ``updates/``: ``begun``, the trainer's ``work``, ``trained`` when it is done, ``spent``; ``private``:
+    with what the tensors begin that stay on this device."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.folder = folder
@@ -52,6 +55,12 @@ class UpdateFolder:
         data = self._disk.read(self.folder / "begun")
         return None if data is None else unpack(data, Begun, self.folder / "begun")
 
+    def begin_with(self, private: bytes) -> Path:
+        """A file with these values, for the trainer."""
+        path = self.folder / "private"
+        self._disk.write(path, private)
+        return path
+
     def finish(self, delta: Path, *, examples: int, loss: float) -> Trained:
         """Keep what training gave. ``delta``: float32 little-endian, a file inside :attr:`work`."""
         data = self._disk.read(delta)
@@ -62,6 +71,7 @@ class UpdateFolder:
         trained = Trained(sha256=sha256(data).digest(), examples=examples, loss=loss)
         self._disk.write(self.folder / "trained", pack(trained))
         self._disk.remove(self.work)
+        self._disk.remove(self.folder / "private")
         return trained
 
     def trained(self) -> Trained | None:

@@ -90,10 +90,13 @@ class Checkpointed(_Event, frozen=True, kw_only=True):
 
 
 class Finished(_Event, frozen=True, kw_only=True):
-    """``delta_path``: the adapter after training minus the one before, flat, float32 little-endian, in the order of
-    ``task.tensors``, and nothing else in the file (:func:`edge_client.training.read_delta`)."""
+    """``delta_path``: the adapter after training minus the one before, of the tensors that the round sums: flat,
+    float32 little-endian, in the order of ``task.tensors``, and nothing else in the file
+    (:func:`edge_client.training.read_delta`). ``private_path``: in the same form, the values after training of the
+    tensors that stay on the device; None if there are none."""
 
     delta_path: str
+    private_path: str | None = None
     examples: int
     """Distinct records that were trained on."""
     tokens: int

@@ -14,8 +14,13 @@ class TrainJob(msgspec.Struct, frozen=True, kw_only=True, tag="train"):
     """One round's local work: the federation's adapter, trained on this machine's records."""
 
     task: TaskSpec
+    round: int = 1
+    """Its number, which decides the strategy's turn."""
     adapter: str
     """The global adapter: PEFT's safetensors file, whose tensors are ``task.tensors``."""
+    private: str | None = None
+    """With what the tensors begin that the strategy keeps on the device: a file of their values alone, float32
+    little-endian, in the order of ``task.tensors``. None: with the adapter's."""
     data: DataSource
     work: str
     """Folder for checkpoints and the result, of this job alone; made if absent. What it holds of another job is

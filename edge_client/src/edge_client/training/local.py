@@ -12,6 +12,7 @@ from edge_client.data import Example, Record, Template
 from edge_client.data.template import Tokenizer
 from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec, TrainingSettings
+from fedit_shared.strategies import Role, Turn
 
 from .batches import Schedule
 from .checkpointing import recompute
@@ -32,10 +33,12 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Done:
-    """Local work that has ended. ``delta``: float32, in the manifest's order; ``examples``: distinct records seen;
-    ``tokens``: those learned; ``loss``: mean over them while they were learned, in nats."""
+    """Local work that has ended. ``delta``: float32, of the tensors that the round sums, in the manifest's order;
+    ``private``: float32, the values of those that stay on the device; ``examples``: distinct records seen; ``tokens``:
+    those learned; ``loss``: mean over them while they were learned, in nats."""
 
     delta: NDArray[np.float32]
+    private: NDArray[np.float32]
     examples: int
     tokens: int
     loss: float
@@ -53,6 +56,7 @@ class Workplace:
     def begin(
         self,
         vector: NDArray[np.float32],
+        turn: Turn,
         schedule: Schedule,
         settings: TrainingSettings,
         *,
@@ -66,16 +70,19 @@ class Workplace:
         checkpoint_seconds: float,
         proximal: float = 0.0,
     ) -> tuple[Trainer, Way]:
-        """A trainer at the folder's checkpoint, else at the start, ``vector``; and the way it is done on this model,
-        which may not know how to compute single layers again."""
+        """A trainer of what ``turn`` trains, at the folder's checkpoint, else at the start, ``vector``; and the way it
+        is done on this model, which may not know how to compute single layers again."""
         self.adapter.write(vector)
+        for parameter, role in zip(self.adapter.parameters, turn.roles, strict=True):
+            parameter.requires_grad_(role is not Role.REST)
         model = self.base.model.train()
         way = replace(planning.way, recomputed=recompute(model, planning.way.recomputed))
         trainer = Trainer(
             self._language_model,
-            self.adapter.parameters,
+            turn.pick(self.adapter.parameters),
             schedule,
             settings,
+            private=turn.pick(self.adapter.parameters, Role.KEEP),
             plan=Plan(way, planning.peak),
             longest=longest,
             seed=seed,
@@ -97,7 +104,7 @@ def finish(trainer: Trainer, schedule: Schedule) -> Done | None:
     if delta is None:
         return None
     at = trainer.position
-    return Done(delta, schedule.seen(at.step), at.learned, at.loss / at.learned, at.step)
+    return Done(delta, trainer.private, schedule.seen(at.step), at.learned, at.loss / at.learned, at.step)
 
 
 def make_work(model_folder: Path, task: TaskSpec, device: torch.device, *, longest: int, base: int) -> Work:

@@ -70,7 +70,7 @@ def read_delta(path: str | Path, size: int) -> NDArray[np.float32]:
     """The delta that Finished names: float32[size]. Raises ProtocolError for a file of another size."""
     delta = np.fromfile(path, dtype="<f4").astype(np.float32, copy=False)
     if delta.size != size:
-        raise ProtocolError(f"{path} holds {delta.size} values; the task's adapter has {size}.")
+        raise ProtocolError(f"{path} holds {delta.size} values; the round sums {size}.")
     return delta
 
 

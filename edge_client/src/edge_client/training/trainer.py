@@ -38,7 +38,7 @@ class Plan:
 
 
 class Trainer:
-    """Trains ``parameters``, the adapter in manifest order, by ``schedule``."""
+    """Trains ``parameters``, those of the adapter that the round sums, in manifest order, by ``schedule``."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Trainer:
         schedule: Schedule,
         settings: TrainingSettings,
         *,
+        private: Sequence[nn.Parameter] = (),
         plan: Plan,
         longest: int,
         seed: int,
@@ -57,10 +58,11 @@ class Trainer:
         checkpoint_seconds: float,
         proximal: float = 0.0,
     ) -> None:
-        """``longest``: tokens of the longest example; ``proximal``: μ of FedProx. The model's parameters hold the
-        global adapter now."""
+        """``private``: what is trained beside, and stays on the device; ``longest``: tokens of the longest example;
+        ``proximal``: μ of FedProx. The model's parameters hold the global adapter now, and the device's own values."""
         self._language_model = language_model
-        self._parameters = list(parameters)
+        self._parameters = [*parameters, *private]
+        self._shared = slice(sum(parameter.numel() for parameter in parameters))
         self._schedule = schedule
         self._settings = settings
         self._plan = plan
@@ -89,6 +91,12 @@ class Trainer:
         """How far it is."""
         return self._position
 
+    @property
+    def private(self) -> NDArray[np.float32]:
+        """The private parameters' values, float32, in manifest order."""
+        values: NDArray[np.float32] = self._flat.detach()[self._shared.stop :].cpu().numpy().copy()
+        return values
+
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none."""
         checkpoint = self._folder.checkpoint(self._flat.numel())
@@ -103,13 +111,13 @@ class Trainer:
         return True
 
     def run(self) -> NDArray[np.float32] | None:
-        """Train to the end; the delta, float32, in manifest order. None: asked to stop, and everything is saved.
-        Raises NoRoomError, ModelError and DiskError."""
+        """Train to the end; the delta of ``parameters``, float32, in manifest order. None: asked to stop, and
+        everything is saved. Raises NoRoomError, ModelError and DiskError."""
         self._began = self._saved = time.monotonic()
         while not self._ended():
             if not self._step():
                 return None
-        delta: NDArray[np.float32] = self._flat.detach().cpu().numpy() - self._start
+        delta: NDArray[np.float32] = self._flat.detach().cpu().numpy()[self._shared] - self._start[self._shared]
         return delta
 
     def _ended(self) -> bool:
@@ -208,11 +216,13 @@ class Trainer:
 
     def _average(self, learned: int) -> float:
         """Make the summed gradient that of the mean loss over the batch's ``learned`` tokens, plus
-        μ/2·‖adapter − global‖² (FedProx, arXiv 1812.06127, equation 2); μ."""
-        moved = self._flat.detach() - torch.from_numpy(self._start).to(self._flat.device) if self._proximal else None
+        μ/2·‖adapter − global‖² (FedProx, arXiv 1812.06127, equation 2), which private parameters have no part in; μ."""
+        shared, moved = self._shared, None
+        if self._proximal:
+            moved = self._flat.detach()[shared] - torch.from_numpy(self._start[shared]).to(self._flat.device)
         self._gradient.div_(learned)
         if moved is not None:
-            self._gradient.add_(moved, alpha=self._proximal)
+            self._gradient[shared].add_(moved, alpha=self._proximal)
         return self._proximal
 
     def _clip(self) -> float:

@@ -21,6 +21,7 @@ from .footprint import BLOCK, Way
 _CHECKPOINT = "checkpoint.safetensors"
 _RESULT = "result.msgpack"
 _DELTA = "delta.f32"
+_PRIVATE = "private.f32"
 _LOCK = "lock"
 _DAMAGE = (SafetensorError, msgspec.MsgspecError, KeyError, TypeError, ValueError)
 """What reading a file raises that is no checkpoint, or a torn one."""
@@ -89,18 +90,31 @@ class WorkFolder:
     def result(self) -> Finished | None:
         """The job's result, if it is finished."""
         held = _decode(self._disk.read(self._path / _RESULT) or b"", _Result)
-        if held is None or held.key != self._key or not (self._path / _DELTA).is_file():
+        if held is None or held.key != self._key:
             return None
-        return msgspec.structs.replace(held.finished, delta_path=str(self._path / _DELTA))
+        delta, private = self._path / _DELTA, self._path / _PRIVATE
+        if not delta.is_file() or (held.finished.private_path is not None and not private.is_file()):
+            return None
+        return self._located(held.finished, private=held.finished.private_path is not None)
 
-    def finish(self, delta: NDArray[np.float32], finished: Finished) -> Finished:
+    def finish(self, delta: NDArray[np.float32], private: NDArray[np.float32], finished: Finished) -> Finished:
         """Write the result and drop the checkpoint. At no time does a result stand beside another's delta."""
         self._disk.remove(self._path / _RESULT)
         self._disk.write(self._path / _DELTA, delta.astype("<f4", copy=False).tobytes())
-        finished = msgspec.structs.replace(finished, delta_path=str(self._path / _DELTA))
+        if private.size:
+            self._disk.write(self._path / _PRIVATE, private.astype("<f4", copy=False).tobytes())
+        finished = self._located(finished, private=private.size > 0)
         self._disk.write(self._path / _RESULT, msgspec.msgpack.encode(_Result(self._key, finished)))
         self._disk.remove(self._path / _CHECKPOINT)
         return finished
+
+    def _located(self, finished: Finished, *, private: bool) -> Finished:
+        """``finished``, naming this folder's files."""
+        return msgspec.structs.replace(
+            finished,
+            delta_path=str(self._path / _DELTA),
+            private_path=str(self._path / _PRIVATE) if private else None,
+        )
 
     def way(self) -> Way | None:
         """How the job was done up to its last checkpoint, whose vectors are not read; None without one."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_client.data import Records, load_records
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
+from fedit_shared.strategies import Role, Turn
 
 from .channel import Channel
 from .events import Failed, Fetching, Finished, Loading, Notice, Planned
@@ -27,15 +28,18 @@ def train(job: TrainJob, channel: Channel) -> None:
     """Do ``job``; the last event is Finished, or Failed with code ``stopped``. Raises UserError."""
     channel.emit(Loading(part="data"))
     records = load_records(job.data)
+    turn = job.task.turn(job.round)
     adapter, vector = _adapter(job)
-    folder = WorkFolder(job.work, _key(job, records, adapter))
+    private = _private(job, turn)
+    vector = turn.put(vector, private, Role.KEEP) if private.size else vector
+    folder = WorkFolder(job.work, _key(job, turn, records, adapter, private))
     with folder.lock():
-        finished = folder.result() or _train(job, records, vector, folder, channel)
+        finished = folder.result() or _train(job, turn, records, vector, folder, channel)
     channel.emit(finished or Failed(code="stopped", message="Training was stopped.", advice="It can go on any time."))
 
 
 def _train(
-    job: TrainJob, records: Records, vector: NDArray[np.float32], folder: WorkFolder, channel: Channel
+    job: TrainJob, turn: Turn, records: Records, vector: NDArray[np.float32], folder: WorkFolder, channel: Channel
 ) -> Finished | None:
     began = time.monotonic()
     settings = job.task.training
@@ -91,6 +95,7 @@ def _train(
     schedule = Schedule(examples, settings.batch_size, amount(settings, len(examples)), job.seed)
     trainer, way = place.begin(
         vector,
+        turn,
         schedule,
         settings,
         planning=planning,
@@ -126,6 +131,7 @@ def _train(
         return None
     return folder.finish(
         done.delta,
+        done.private,
         Finished(
             delta_path="",
             examples=done.examples,
@@ -148,11 +154,12 @@ def _planned(planning: Planning, **fields: Any) -> Planned:
     )
 
 
-def _key(job: TrainJob, records: Records, adapter: bytes) -> bytes:
+def _key(job: TrainJob, turn: Turn, records: Records, adapter: bytes, private: NDArray[np.float32]) -> bytes:
     """SHA-256 over all that decides the result. Memory, device, threads and paths do not: they may change between an
     interruption and the next start."""
     data = msgspec.structs.replace(job.data, path="")
-    parts = (job.task, data, job.seed, records.sha256, adapter)
+    own = hashlib.sha256(private.tobytes()).digest()
+    parts = (job.task, turn.number, data, job.seed, records.sha256, adapter, own)
     return hashlib.sha256(msgspec.msgpack.encode(parts, order="sorted")).digest()
 
 
@@ -167,3 +174,17 @@ def _adapter(job: TrainJob) -> tuple[bytes, NDArray[np.float32]]:
     except ProtocolError as error:
         raise AdapterError(f"{job.adapter} is not the task's adapter: {error.message}", advice=error.advice) from error
     return hashlib.sha256(data).digest(), vector
+
+
+def _private(job: TrainJob, turn: Turn) -> NDArray[np.float32]:
+    """With what the tensors begin that stay on this device; no values: with the global adapter's."""
+    if job.private is None:
+        return np.empty(0, np.float32)
+    size = sum(turn.pick(turn.sizes, Role.KEEP))
+    try:
+        values = np.fromfile(job.private, "<f4").astype(np.float32, copy=False)
+    except OSError as error:
+        raise AdapterError(f"{job.private} cannot be read: {error.strerror or error}.") from error
+    if values.size != size or not np.isfinite(values).all():
+        raise AdapterError(f"{job.private} does not hold the {size} values that this device keeps to itself.")
+    return values

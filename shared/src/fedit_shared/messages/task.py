@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fedit_shared.strategies import Turn, largest, require_fits, turn_of
+
 from .fields import Hash, Text, UnixTime
 
 # Bounds keep infinity and what no machine could do out of a task, where it is read and where it is made.
@@ -33,7 +35,7 @@ class ModelRef(_Part, frozen=True, kw_only=True):
 
 
 class TensorSpec(_Part, frozen=True, kw_only=True):
-    """One tensor of the aggregated vector, by its name in PEFT's file; its place is its place in the list."""
+    """One tensor of the adapter, by its name in PEFT's file; its place is its place in the list."""
 
     name: Text
     shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=2**31)], ...], msgspec.Meta(max_length=4)]
@@ -67,7 +69,7 @@ class TrainingSettings(_Part, frozen=True, kw_only=True):
             raise ValueError("exactly one of steps, epochs and minutes has to be set")
 
 
-class TaskSpec(_Part, frozen=True, kw_only=True):
+class TaskSpec(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that stays the same over all rounds of a federation."""
 
     name: Text
@@ -76,11 +78,27 @@ class TaskSpec(_Part, frozen=True, kw_only=True):
     """PEFT's adapter_config.json."""
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=65536)]
     training: TrainingSettings
+    strategy: Text = "fedavg"
+    """A name in :data:`fedit_shared.strategies.STRATEGIES`: which tensors a round trains, and which it sums."""
 
     def __post_init__(self) -> None:
         values = sum(tensor.size for tensor in self.tensors)
         if values > MAX_VALUES:
             raise ValueError(f"the tensors have {values} values, {MAX_VALUES} are allowed")
+        require_fits(self.strategy, (tensor.name for tensor in self.tensors))
+
+    def turn(self, round: int) -> Turn:
+        """What round ``round`` does with each tensor."""
+        return turn_of(self.strategy, self._sizes, round)
+
+    @property
+    def most_summed(self) -> int:
+        """Values of the vector that a device masks, in the round with the longest one."""
+        return largest(self.strategy, self._sizes)
+
+    @property
+    def _sizes(self) -> list[tuple[str, int]]:
+        return [(tensor.name, tensor.size) for tensor in self.tensors]
 
 
 class RoundSettings(_Part, frozen=True, kw_only=True):
@@ -88,7 +106,7 @@ class RoundSettings(_Part, frozen=True, kw_only=True):
 
     model: Text
     clip: Annotated[tuple[ClipRange, ...], msgspec.Meta(min_length=1, max_length=65536)]
-    """Clip range of each tensor, in the task's order."""
+    """Clip range of each tensor, in the task's order; that of one which this round does not sum counts for nothing."""
     slot_bits: Literal[12, 16, 24] = 16
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
     not_after: UnixTime

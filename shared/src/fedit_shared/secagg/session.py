@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
-from fedit_shared.adapter import size
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import PublicKey, federation_id, verify
 from fedit_shared.messages import RoundSettings, TaskSpec, decode_settings, decode_task
 from fedit_shared.parameters import CohortParameters, levels, rows
 from fedit_shared.quantize import Quantizer
+from fedit_shared.strategies import Turn
 
 from .bodies import MusterBody, RosterBody, RosterEntry
 from .sealing import check_round_key
@@ -56,9 +56,14 @@ class Session:
         return max(self.parameters.floor, *(entry.floor for entry in self.roster.entries))
 
     @cached_property
+    def turn(self) -> Turn:
+        """Which tensors are summed: by the round that every muster in the roster was signed for."""
+        return self.task.turn(self.roster.round)
+
+    @cached_property
     def dimension(self) -> int:
-        """d: parameters of the aggregated vector."""
-        return size(self.task.tensors)
+        """d: values of the summed vector."""
+        return self.turn.dimension
 
     @cached_property
     def rows(self) -> int:
@@ -70,8 +75,8 @@ class Session:
         """The quantization, with L from the roster's n. Raises ProtocolError where L < 1."""
         bits, weight = self.settings.slot_bits, self.settings.max_weight
         return Quantizer(
-            tuple(tensor.size for tensor in self.task.tensors),
-            self.settings.clip,
+            self.turn.pick(self.turn.sizes),
+            self.turn.pick(self.settings.clip),
             bits,
             levels(self.parameters.members, bits, weight),
             weight,
