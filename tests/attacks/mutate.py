@@ -44,6 +44,7 @@ PROTOCOL = (
     "fedit_shared/secagg/sealing.py",
     "fedit_shared/secagg/session.py",
     "fedit_shared/secagg/vectors.py",
+    "fedit_shared/strategies.py",
     "edge_client/client/enrolment.py",
     "edge_client/client/seat.py",
     "edge_client/rounds/checks.py",

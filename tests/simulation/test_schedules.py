@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCHEDULES = 300
+OTHER_SCHEDULES = 40
 
 
 def simulate(*options: object) -> subprocess.CompletedProcess[str]:
@@ -27,6 +30,13 @@ def simulate(*options: object) -> subprocess.CompletedProcess[str]:
 
 def test_no_schedule_of_faults_breaks_a_rule_and_every_round_ends():
     done = simulate("--schedules", SCHEDULES, "--seed", 1)
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
+
+
+@pytest.mark.parametrize("strategy", ["rolora", "shared-a"])
+def test_no_schedule_of_faults_breaks_a_rule_under_other_strategies(strategy: str):
+    """Turns alternate with published versions alone, and private tensors begin again where they began."""
+    done = simulate("--schedules", OTHER_SCHEDULES, "--seed", 1001, "--strategy", strategy)
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-5000:]
 
 

@@ -1,17 +1,54 @@
 """The cases of a cohort that is written out in full: what is said and computed, and what is refused."""
 
 import dataclasses
+import math
 from typing import Any
 
 import cheats
+import msgspec
 import server_cases
 from cohorts_in_full import NOT_AFTER, SHAPES, Cohort
 from reference import bodies, quantization, ring, sharing
+from reference import strategies as rules
 from reference.ring import P, sha
 from writing import Case, accepted, change, digest, plain, refused, resize, seeded
 
 HEAD, ENTRY = 154, 1322
 IDENTITY, ROUND_KEY, FLOOR, UNTIL, SIGNATURE = 0, 32, 1248, 1250, 1258
+
+
+def strategies(c: Cohort) -> list[Case]:
+    """Sessions that sum a part of the adapter, and tasks that name none that there is."""
+    factors = {"x.lora_A.weight": [4, 5], "x.lora_B.weight": [7, 4], "lora_A.y.lora_embedding_B": [9, 4]}
+    cases = []
+
+    def of(strategy: str, number: int, tensors: dict[str, list[int]]) -> dict[str, Any]:
+        shown = [{"name": name, "shape": shape} for name, shape in tensors.items()]
+        task = {"name": "vectors", "model": {"id": "tiny"}, "adapter_config": "{}", "tensors": shown, "training": {}}
+        packed = msgspec.msgpack.encode(task | {"strategy": strategy})
+        settings = c.settings_with(clip=[0.01] * len(tensors))
+        here = dataclasses.replace(c.round, task=packed, number=number, settings=settings)
+        roster = here.roster([c.entry(device, here) for device in c.devices])
+        given = {"task": packed, "settings": settings, "roster": roster, "roster_signature": c.sign_roster(roster)}
+        return given | {"sid": here.sid(roster)}
+
+    for strategy, number in (("fedavg", 7), ("ffa-lora", 8), ("rolora", 7), ("rolora", 8), ("shared-a", 7)):
+        given = of(strategy, number, factors)
+        taken = rules.summed(strategy, number, list(factors))
+        d = sum(math.prod(shape) for shape, own in zip(factors.values(), taken, strict=True) if own)
+        out = {"sid": given.pop("sid"), "members": 3, "threshold": 3, "floor": c.floor, "dimension": d}
+        out |= {"rows": quantization.row_count(d, c.per), "levels": c.step}
+        cases.append(accepted(f"the session of round {number} by {strategy}", "session", out, **given))
+    odd = {"x.lora_A.weight": [4, 5], "head.weight": [2]}
+    for name, strategy, tensors in (
+        ("of a strategy that is none", "fedsum", factors),
+        ("whose strategy does not fit its tensors", "rolora", odd),
+        ("with rounds of nothing to sum", "ffa-lora", {"x.lora_A.weight": [4, 5]}),
+    ):
+        given = of(strategy, 7, tensors)
+        del given["sid"]
+        cases.append(refused(f"a task {name}", "session", "malformed", **given))
+    return cases
 
 
 def sessions(c: Cohort) -> list[Case]:
@@ -28,6 +65,8 @@ def sessions(c: Cohort) -> list[Case]:
         given = {"roster": change("roster", offset, data, size), "roster_signature": c.sign_roster(resized)} | more
         cases.append(refused(f"a roster {name}", "session", error, **given))
 
+    if n == 3:
+        cases += strategies(c)
     task = c.task.replace(b"vectors", b"another")
     cases.append(refused("a roster with another task than its own", "session", "forged", task=task))
     if n == 3:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from fedit_shared.strategies import STRATEGIES
+
 from . import pool as workers
 from .pool import Result, Worker
 from .schedule import Kept, Schedule
@@ -28,10 +30,10 @@ def _show(schedule: Schedule, rule: str, how: str, trace: list[str]) -> None:
     print(f"\nAgain: python -m simulation --schedule '{msgspec.json.encode(schedule).decode()}'")
 
 
-def _run_all(first: int, count: int, jobs: int) -> int:
+def _run_all(first: int, count: int, jobs: int, strategy: str) -> int:
     begun = time.monotonic()
     results: list[Result] = []
-    with ProcessPoolExecutor(jobs, get_context("spawn"), workers.start) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), workers.start, (strategy,)) as pool:
         end = first + count
         chunks = [range(seed, min(seed + _CHUNK, end)) for seed in range(first, end, _CHUNK)]
         for some in pool.map(workers.run, chunks):
@@ -45,7 +47,7 @@ def _run_all(first: int, count: int, jobs: int) -> int:
         else:
             broken = None
     if broken is not None and broken.rule is not None:
-        with ProcessPoolExecutor(1, get_context("spawn"), workers.start) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), workers.start, (strategy,)) as pool:
             shortest, how, trace = pool.submit(workers.shorten, broken.seed, broken.rule).result()
         _show(shortest, broken.rule, how, trace)
         return 1
@@ -58,8 +60,8 @@ def _run_all(first: int, count: int, jobs: int) -> int:
     return 0
 
 
-def _run_one(text: str) -> int:
-    workers.start()
+def _run_one(text: str, strategy: str) -> int:
+    workers.start(strategy)
     schedule = msgspec.json.decode(text, type=Schedule)
     found = Worker.runner.run(schedule, keep=10**6)
     print("\n".join(found.trace))
@@ -88,6 +90,7 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--strategy", choices=list(STRATEGIES), default="fedavg")
     parser.add_argument("--schedule", metavar="JSON")
     parser.add_argument("--kept", metavar="FILE")
     options = parser.parse_args()
@@ -95,10 +98,10 @@ def main() -> int:
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]])
     if options.schedule:
-        return _run_one(options.schedule)
+        return _run_one(options.schedule, options.strategy)
     if options.kept:
         return _run_kept(options.kept)
-    return _run_all(options.seed, options.schedules, options.jobs)
+    return _run_all(options.seed, options.schedules, options.jobs, options.strategy)
 
 
 if __name__ == "__main__":

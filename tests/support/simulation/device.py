@@ -15,10 +15,10 @@ from edge_client.client import Client
 from edge_client.state import CorruptStateError
 from edge_client.training import Failed, Finished, TrainEvent, TrainJob
 from edge_client.transport import Transport
-from fedit_shared.adapter import size
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Session, Update
+from fedit_shared.strategies import Role
 
 from .network import Network, SimSession
 from .process import Machine, current
@@ -85,6 +85,10 @@ class SimDevice:
         self.damaged = False
         """Whether a byte of its disk was changed."""
         self.errors: list[FeditError] = []
+        self.began: tuple[int, str, bytes] = (0, "", b"")
+        """Its life, adapter version and private values when it last began to train."""
+        self.broken = ""
+        """What of its private values is not as it should be."""
         self.leaving = False
         self.comes_back = False
         """Whether its owner uses the link once more, after having left."""
@@ -120,11 +124,12 @@ class SimDevice:
     def trained(self, job: TrainJob) -> Finished:
         """An update that follows from the job's seed, written where the training child would write it."""
         drawn = np.random.default_rng([job.seed, len(self._seed)])
-        delta = drawn.normal(0, job.task.training.learning_rate * 20, size(job.task.tensors)).astype("<f4")
+        delta = drawn.normal(0, job.task.training.learning_rate * 20, job.task.turn(job.round).dimension).astype("<f4")
         path = Path(job.work) / "delta"
         path.write_bytes(delta.tobytes())
         return Finished(
             delta_path=str(path),
+            private_path=self._own(job),
             examples=int(drawn.integers(1, 600)),
             tokens=100,
             loss=float(drawn.uniform(0, 4)),
@@ -132,6 +137,20 @@ class SimDevice:
             seconds=1.0,
             peak_bytes=1,
         )
+
+    def _own(self, job: TrainJob) -> str | None:
+        """What the private tensors become. Trained again from the same version, they begin with the same values."""
+        turn = job.task.turn(job.round)
+        size = sum(turn.pick(turn.sizes, Role.KEEP))
+        if not size:
+            return None
+        before = Path(job.private).read_bytes() if job.private else b""
+        began, self.began = self.began, (self._lives, job.adapter, before)
+        if began[:2] == self.began[:2] and began != self.began and not self.damaged:
+            self.broken = f"{Path(job.adapter).stem[:12]} was begun with other private values than before"
+        path = Path(job.work) / "own"
+        path.write_bytes(np.random.default_rng([job.seed, len(before)]).normal(0, 1, size).astype("<f4").tobytes())
+        return str(path)
 
     async def _run(self, machine: Machine) -> None:
         state, process = machine.root / "state", current()

@@ -48,5 +48,6 @@ class Oracle:
         total, session = self.total(receipts), self.given[receipts[0]].session
         weight, settings = int(total[-EXTRA_SLOTS]), session.settings
         levels = (2**settings.slot_bits - 1) // (2 * session.parameters.members * settings.max_weight)
-        clip = np.repeat(np.array(settings.clip), [int(np.prod(tensor.shape)) for tensor in session.task.tensors])
+        turn = session.turn
+        clip = np.repeat(np.array(turn.pick(settings.clip)), turn.pick(turn.sizes))
         return clip / levels * (total[:-EXTRA_SLOTS] - levels * weight) / weight, weight

@@ -26,9 +26,9 @@ class Worker:
     stack = ExitStack()
 
 
-def start() -> None:
+def start(strategy: str = "fedavg") -> None:
     """Make this process a worker."""
-    Worker.runner = Worker.stack.enter_context(runner())
+    Worker.runner = Worker.stack.enter_context(runner(strategy))
 
 
 def run(seeds: range) -> list[Result]:

@@ -92,8 +92,9 @@ def minimize(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequen
 
 
 @contextmanager
-def runner() -> Iterator[Runner]:
-    """A runner, on the fastest disk there is. Changes this interpreter for good: use one of its own."""
+def runner(strategy: str = "fedavg") -> Iterator[Runner]:
+    """A runner, on the fastest disk there is, of federations by this strategy. Changes this interpreter for good: use
+    one of its own."""
     system.install()
     memory.install()
     logging.getLogger("agg_server").propagate = False
@@ -104,7 +105,7 @@ def runner() -> Iterator[Runner]:
     edge_client.client.worker.find_hardware = lambda: _HARDWARE
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=shm if shm.is_dir() else None) as made:
-        template = make_template(Path(made) / "template")
+        template = make_template(Path(made) / "template", strategy)
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)

@@ -38,6 +38,7 @@ from agg_server.reading import Reader
 from agg_server.rooms import Rooms
 from agg_server.store import Database, People
 from agg_server.task import make_task
+from benchmarks.demo.server import set_values
 from fedit_shared import adapter
 from fedit_shared.errors import FeditError
 from fedit_shared.identity import JoinLink, SigningKey, federation_id
@@ -47,7 +48,7 @@ from fedit_shared.messages import TaskSpec, TensorSpec
 from .network import Handle, Network, Reply, Request
 from .process import Machine, current
 
-SHAPES = ((2, 5), (7, 2))
+SHAPES = {"A": (2, 5), "B": (7, 2)}
 _DATABASE = "server.sqlite3"
 
 
@@ -61,9 +62,9 @@ class Template(NamedTuple):
     link: JoinLink
 
 
-def make_template(folder: Path) -> Template:
+def make_template(folder: Path, strategy: str) -> Template:
     """Made once for many schedules."""
-    tensors = tuple(TensorSpec(name=f"base_model.model.q.{i}.weight", shape=shape) for i, shape in enumerate(SHAPES))
+    tensors = tuple(TensorSpec(name=f"base_model.model.q.lora_{f}.weight", shape=shape) for f, shape in SHAPES.items())
     vector = np.random.default_rng(1).normal(0, 0.02, adapter.size(tensors)).astype(np.float32)
     start = folder / "adapter"
     start.mkdir(parents=True)
@@ -84,6 +85,7 @@ def make_template(folder: Path) -> Template:
     )
     with patch("os.urandom", Random(0).randbytes):  # the federation's key: it is in every sid
         initialise(layout.folder, wishes)
+    set_values(layout.config_file, {"strategy": strategy}, section="federation")
     config, key = layout.load(), layout.signing_key()
     link, invitation = make_link(
         config.server.address, federation_id(key.public), None, bytes(TOKEN_SIZE), now=0.0, uses=10**6, expires=None

@@ -39,6 +39,7 @@ from fedit_shared.messages import (
     Survivors,
     Vote,
     decode,
+    decode_task,
 )
 from fedit_shared.secagg.bodies import DealBody, RosterBody, decode_survivors
 
@@ -133,6 +134,10 @@ class ServerWatch:
         for version in versions:
             if version.parent is None or not self._adapter_is_whole(version.adapter):
                 continue
+            turn, parent = decode_task(self.task).turn(version.round or 0), by_number[version.parent]
+            following = decode_task(self.task).turn((parent.round or 0) + 1)
+            if turn != following:
+                self.fail("turn", f"version {version.version} came of turn {turn.number}, {following.number} was due")
             results = [r for r in self._results.values() if r.round == version.round and r.outcome == "published"]
             asked = {result.cohort for result in results}
             if not results or any(c not in asked for c in opened if self._round_of.get(c) == version.round):
@@ -140,8 +145,9 @@ class ServerWatch:
             means = [self.oracle.mean(_receipts(result)) for result in results]
             total = sum(weight for _, weight in means)
             update = sum(mean * (weight / total) for mean, weight in means)
-            base = self._vector(by_number[version.parent].adapter)
-            if not np.allclose(self._vector(version.adapter), base + update, 1e-5, 1e-7):
+            base = self._vector(parent.adapter)
+            expected = turn.put(base, turn.take(base) + update)
+            if not np.allclose(self._vector(version.adapter), expected, 1e-5, 1e-7):
                 self.fail("wrong adapter", f"version {version.version} is not its parent plus the mean update")
 
     def _acknowledge(self, identity: bytes, message: object) -> None:

@@ -257,6 +257,9 @@ class World:
     def _contributed(self, session: Session, update: Update, randomness: bytes, made: Contribution) -> None:
         if not self._oracle.note(session, update, randomness, made):
             self._fail("randomness", "two contributions are made of the same random bytes")
+        for device in self._devices:
+            if device.broken:
+                self._fail("private", device.broken)
 
     def _machine(self, name: str, folder: Path, program: Program) -> Machine:
         return Machine(name, self._loop, folder / name, Random(f"{name} {self._schedule.seed}"), program, self._note)
