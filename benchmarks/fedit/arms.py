@@ -99,19 +99,21 @@ def _federate(lab: Lab, plan: Plan, arm: str, task: TaskSpec) -> Arm:
 def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> Asking[Entry]:
     """Selection, local work, the sum, the server's step."""
     clients, version, arm = plan.selected[number - 1], bytes.fromhex(before.adapter), before.arm
-    works = [_client_work(lab, arm, task, number, client) for client in clients]
+    turn, works = task.turn(number), [_client_work(lab, arm, task, number, client) for client in clients]
+    own = [before.private.get(str(client)) for client in clients]
+    starts = [version if name is None else lab.with_private(version, turn, name) for name in own]
     replies = yield [
         Order(
             arm=arm,
             round=number,
-            job=Train(version=version, client=client, work=work, private=before.private.get(str(client), "")),
+            job=Train(version=start, client=client, work=work),
             what=f"{arm}, round {number}, client {place} of {len(clients)}",
             steps=lab.schedule(client, work).steps or 0,
         )
-        for place, (client, work) in enumerate(zip(clients, works, strict=True), 1)
+        for place, (client, work, start) in enumerate(zip(clients, works, starts, strict=True), 1)
     ]
     trained = [reply for reply in replies if isinstance(reply, Trained)]
-    began, turn = time.monotonic(), task.turn(number)
+    began = time.monotonic()
     private = before.private | {
         str(client): lab.write_private(vector_of(reply.private))
         for client, reply in zip(clients, trained, strict=True)

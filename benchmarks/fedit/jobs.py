@@ -13,13 +13,11 @@ from .worker import Work
 
 
 class Train(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """All of a client's local work, from the adapter ``version`` (SHA-256 of its file) on. ``private``: the name of the
-    values that it has of its own, if it has any."""
+    """All of a client's local work, from the adapter ``version`` (SHA-256 of its file) on."""
 
     version: bytes
     client: int
     work: Work
-    private: str = ""
 
 
 class Advance(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -36,7 +36,7 @@ from .journal import VERSION, Entry, Header, Journal
 from .population import Population, populate
 from .replies import Replies
 from .settings import Evaluation, Experiment, Machine, Model
-from .station import examples_of, private_key, read_private
+from .station import examples_of
 from .view import View
 from .worker import Work, checkpoint_folder, schedule
 
@@ -87,16 +87,20 @@ class Lab:
         """Keep what a client has of its own; its name."""
         data = values.astype("<f4", copy=False).tobytes()
         name = hashlib.sha256(data).hexdigest()
-        self.blobs.write(private_key(name), data)
+        self.blobs.write(f"private/{name}", data)
         return name
+
+    def with_private(self, version: bytes, turn: Turn, name: str) -> bytes:
+        """The version of an adapter that has these values of a client in it."""
+        own = np.frombuffer(self.blobs.read(f"private/{name}"), "<f4").astype(np.float32, copy=False)
+        return self.write(turn.put(self.read(version), own, Role.KEEP))
 
     def personal(self, version: bytes, turn: Turn, private: Mapping[str, str]) -> list[bytes]:
         """Versions of an adapter with what clients have of their own in it (``private``, by client): of as many clients
         as the settings say."""
         order = np.random.default_rng([self.experiment.run.seed, 5]).permutation(self.experiment.clients.count)
         chosen = [name for client in order if (name := private.get(str(client)))][: self.experiment.evaluation.personal]
-        vector = self.read(version)
-        return [self.write(turn.put(vector, read_private(self.blobs, name), Role.KEEP)) for name in chosen]
+        return [self.with_private(version, turn, name) for name in chosen]
 
     def is_due(self, number: int) -> bool:
         """Whether arms are judged after this round."""

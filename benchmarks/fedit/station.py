@@ -5,7 +5,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from agg_server.blobs import Blobs
 from agg_server.publishing import adapter_key, read_version
@@ -15,7 +14,6 @@ from edge_client.training.model_files import checked_model
 from fedit_shared import adapter as wire
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.messages import TaskSpec
-from fedit_shared.strategies import Role
 
 from .jobs import DECODE_JOB, Advance, Advanced, Failed, Job, Judge, Reply, Scored, Train, Trained
 from .journal import Judged
@@ -24,16 +22,6 @@ from .settings import Machine
 from .worker import Notify, Worker
 
 Emit = Callable[[TrainEvent], None]
-
-
-def private_key(name: str) -> str:
-    """Where values that a client has of its own lie among the blobs, by their SHA-256."""
-    return f"private/{name}"
-
-
-def read_private(blobs: Blobs, name: str) -> NDArray[np.float32]:
-    """These values, float32."""
-    return np.frombuffer(blobs.read(private_key(name)), "<f4").astype(np.float32, copy=False)
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +41,6 @@ class Station:
     def __init__(self, opening: Opening, population: Population, notify: Notify) -> None:
         folder = checked_model(opening.task.model, opening.model, notify, lambda here, total: None)
         self.blobs = Blobs(Path(opening.blobs))
-        self._task = opening.task
         self._population = population
         self._worker = Worker(folder, opening.task, opening.machine, Path(opening.work), notify)
         self._examples: dict[int, list[Example]] = {}
@@ -63,9 +50,6 @@ class Station:
         match job:
             case Train():
                 start = self._vector(job.version)
-                if job.private:
-                    turn = msgspec.structs.replace(self._task, strategy=job.work.strategy).turn(job.work.round)
-                    start = turn.put(start, read_private(self.blobs, job.private), Role.KEEP)
                 done, seconds = self._worker.train(start, self._examples_of(job.client), job.work, emit)
                 delta, private = (part.astype("<f4", copy=False).tobytes() for part in (done.delta, done.private))
                 return Trained(delta=delta, private=private, examples=done.examples, loss=done.loss, seconds=seconds)
