@@ -77,7 +77,8 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
     assert named <= targets
 
 
-def test_the_picture_of_a_round_is_what_its_script_draws() -> None:
-    script = ROOT / "docs" / "img" / "make_round.py"
+@pytest.mark.parametrize("name", ["round", "memory"])
+def test_a_picture_is_what_its_script_draws(name: str) -> None:
+    script = ROOT / "docs" / "img" / f"make_{name}.py"
     drawn = subprocess.run([sys.executable, script, "-"], capture_output=True, check=True).stdout
-    assert drawn.decode() == (script.parent / "round.svg").read_text(encoding="utf-8")
+    assert drawn.decode() == (script.parent / f"{name}.svg").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.training.__main__ import summary
 from benchmarks.training.scenario import GB, Result, rows
+from benchmarks.training.table import SECTION, newest, section
 from edge_client.hardware import find_hardware
 
 CPU = rows("cpu", 20)
@@ -65,3 +66,16 @@ def test_without_a_card_its_rows_stay_empty(tmp_path: Path) -> None:
     assert last["baseline"] == {"tokens_per_s": None, "peak_gb": None}
     assert {row["tokens_per_s"] for row in last["rows"]} == {None}
     assert "torch" in json.loads(out.read_text())["machine"]["versions"]
+
+
+def test_the_page_shows_the_newest_result_file() -> None:
+    kept = json.loads(newest().read_text())
+    assert SECTION.shows(section(kept))
+
+
+def test_the_table_keeps_a_row_that_ran_out_of_memory_with_its_reason() -> None:
+    kept = json.loads(newest().read_text())
+    kept["results"][1] |= {"outcome": "One record does not fit.", "tokens_per_s": None, "peak": None, "losses": []}
+    lost = next(line for line in section(kept).splitlines() if "1.2 GB" in line)
+    assert "One record does not fit." in lost
+    assert section(kept).count(" × |") == 3
