@@ -5,6 +5,7 @@ that the newest result file of ``make bench-training`` measured.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from edge_client.training.outlook import expected_work, usual_adapter
@@ -92,6 +93,7 @@ def _draw() -> str:
         x += 44 + 6.6 * len(words)
     for place, budget in enumerate(budgets):
         work = expected_work(shape, adapter, cuda=False, fast_bfloat16=width == 2, length=256)
+        work = replace(work, uneven=False)
         plan = make_plan(work, budget, ("int8",), 4)
         parts.append(_bar(TOP + ROW * place, plan, describe(work, plan.way), budget, ours[budget]))
     y = TOP + ROW * len(budgets)
