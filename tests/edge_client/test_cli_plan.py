@@ -47,7 +47,8 @@ def test_json_tells_programs_the_same(folder: Path, capsys: pytest.CaptureFixtur
     assert answer["device"] == "cuda"
     assert answer["peak_bytes"] == sum(line["bytes"] for line in answer["table"])
     assert answer["way"] == {
-        "quantization": "int8", "micro_batch": 4, "recomputed": 0, "optimizer_bits": 32, "pooled": False
+        "quantization": "int8", "micro_batch": 4, "recomputed": 0, "optimizer_bits": 32, "pooled": False,
+        "starved": False,
     }  # fmt: skip
     assert answer["larger"] is None
     assert answer["smaller"]["peak_bytes"] < answer["peak_bytes"]

@@ -53,8 +53,9 @@ def job(large: Workshop, name: str, budget: int | None) -> TrainJob:
     )
 
 
-def train(job: TrainJob, share: float = 0.95) -> list[TrainEvent]:
-    """All events of a child that plans with ``share`` of its budget."""
+def train(job: TrainJob, share: float = 0.95, *, until: type | None = None) -> list[TrainEvent]:
+    """All events of a child that plans with ``share`` of its budget; killed at the first one of type ``until``, if it
+    has run out of memory before."""
     command = [sys.executable, "-c", CHILD, str(share)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(1)) as child:
         assert child.stdin is not None
@@ -64,6 +65,8 @@ def train(job: TrainJob, share: float = 0.95) -> list[TrainEvent]:
         events: list[TrainEvent] = []
         while (body := read_frame(child.stdout)) is not None:
             events.append(msgspec.msgpack.decode(body, type=TrainEvent))
+            if until is not None and backed_off(events) and isinstance(events[-1], until):
+                child.kill()
     return events
 
 
@@ -112,3 +115,15 @@ def test_a_plan_that_is_too_bold_runs_into_the_cap_and_goes_on_in_smaller_pieces
     done = events[-1]
     assert isinstance(done, Finished)
     assert done.peak_bytes <= SLACK * 600 * 10**6
+
+
+def test_killed_after_memory_ran_out_it_goes_on_without_running_out_again(
+    large: Workshop, undisturbed: NDArray[np.float32]
+) -> None:
+    work = msgspec.structs.replace(job(large, "killed", 600 * 10**6), checkpoint_seconds=0.0)
+    first = train(work, share=3.0, until=Progress)
+    assert not isinstance(first[-1], Finished)
+    second = train(work, share=3.0)
+    assert backed_off(second) == []
+    assert isinstance(second[-1], Finished)
+    assert same(read_delta(second[-1].delta_path, wire.size(work.task.tensors)), undisturbed)

@@ -71,7 +71,7 @@ def test_saved_and_loaded_it_goes_on_with_the_same_bits(bits: int) -> None:
     for number in (0, 1):
         first.step(steps[number], number, RATE)
     second = make_optimizer(flat, bits, DECAY)
-    second.load({name: each.clone() for name, each in first.state().items()})
+    second.load({name: each.copy() for name, each in first.state().items()})
     for number in (2, 3):
         second.step(steps[number], number, RATE)
     assert torch.equal(flat, trained(bits, 4))

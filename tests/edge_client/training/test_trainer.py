@@ -19,12 +19,16 @@ from edge_client.training.events import BackedOff, Checkpointed, Progress, Train
 from edge_client.training.failures import ModelError, NoRoomError
 from edge_client.training.footprint import Way
 from edge_client.training.language_model import LanguageModel
+from edge_client.training.loading import Base
+from edge_client.training.local import Workplace
 from edge_client.training.lora import Adapter
 from edge_client.training.memory import Budget
+from edge_client.training.planner import Planning
 from edge_client.training.trainer import Plan, Trainer
 from edge_client.training.work_folder import WorkFolder
 from fedit_shared import adapter as wire
 from fedit_shared.messages import TrainingSettings
+from fedit_shared.strategies import turn_of
 
 
 class Starved(LanguageModel):
@@ -208,7 +212,7 @@ def test_memory_that_runs_out_first_ends_the_keeping_of_what_is_freed(
     bench.model.most = longest + 5
     delta = bench.train()
     assert [event.micro_batch for event in bench.events if isinstance(event, BackedOff)] == [2, 1]
-    assert bench.plan.way == Way("none", 1, 0)
+    assert bench.plan.way == Way("none", 1, 0, starved=True)
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 
@@ -293,7 +297,7 @@ def test_the_last_resort_is_to_compute_activations_again(workshop: Workshop, und
     bench = Bench(workshop)
     bench.model.most, bench.model.cost_kept = max(len(e.tokens) for e in bench.examples), 4
     delta = bench.train()
-    assert bench.plan.way == Way("none", 1, 2)
+    assert bench.plan.way == Way("none", 1, 2, starved=True)
     np.testing.assert_allclose(delta, undisturbed, atol=1e-3 * float(np.abs(undisturbed).max()))
 
 
@@ -336,6 +340,37 @@ def test_a_gradient_that_is_not_finite_is_an_error_not_a_delta(workshop: Worksho
     bench.model.model.model.norm.weight.data.fill_(float("inf"))
     with pytest.raises(ModelError, match="not finite"):
         bench.train()
+
+
+@pytest.mark.parametrize("starved", [False, True])
+def test_work_that_ran_out_of_memory_before_an_interruption_goes_on_sparing_it(
+    workshop: Workshop, starved: bool
+) -> None:
+    class Watching(Budget):
+        tightened = 0
+
+        def tighten(self) -> None:
+            self.tightened += 1
+
+    bench = Bench(workshop)
+    model = AutoModelForCausalLM.from_pretrained(workshop.model, dtype=torch.float32)
+    base = Base(model, make_tokenizer(), torch.device("cpu"), torch.float32, "none", "torch")
+    budget = Watching(torch.device("cpu"), 2**40)
+    task = workshop.task(steps=4, batch_size=5)
+    turn = turn_of("fedavg", [(tensor.name, tensor.size) for tensor in task.tensors], 1)
+    Workplace(base, task, lambda _: None).begin(
+        np.zeros(sum(p.numel() for p in bench.adapter.parameters), np.float32),
+        turn,
+        bench.schedule,
+        bench.settings,
+        planning=Planning(Way("none", 2, 0, starved=starved), (), 0, "", None, None),
+        longest=100,
+        seed=3,
+        budget=budget,
+        folder=bench.folder,
+        checkpoint_seconds=1e9,
+    )
+    assert budget.tightened == starved
 
 
 def test_a_damaged_or_foreign_checkpoint_is_not_gone_on_from(workshop: Workshop, tmp_path: Path) -> None:

@@ -66,13 +66,15 @@ class Adapter(NamedTuple):
 class Way:
     """One way to do the task. ``recomputed``: layers, the first ones, whose activations are computed again;
     ``optimizer_bits``: of a value of the optimizer's state, 32 or 8; ``pooled``: on a CPU, whether freed memory is kept
-    for the next tensors, which is faster and leaves holes, or handed back at once."""
+    for the next tensors, which is faster and leaves holes, or handed back at once; ``starved``: memory has run out in
+    it, and is spared since by :meth:`.memory.Budget.tighten`."""
 
     quantization: Quantization
     micro_batch: int
     recomputed: int
     optimizer_bits: int = 32
     pooled: bool = False
+    starved: bool = False
 
 
 @dataclass(frozen=True)

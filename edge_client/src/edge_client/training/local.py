@@ -94,6 +94,8 @@ class Workplace:
             proximal=proximal,
         )
         budget.pool(way.pooled)
+        if way.starved:  # when it was begun, before an interruption
+            budget.tighten()
         trainer.resume()
         return trainer, way
 

@@ -12,13 +12,14 @@ from bitsandbytes import functional
 from torch import Tensor
 
 from .footprint import BLOCK
+from .work_folder import Vector
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 _PART = 1024 * BLOCK
 """Values that are updated at one time: on a CPU bitsandbytes widens the state of all that it is given."""
 
-State = Mapping[str, Tensor]
+State = Mapping[str, Vector]
 """The running means of the gradient, ``mean``, and of its square, ``square``: float32[n]; or uint8[n], with
 ``mean_scales`` and ``square_scales``, float32, one for BLOCK values."""
 
@@ -62,11 +63,15 @@ class _InFull:
         self._adamw.step()
 
     def state(self) -> State:
-        return {"mean": self._moments["exp_avg"], "square": self._moments["exp_avg_sq"]}
+        return {name: _array(moment) for name, moment in self._named()}
 
     def load(self, state: State) -> None:
-        for name, moment in self.state().items():
-            moment.copy_(state[name] if state[name].is_floating_point() else _Bytes(moment, name).load(state).widened())
+        for name, moment in self._named():
+            values = torch.from_numpy(state[name])
+            moment.copy_(values if values.is_floating_point() else _Bytes(moment, name).load(state).widened())
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        return [("mean", self._moments["exp_avg"]), ("square", self._moments["exp_avg_sq"])]
 
 
 class _InBytes:
@@ -132,17 +137,18 @@ class _Bytes:
         self.codes = torch.full_like(like, int(self.book.abs().argmin()), dtype=torch.uint8)
         self.scales = torch.zeros(-(-like.numel() // BLOCK), device=like.device)
 
-    def state(self) -> dict[str, Tensor]:
-        return {self._name: self.codes, f"{self._name}_scales": self.scales}
+    def state(self) -> dict[str, Vector]:
+        return {self._name: _array(self.codes), f"{self._name}_scales": _array(self.scales)}
 
     def load(self, state: State) -> "_Bytes":
-        codes, scales = state[self._name], state.get(f"{self._name}_scales")
-        if scales is None:
+        codes = torch.from_numpy(state[self._name])
+        if codes.is_floating_point():
             values = codes.to(self.book.device)
             codes, quantized = functional.quantize_blockwise(values, code=self.book, blocksize=BLOCK)
-            scales = quantized.absmax
+            self.scales.copy_(quantized.absmax)
+        else:
+            self.scales.copy_(torch.from_numpy(state[f"{self._name}_scales"]))
         self.codes.copy_(codes)
-        self.scales.copy_(scales)
         return self
 
     def part(self, part: slice) -> _Stored:
@@ -160,6 +166,12 @@ class _Bytes:
             self.codes, absmax=self.scales, code=self.book, blocksize=BLOCK
         )
         return values
+
+
+def _array(tensor: Tensor) -> Vector:
+    """``tensor``'s own memory on a CPU."""
+    values: Vector = tensor.detach().cpu().numpy()
+    return values
 
 
 def _blocks(part: slice) -> slice:

@@ -22,6 +22,8 @@ AGAIN = 0.5
 """Time that computing all layers' activations again adds: forward and backward take about as long as each other."""
 SHARE = 0.95
 """Of a budget is planned with: a prediction may be 4 % too low, and Linux's cap also counts what is never touched."""
+POOLED = 0.975
+"""Times SHARE, where freed memory is kept: Linux's cap counts gaps in it that are not resident."""
 NARROW = 1.05
 """Times the time that an optimizer state in 8 bits takes: it rounds, so it must win more than SLOWER to be taken."""
 TIGHT = 0.5
@@ -57,7 +59,7 @@ class Option:
     @property
     def budget(self) -> int:
         """The least budget that it is taken in."""
-        return budget_for(self.peak)
+        return budget_for(self.peak, pooled=self.way.pooled)
 
 
 def make_plan(
@@ -66,9 +68,10 @@ def make_plan(
     """The fastest way within ``budget`` bytes, of the first of ``allowed`` that fits; or ``before``, in which the work
     was begun, if that fits still: the result is then the same to the bit. Raises NoRoomError, which says what would
     fit, if none does."""
-    if before is not None and before.quantization in allowed and budget_for(_need(work, before)) <= budget:
-        lines = _lines(work, before)
-        return Planning(before, lines, _need(work, before), "it was begun in this way", None, None)
+    if before is not None and before.quantization in allowed:
+        begun = Option(before, _need(work, before), 1.0)
+        if begun.budget <= budget:
+            return Planning(before, _lines(work, before), begun.peak, "it was begun in this way", None, None)
     for place, quantization in enumerate(allowed):
         ways = list(_ways(work, quantization, batch_size))
         fitting = [option for option in ways if option.budget <= budget]
@@ -88,9 +91,9 @@ def make_plan(
     raise NoRoomError(_too_little(work, budget, allowed), advice=_what_fits(work, budget, allowed, batch_size))
 
 
-def budget_for(need: int) -> int:
+def budget_for(need: int, *, pooled: bool = False) -> int:
     """The least budget, in bytes, that holds a predicted ``need``."""
-    return math.ceil(need / SHARE)
+    return math.ceil(need / (SHARE * POOLED if pooled else SHARE))
 
 
 def smallest(work: Work, allowed: Sequence[Quantization], batch_size: int) -> Option:

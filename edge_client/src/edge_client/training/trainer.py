@@ -103,10 +103,10 @@ class Trainer:
         if checkpoint is None:
             return False
         self._position = checkpoint.position
-        vectors = {name: torch.from_numpy(vector) for name, vector in checkpoint.vectors.items()}
+        vectors = checkpoint.vectors
         with torch.no_grad():
-            self._flat.copy_(vectors["adapter"])
-            self._gradient.copy_(vectors["gradient"])
+            self._flat.copy_(torch.from_numpy(vectors["adapter"]))
+            self._gradient.copy_(torch.from_numpy(vectors["gradient"]))
             self._optimizer.load(vectors)
         return True
 
@@ -117,7 +117,9 @@ class Trainer:
         while not self._ended():
             if not self._step():
                 return None
-        delta: NDArray[np.float32] = self._flat.detach().cpu().numpy()[self._shared] - self._start[self._shared]
+        self._budget.release()  # memory may be short to the end: the delta takes the start's place
+        delta = self._start[self._shared]
+        np.subtract(self._flat.detach().cpu().numpy()[self._shared], delta, out=delta)
         return delta
 
     def _ended(self) -> bool:
@@ -200,7 +202,7 @@ class Trainer:
 
     def _back_off(self, records: int, reason: str) -> None:
         self._budget.tighten()
-        way = self._plan.way
+        way = self._plan.way = replace(self._plan.way, starved=True)
         if way.pooled:  # nothing is kept any more since tighten()
             self._plan.way = replace(way, pooled=False)
         elif records > 1 and way.micro_batch > 1:
@@ -249,9 +251,9 @@ class Trainer:
         now = time.monotonic()
         seconds = self._position.seconds + now - began
         self._position = msgspec.structs.replace(self._position, seconds=seconds, way=self._plan.way)
-        vectors = {"adapter": self._flat, "gradient": self._gradient, **self._optimizer.state()}
-        arrays = {name: vector.detach().cpu().numpy() for name, vector in vectors.items()}
-        self._folder.save(Checkpoint(position=self._position, vectors=arrays))
+        own = {"adapter": self._flat, "gradient": self._gradient}
+        vectors = {name: vector.detach().cpu().numpy() for name, vector in own.items()}
+        self._folder.save(Checkpoint(self._position, {**vectors, **self._optimizer.state()}))
         self._saved = now
         self._emit(Checkpointed(step=self._position.step))
         return now

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import filelock
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors import numpy as safetensors
 
 from edge_client.disk import Disk, disk_errors
 from fedit_shared.errors import UserError
@@ -48,12 +47,34 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """How it was done: another way sums in another order, which rounds otherwise."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+Vector = NDArray[np.float32 | np.uint8]
+"""As it lies in a checkpoint."""
+
+
+class Checkpoint(NamedTuple):
     """A position and the vectors that belong to it, of the adapter's size: ``adapter`` and ``gradient`` (the sum so
-    far of the step in progress), float32, and an :data:`.optimizer.State`."""
+    far of the step in progress), float32, and an :data:`.optimizer.State`. What comes from the disk is read vector by
+    vector, when it is asked for: memory may be short."""
 
     position: Position
-    vectors: Mapping[str, NDArray[np.float32 | np.uint8]]
+    vectors: Mapping[str, Vector]
+
+
+class _Stored(Mapping[str, Vector]):
+    """The vectors in a safetensors file."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getitem__(self, name: str) -> Vector:
+        vector: Vector = self._file.get_tensor(name)
+        return vector
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.offset_keys())
+
+    def __len__(self) -> int:
+        return len(self._file.offset_keys())
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -100,13 +121,17 @@ class WorkFolder:
     def finish(self, delta: NDArray[np.float32], private: NDArray[np.float32], finished: Finished) -> Finished:
         """Write the result and drop the checkpoint. At no time does a result stand beside another's delta."""
         self._disk.remove(self._path / _RESULT)
-        self._disk.write(self._path / _DELTA, delta.astype("<f4", copy=False).tobytes())
+        self._write(_DELTA, delta)
         if private.size:
-            self._disk.write(self._path / _PRIVATE, private.astype("<f4", copy=False).tobytes())
+            self._write(_PRIVATE, private)
         finished = self._located(finished, private=private.size > 0)
         self._disk.write(self._path / _RESULT, msgspec.msgpack.encode(_Result(self._key, finished)))
         self._disk.remove(self._path / _CHECKPOINT)
         return finished
+
+    def _write(self, name: str, vector: NDArray[np.float32]) -> None:
+        with self._disk.stream(self._path / name) as file:
+            file.write(vector.astype("<f4", copy=False).data)
 
     def _located(self, finished: Finished, *, private: bool) -> Finished:
         """``finished``, naming this folder's files."""
@@ -118,51 +143,56 @@ class WorkFolder:
 
     def way(self) -> Way | None:
         """How the job was done up to its last checkpoint, whose vectors are not read; None without one."""
-        with disk_errors(self._path):
-            try:
-                file: Any = safe_open(self._path / _CHECKPOINT, framework="np")
-                with file:
-                    return self._position(file.metadata()).way
-            except (FileNotFoundError, *_DAMAGE):
-                return None
+        found = self._open()
+        return None if found is None else found[1].way
 
     def checkpoint(self, size: int) -> Checkpoint | None:
         """The job's last checkpoint, with vectors of ``size`` values, or None. A damaged one counts as none."""
-        data = self._disk.read(self._path / _CHECKPOINT) or b""
-        try:
-            header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            vectors = safetensors.load(data)
-            position = self._position(header)
-        except _DAMAGE:
+        found = self._open()
+        if found is None or not _fits(found[0], size):
             return None
-        return Checkpoint(position=position, vectors=vectors) if _fits(vectors, size) else None
+        return Checkpoint(found[1], _Stored(found[0]))
 
-    def _position(self, metadata: Mapping[str, str]) -> Position:
-        """What a checkpoint's header says. Raises ValueError for another job's."""
-        if bytes.fromhex(metadata["key"]) != self._key:
-            raise ValueError("another job's checkpoint")
-        return msgspec.json.decode(metadata["position"], type=Position)
+    def _open(self) -> tuple[Any, Position] | None:
+        """The checkpoint's file, and what its header says; None if there is none of this job, or it is torn."""
+        with disk_errors(self._path):
+            try:  # read, not mapped: mapped pages would stay resident
+                file: Any = safe_open(self._path / _CHECKPOINT, framework="np", backend="pread")
+                metadata = file.metadata()
+                if bytes.fromhex(metadata["key"]) != self._key:
+                    return None
+                return file, msgspec.json.decode(metadata["position"], type=Position)
+            except (FileNotFoundError, *_DAMAGE):
+                return None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint."""
+        """Replace the checkpoint. It needs no memory: safetensors' own writer would copy everything, twice."""
         position = msgspec.json.encode(checkpoint.position).decode()
-        metadata = {"key": self._key.hex(), "position": position}
-        self._disk.write(self._path / _CHECKPOINT, safetensors.save(dict(checkpoint.vectors), metadata))
+        entries: dict[str, Any] = {"__metadata__": {"key": self._key.hex(), "position": position}}
+        end = 0
+        for name, vector in checkpoint.vectors.items():
+            start, end = end, end + vector.nbytes
+            entries[name] = {"dtype": _DTYPES[vector.dtype.str], "shape": vector.shape, "data_offsets": (start, end)}
+        header = msgspec.json.encode(entries)
+        with self._disk.stream(self._path / _CHECKPOINT) as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            for vector in checkpoint.vectors.values():
+                file.write(np.ascontiguousarray(vector).data)
 
 
-def _fits(vectors: Mapping[str, NDArray[np.generic]], size: int) -> bool:
-    """Whether these are a checkpoint's vectors for ``size`` values."""
-    blocks = -(-size // BLOCK)
-    whole = {name: each for name, each in vectors.items() if not name.endswith("_scales")}
-    narrow = whole.keys() & {name for name, each in whole.items() if each.dtype == np.uint8}
-    scales = {f"{name}_scales" for name in narrow}
-    return (
-        whole.keys() == {"adapter", "gradient", "mean", "square"}
-        and narrow <= {"mean", "square"}
-        and vectors.keys() - whole.keys() == scales
-        and all(each.shape == (size,) for each in whole.values())
-        and all(vectors[name].shape == (blocks,) for name in scales)
-    )
+_DTYPES = {"<f4": "F32", "|u1": "U8"}
+
+
+def _fits(file: Any, size: int) -> bool:
+    """Whether a file's vectors are a checkpoint's for ``size`` values."""
+    found = {
+        name: (part.get_dtype(), part.get_shape()) for name in file.offset_keys() if (part := file.get_slice(name))
+    }
+    whole: dict[str, tuple[str, list[int]]] = dict.fromkeys(("adapter", "gradient"), ("F32", [size]))
+    full = whole | dict.fromkeys(("mean", "square"), ("F32", [size]))
+    narrow = whole | dict.fromkeys(("mean", "square"), ("U8", [size]))
+    narrow |= dict.fromkeys(("mean_scales", "square_scales"), ("F32", [-(-size // BLOCK)]))
+    return found in (full, narrow)
 
 
 def _decode(data: bytes, kind: type[S]) -> S | None:
