@@ -26,8 +26,9 @@ Train = Callable[[TrainJob], AsyncGenerator[TrainEvent, None]]
 
 DEATHS = 3
 """So often a training child may die before its owner is asked to look. It goes on from its checkpoint each time."""
-ADAPTER_COPIES = 3
-"""The adapter, the update and the masked update are of about the same size."""
+ADAPTER_COPIES = 11
+"""The adapter, the update and the masked update are of about the same size; a checkpoint holds four such vectors, and
+while it is replaced there are two."""
 TELLING_STEPS = 3
 """After so many steps a child's estimate of what is left counts."""
 
