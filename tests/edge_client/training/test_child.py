@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from children import training_children
 from tiny_model import Workshop, make_records, write_records
 
 from edge_client.data import DataSource
@@ -58,7 +59,7 @@ def kinds(events: list[TrainEvent]) -> list[type]:
 
 
 def kill_child(number: int) -> None:
-    (child,) = psutil.Process().children()
+    (child,) = training_children()
     child.send_signal(number)
 
 
@@ -124,7 +125,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(workshop: Workshop) -> None:
     resumed = train(job, lambda event: isinstance(event, Progress))
     planned = next(event for event in resumed if isinstance(event, Planned))
     assert planned.first_step == saved.step
-    assert psutil.Process().children() == []
+    assert training_children() == []
 
 
 def test_what_cannot_be_used_is_one_failed_event_before_any_library_loads(workshop: Workshop, tmp_path: Path) -> None:

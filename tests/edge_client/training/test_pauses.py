@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
+from children import training_children
 from tiny_model import Workshop
 
 from edge_client.client import Event, Training
@@ -89,7 +89,7 @@ def test_paused_in_the_midst_it_ends_with_the_same_bits_as_undisturbed(
         for _ in range(len(pauses)):
             await gone.wait()
             gone.clear()
-            assert psutil.Process().children() == [], "its memory is free"
+            assert training_children() == [], "its memory is free"
             assert state.pause is not None
             state.pause = None
         update = await work

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 import pytest
 import torch
+from children import training_children
 from numpy.typing import NDArray
 from tiny_model import Workshop, make_records, make_tokenizer
 from transformers import AutoModelForCausalLM
@@ -139,8 +139,8 @@ def test_what_rests_has_no_gradient_and_no_optimizer_state(workshop: Workshop, s
         assert parameter.grad is None
     trained = sum(size for size, role in zip(turn.sizes, turn.roles, strict=True) if role is not Role.REST)
     trainer = bench.trainer
-    assert {vector.numel() for vector in trainer._optimizer.state().values()} == {trained}
-    assert trainer._gradient.numel() == trainer._flat.numel() == trained
+    assert {vector.size for vector in trainer._optimizer.state().values()} == {trained}
+    assert trainer._gradient.size == trainer._flat.numel() == trained
 
 
 def run(job: TrainJob, leave: Callable[[TrainEvent], None] = lambda _: None) -> TrainEvent:
@@ -188,7 +188,7 @@ def test_a_child_that_is_killed_goes_on_with_the_same_private_values(workshop: W
 
     def kill(event: TrainEvent) -> None:
         if isinstance(event, Progress) and event.step == 3:
-            (child,) = psutil.Process().children()
+            (child,) = training_children()
             child.send_signal(signal.SIGKILL)
 
     assert isinstance(run(job, kill), Failed)
