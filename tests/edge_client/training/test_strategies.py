@@ -140,7 +140,7 @@ def test_what_rests_has_no_gradient_and_no_optimizer_state(workshop: Workshop, s
     trained = sum(size for size, role in zip(turn.sizes, turn.roles, strict=True) if role is not Role.REST)
     trainer = bench.trainer
     assert {vector.size for vector in trainer._optimizer.state().values()} == {trained}
-    assert trainer._gradient.size == trainer._flat.numel() == trained
+    assert trainer._gradient.numel() == trainer._flat.numel() == trained
 
 
 def run(job: TrainJob, leave: Callable[[TrainEvent], None] = lambda _: None) -> TrainEvent:
