@@ -85,6 +85,18 @@ def test_what_is_no_language_models_config_is_told_in_one_line(config: dict[str,
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("name", [*SMALL.keys() - {"max_position_embeddings"}, "head_dim", "num_local_experts"])
+def test_a_size_that_no_model_has_is_refused_before_anything_is_made_of_it(name: str) -> None:
+    with pytest.raises(ModelError, match=f"a {name} of more than"):
+        read_shape(SMALL | {"model_type": "llama", name: 10**9})
+
+
+@pytest.mark.parametrize("kind", [["llama"], {"llama": 1}, 7])
+def test_a_type_that_is_no_text_is_refused_and_not_taken_for_a_llama(kind: object) -> None:
+    with pytest.raises(ModelError, match="model_type"):
+        read_shape(SMALL | {"model_type": kind})
+
+
 def test_a_tasks_adapter_is_the_one_made_from_rank_and_targets() -> None:
     shape = read_shape(SMALL | {"model_type": "llama"})
     tensors = []

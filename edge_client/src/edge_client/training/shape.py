@@ -58,6 +58,8 @@ _EQUAL_HEADS = {"gpt_neox", "gpt2", "gptj", "opt", "bloom", "mpt"}
 """Types with as many key heads as heads, whatever else the configuration says."""
 _POSITIONS = {"gpt2": 0, "opt": 2}
 """Types with a table of positions, and the rows that it has besides."""
+_MOST_LAYERS, _MOST_WORDS, _MOST = 1000, 2**24, 2**20
+"""Of layers, of words, and of anything else, in a configuration that is taken for one: far more than any model has."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,18 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     """The shape in a parsed ``config.json``. Raises ModelError if it is no language model's."""
     inner_config = config.get("text_config")
     text: Mapping[str, Any] = inner_config if isinstance(inner_config, Mapping) else config
-    kind = str(text.get("model_type") or config.get("model_type") or "")
+    kind = text.get("model_type") or config.get("model_type") or ""
+    if not isinstance(kind, str):
+        raise ModelError("The model's config.json has a model_type that is no text.")
     guesses = []
     family = _FAMILIES.get(kind)
     if family is None:
         family = _LLAMA
         guesses.append(f"Models of type {kind or 'unknown'} are taken for ones like Llama.")
     width = _number(text, "hidden_size", "n_embd", "d_model")
-    layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers", most=_MOST_LAYERS)
     heads = _number(text, "num_attention_heads", "n_head", "n_heads")
-    vocabulary = _number(text, "vocab_size")
+    vocabulary = _number(text, "vocab_size", most=_MOST_WORDS)
     key_heads = _key_heads(text, kind, heads)
     head_width = _number(text, "head_dim", default=_HEAD_WIDTH.get(kind, width // heads))
     inner = _number(text, "ffn_hidden_size", "ffn_dim", "n_inner", "intermediate_size", default=4 * width)
@@ -154,13 +158,15 @@ def _key_heads(text: Mapping[str, Any], kind: str, heads: int) -> int:
     return heads if kind in _EQUAL_HEADS else _number(text, "num_key_value_heads", default=heads)
 
 
-def _number(text: Mapping[str, Any], *names: str, default: int | None = None) -> int:
-    """The first of ``names`` that is there and not null."""
+def _number(text: Mapping[str, Any], *names: str, default: int | None = None, most: int = _MOST) -> int:
+    """The first of ``names`` that is there and not null. Raises ModelError unless it is 1 to ``most``."""
     for name in names:
         value = text.get(name)
         if value is not None:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ModelError(f"The model's config.json has {name} = {value!r}, which is no size.")
+            if value > most:
+                raise ModelError(f"The model's config.json has a {name} of more than {most:,}, which no model has.")
             return value
     if default is None:
         raise ModelError(
