@@ -1,6 +1,8 @@
 """The inference child scores and answers with the base or any adapter, as often as it is asked."""
 
 import asyncio
+import json
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,10 @@ def test_losses_adapters_answers_and_refusals_in_one_session(workshop: Workshop,
     drawn = drawn_adapter(workshop, tmp_path)
     data = write_records(tmp_path / "data.jsonl", make_records(9))
     said: list[object] = []
+    other = tmp_path / "other"
+    shutil.copytree(workshop.adapter, other)
+    config = json.loads((other / wire.CONFIG_NAME).read_text())
+    (other / wire.CONFIG_NAME).write_text(json.dumps(config | {"target_modules": ["q_proj", "v_proj", "k_proj"]}))
 
     async def session(model: InferenceProcess) -> None:
         base = await model.evaluate(None, RECORDS)
@@ -70,6 +76,8 @@ def test_losses_adapters_answers_and_refusals_in_one_session(workshop: Workshop,
             await model.evaluate(data, RECORDS)  # no adapter: refused, and the process goes on
         with pytest.raises(UserError, match="No such file"):
             await model.evaluate(tmp_path / "absent", RECORDS)
+        with pytest.raises(UserError, match="k_proj"):
+            await model.evaluate(other, RECORDS)  # its configuration names more layers than its file holds
         assert await model.evaluate(drawn, DataSource(path=str(data))) == changed
         assert await model.evaluate(None, RECORDS) == base
 

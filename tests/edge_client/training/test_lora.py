@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from edge_client.training.failures import AdapterError
 from edge_client.training.lora import Adapter, lora_config
+from edge_client.training.memory import is_out_of_memory
 from fedit_shared import adapter as wire
 from fedit_shared.messages import TensorSpec
 
@@ -95,6 +96,33 @@ def test_an_adapter_for_another_model_is_told_the_first_difference(workshop: Wor
         Adapter(load(workshop.model), config, manifest[1:])
     with pytest.raises(AdapterError, match="no tensor zz"):
         Adapter(load(workshop.model), config, (*manifest, TensorSpec(name="zz", shape=(1,))))
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        ({"target_modules": ["q_proj", "v_proj", "k_proj"]}, 0),
+        ({"modules_to_save": ["lm_head"]}, 0),
+        ({"rank_pattern": {"layers.1.self_attn.v_proj": 10**12}}, 0),
+        ({}, 1),
+    ],
+)
+def test_one_that_is_refused_leaves_the_base_as_it_was(workshop: Workshop, options: dict[str, Any], first: int) -> None:
+    """Also where PEFT failed after its first layers."""
+    model = load(workshop.model)
+    before = [(name, type(module)) for name, module in model.named_modules()]
+    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
+    with pytest.raises((AdapterError, RuntimeError)):
+        Adapter(model, json.dumps(LORA | options), manifest[first:])
+    assert [(name, type(module)) for name, module in model.named_modules()] == before
+    Adapter(model, (workshop.adapter / wire.CONFIG_NAME).read_text(), manifest)
+
+
+def test_memory_that_runs_out_on_the_way_is_not_told_as_the_adapters_fault(workshop: Workshop) -> None:
+    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
+    with pytest.raises(RuntimeError) as caught:
+        Adapter(load(workshop.model), json.dumps(LORA | {"r": 10**12}), manifest)
+    assert is_out_of_memory(caught.value)
 
 
 def test_modules_that_are_trained_whole_are_part_of_the_vector(workshop: Workshop) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -17,6 +18,7 @@ from fedit_shared.errors import FeditError, ProtocolError
 from fedit_shared.messages import TensorSpec
 
 from .failures import AdapterError
+from .memory import is_out_of_memory
 
 _USED = {
     "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "use_rslora", "rank_pattern",
@@ -33,15 +35,17 @@ class Adapter:
     """The adapter on a model: :attr:`parameters` in the order of the manifest ``tensors``."""
 
     def __init__(self, model: PreTrainedModel, config: str, tensors: Sequence[TensorSpec]) -> None:
-        """Attach to ``model``, in place. Raises AdapterError for a configuration or manifest that does not fit it."""
+        """Attach to ``model``, in place. Raises AdapterError for a configuration or manifest that does not fit it, and
+        lets an out-of-memory error through; ``model`` is as before then."""
         self.tensors = tuple(tensors)
         self.config = config
+        lora = lora_config(config)
         try:
-            self.peft: PeftModel = get_peft_model(model, lora_config(config))
-        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise AdapterError(f"The adapter cannot be put onto this model: {reason}.", advice=_ADVICE) from error
-        self.parameters = self._in_order()
+            self.peft = _put_on(model, lora)
+            self.parameters = self._in_order()
+        except BaseException:
+            _take_off(model)
+            raise
 
     def write(self, vector: NDArray[Any]) -> None:
         """Set the parameters from a flat float32 vector in the manifest's order."""
@@ -74,6 +78,26 @@ class Adapter:
         if trained or None in parameters:
             raise AdapterError("The adapter trains weights that its file does not hold.", advice=_ADVICE)
         return [parameter for parameter in parameters if parameter is not None]
+
+
+def _put_on(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    try:
+        return get_peft_model(model, config)
+    except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise AdapterError(f"The adapter cannot be put onto this model: {reason}.", advice=_ADVICE) from error
+
+
+def _take_off(model: PreTrainedModel) -> None:
+    """As PEFT's ``unload``, which there is none of where PEFT itself failed half-way."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer | ModulesToSaveWrapper):
+            parent, _, own = name.rpartition(".")
+            base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
+            setattr(model.get_submodule(parent), own, base)
+    model.__dict__.pop("peft_config", None)
 
 
 _ADVICE = "The federation's operator has to start it with an adapter made for its model."
