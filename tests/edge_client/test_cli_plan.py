@@ -54,6 +54,22 @@ def test_json_tells_programs_the_same(folder: Path, capsys: pytest.CaptureFixtur
     assert answer["smaller"]["peak_bytes"] < answer["peak_bytes"]
 
 
+def test_records_are_planned_no_longer_than_the_model_has_positions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_positions": 1024}))
+    options = ("--model", tmp_path, "--memory", "24GiB", "--device", "cpu")
+    assert run(*options, "--max-length", "1100") == 0
+    said = capsys.readouterr().out
+    assert "records of up to 1024 tokens" in said
+    assert "Cut: records to 1024 tokens" in said
+    assert run(*options, "--max-length", "1100", "--json") == 0
+    cut = json.loads(capsys.readouterr().out)
+    assert run(*options, "--max-length", "1024", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == cut
+
+
 def test_what_does_not_fit_is_told_with_the_smallest_budget_that_would(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,17 @@ def test_what_is_cut_or_skipped_is_what_training_cuts_or_skips(
     ]
 
 
+def test_records_are_cut_where_the_models_positions_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    make_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_positions": 64}))
+    path = write(tmp_path, row("No." * 40))
+    status, out, err = run(capsys, path, "--model", folder, "--json")
+    assert status == 0
+    assert "has 64 positions" in err
+    assert (json.loads(out)["max_length"], json.loads(out)["truncated"]["count"]) == (64, 1)
+
+
 def test_duplicates_are_named_with_what_they_repeat(tmp_path: Path) -> None:
     path = write(tmp_path, row(), row("No."), row(" Yes.\n"), row(category="other"), row(context="Yes"))
     report = examined(path)

@@ -14,9 +14,9 @@ import msgspec
 import psutil
 import pytest
 from children import training_children
-from tiny_model import Workshop, make_records, write_records
+from tiny_model import Workshop, make_records, make_tokenizer, save_model, write_records
 
-from edge_client.data import DataSource
+from edge_client.data import DataSource, Record, Template
 from edge_client.training import (
     Checkpointed,
     CreateJob,
@@ -174,6 +174,20 @@ def test_skipped_lines_and_records_are_told_and_another_job_starts_afresh(worksh
     other = train(workshop.job(data=data, seed=6))[-1]
     assert isinstance(other, Finished)
     assert other.loss != one.loss
+
+
+def test_records_longer_than_the_models_positions_are_cut_and_counted(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", "GPT2", max_position_embeddings=64)
+    template = Template(make_tokenizer())
+    longer = sum(sum(map(len, template.parts(Record(**record)))) > 64 for record in make_records(10))
+    create_job = CreateJob(model=str(model), out=str(tmp_path / "new"), rank=4, target_modules=("c_attn",))
+    asyncio.run(create_adapter(create_job))
+    events = train(Workshop(tmp_path, model, tmp_path / "new").job())
+    assert isinstance(events[-1], Finished), events[-1]
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert [message for message in told if "positions" in message] == [
+        f"{longer} of 10 records are longer than the model's 64 positions, and cut to them."
+    ]
 
 
 def test_chatter_on_stdout_does_not_reach_the_events() -> None:

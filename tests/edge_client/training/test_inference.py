@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_model import Workshop, make_records, make_tokenizer, write_records
+from tiny_model import Workshop, make_records, make_tokenizer, save_model, write_records
 from transformers import AutoModelForCausalLM
 
 from edge_client.data import DataSource, Record, Template
 from edge_client.inference import InferenceProcess, Open, Scored
-from edge_client.training import Loading
+from edge_client.training import Loading, Notice
 from edge_client.training.language_model import LanguageModel
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
+from fedit_shared.messages import ModelRef
 
 RECORDS = tuple(Record(**record) for record in make_records(9))
 
@@ -95,6 +96,22 @@ def test_losses_adapters_answers_and_refusals_in_one_session(workshop: Workshop,
 
     ask(opened(workshop), session, said)
     assert said[:3] == [Loading(part="files"), Loading(part="libraries"), Loading(part="model")]
+
+
+def test_records_longer_than_the_models_positions_are_cut_and_it_is_told_once(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", "GPT2", max_position_embeddings=64)
+    said: list[object] = []
+
+    async def session(process: InferenceProcess) -> None:
+        cut = await process.evaluate(None, RECORDS, max_length=64)
+        assert await process.evaluate(None, RECORDS) == cut
+        assert await process.evaluate(None, RECORDS) == cut
+
+    ask(Open(model=ModelRef(id=""), model_folder=str(model), device="cpu", threads=1), session, said)
+    told = [event.message for event in said if isinstance(event, Notice)]
+    assert [message for message in told if "positions" in message] == [
+        "The model has 64 positions: longer records are cut to as many tokens."
+    ]
 
 
 def reference_loss(folder: Path) -> float:

@@ -138,6 +138,16 @@ def test_rounded_up_numbers_of_tokens_change_neither_loss_nor_gradient(model_fol
             torch.testing.assert_close(rounded, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("lengths", [(10, 41), (41, 41)])
+def test_a_record_as_long_as_the_table_of_positions_can_be_rounded_up(lengths: tuple[int, int], tmp_path: Path) -> None:
+    """Packed and padded."""
+    language_model = load(save_model(tmp_path / "GPT2", "GPT2", max_position_embeddings=41))
+    examples = [Example(tuple(range(20, 20 + length)), 5, place) for place, length in enumerate(lengths)]
+    plain = language_model.record_losses(examples)
+    language_model._row_multiple = 32
+    assert language_model.record_losses(examples) == pytest.approx(plain, rel=1e-5)
+
+
 GROWTH = """
 import sys
 from pathlib import Path

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edge_client.training.failures import ModelError
 from edge_client.training.footprint import make_adapter, task_adapter
-from edge_client.training.shape import read_shape
+from edge_client.training.shape import read_positions, read_shape
 from fedit_shared.messages import TensorSpec
 
 SMALL = {
@@ -95,6 +95,21 @@ def test_a_size_that_no_model_has_is_refused_before_anything_is_made_of_it(name:
 def test_a_type_that_is_no_text_is_refused_and_not_taken_for_a_llama(kind: object) -> None:
     with pytest.raises(ModelError, match="model_type"):
         read_shape(SMALL | {"model_type": kind})
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "OPT", "GPTJ", "CodeGen", "GPTNeo", "GPTBigCode", "BioGpt"])
+def test_a_table_of_positions_bounds_a_texts_length(kind: str) -> None:
+    kind = {"CodeGen": "CodeGenConfig", "BioGpt": "BioGptConfig"}.get(kind, f"{kind}Config")
+    default = getattr(transformers, kind)()
+    longest = default.max_position_embeddings
+    assert read_positions(default.to_dict()) == longest
+    assert read_positions({"model_type": default.model_type}) == longest
+    assert read_positions(getattr(transformers, kind)(max_position_embeddings=77).to_dict()) == 77
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Gemma2", "GPTNeoX", "Bloom"])
+def test_computed_positions_bound_nothing(kind: str) -> None:
+    assert read_positions(getattr(transformers, f"{kind}Config")().to_dict()) is None
 
 
 def test_a_tasks_adapter_is_the_one_made_from_rank_and_targets() -> None:

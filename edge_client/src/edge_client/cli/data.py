@@ -50,7 +50,12 @@ def check(
 
     source = DataSource(path=located(file), fields=fields, container=container or "auto")
     scan = Scan(pin(source, Fetched(file)))
-    report = examine(scan, _tokenizer(model) if model else None, max_length=max_length, line=record)
+    tokenizer = _tokenizer(model) if model else None
+    positions = _positions(model) if model else None
+    if positions is not None and positions < max_length:
+        click.echo(f"The model has {positions} positions: records are cut to as many tokens.", err=True)
+        max_length = positions
+    report = examine(scan, tokenizer, max_length=max_length, line=record)
     if record and report.sample is None:
         raise click.UsageError(f"{file} has no record at {scan.unit} {record}.")
     name = Path(model).name if model else None
@@ -71,6 +76,18 @@ def _why(records: int, learnable: int) -> str:
     if not learnable:
         return "Error: no record has an answer within the length: use shorter instructions."
     return "Error: joining would refuse it. Correct what is named above, or leave it out with --bad-lines skip."
+
+
+def _positions(model: str) -> int | None:
+    """None, too, where no configuration lies beside the tokenizer."""
+    from edge_client.training.config_source import find_config
+    from edge_client.training.failures import ModelError
+    from edge_client.training.shape import read_positions
+
+    try:
+        return read_positions(find_config(model))
+    except ModelError:
+        return None
 
 
 def _tokenizer(model: str) -> Any:

@@ -43,11 +43,13 @@ def command(
     from edge_client.training.config_source import find_config
     from edge_client.training.outlook import FREE_SHARE, expected_work, free_memory, usual_adapter
     from edge_client.training.planner import describe, make_plan
-    from edge_client.training.shape import read_shape
+    from edge_client.training.shape import read_positions, read_shape
     from edge_client.training.sizes import gib
     from fedit_shared.errors import UserError
 
-    shape = read_shape(find_config(model, revision))
+    config = find_config(model, revision)
+    shape = read_shape(config)
+    length = min(max_length, read_positions(config) or max_length)
     targets = [name.strip() for name in target_modules.split(",") if name.strip()] if target_modules else None
     adapter = usual_adapter(shape, rank, targets)
     if not adapter.parameters:
@@ -56,7 +58,7 @@ def command(
     hardware = find_hardware()
     cuda = device == "cuda" or (device == "auto" and hardware.accelerator == "cuda")
     budget = memory or int(FREE_SHARE * free_memory(hardware, cuda=cuda))
-    work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=max_length)
+    work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=length)
     plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)
     if as_json:
         options = {
@@ -72,6 +74,7 @@ def command(
         answer = {
             "model": model,
             "device": "cuda" if cuda else "cpu",
+            "max_length": length,
             "budget_bytes": budget,
             "peak_bytes": plan.peak,
             "way": plan.way,
@@ -91,5 +94,7 @@ def command(
         if option is not None:
             words = describe(work, option.way)
             click.echo(f"{name}: {gib(option.budget)}, {option.speed:.2f} times the speed: {words}.")
+    if length < max_length:
+        click.echo(f"Cut: records to {length} tokens, since the model has no more positions.")
     for guess in shape.guesses:
         click.echo(f"Guessed: {guess}")

@@ -15,6 +15,7 @@ from edge_client.training.loading import Base, choose_device, load_base
 from edge_client.training.lora import Adapter
 from edge_client.training.memory import Budget, is_out_of_memory
 from edge_client.training.packing import padded
+from edge_client.training.shape import read_positions
 from edge_client.training.sizes import gib
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
@@ -52,9 +53,11 @@ class Server:
         self._language_model = LanguageModel(base.model, base.dtype, lambda text: emit(Notice(message=text)))
         self._template = Template(base.tokenizer)
         self._generator = Generator(base, self._language_model)
+        self._positions = read_positions(base.model.config.to_dict())
         self._config = config
         self._adapter = adapter
         self._capacity = _TOKENS[base.device.type]
+        self._told: set[str] = set()
 
     def ready(self) -> Ready:
         """What was loaded."""
@@ -80,10 +83,13 @@ class Server:
     def evaluate(self, request: Evaluate) -> Evaluation:
         """The loss of each record's answer; emits Scored."""
         records = _records(request.records)
+        length = min(request.max_length, self._positions or request.max_length)
         made = [
-            self._template.example(record, place, request.max_length, train_on_inputs=request.train_on_inputs)
+            self._template.example(record, place, length, train_on_inputs=request.train_on_inputs)
             for place, record in enumerate(records)
         ]
+        if length < request.max_length and any(e is not None and len(e.tokens) == length for e in made):
+            self._tell(f"The model has {length} positions: longer records are cut to as many tokens.")
         examples = sorted((e for e in made if e is not None), key=lambda e: -len(e.tokens))
         losses: dict[int, float] = {}
         with self._under(request.adapter):
@@ -117,6 +123,12 @@ class Server:
                     answers |= zip(places, made, strict=True)
                     self._emit(Scored(done=len(answers), records=len(order)))
         return Answers(answers=tuple(answers[place] for place in range(len(order))))
+
+    def _tell(self, message: str) -> None:
+        """As a Notice, once."""
+        if message not in self._told:
+            self._told.add(message)
+            self._emit(Notice(message=message))
 
     def _generated(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Generated] | None:
         """Each prompt's answer; None: memory ran out, and fewer are answered at a time from now on."""

@@ -18,6 +18,7 @@ from edge_client.data.template import Example
 
 from .loss import cross_entropy, token_losses
 from .packing import enable_packing, packed
+from .shape import read_positions
 
 Notify = Callable[[str], None]
 _PROBE_LENGTH = 8
@@ -40,6 +41,7 @@ class LanguageModel:
         self._output: type | None = None
         compiled = self.device.type == "cpu" and dtype != torch.float32
         self._row_multiple, self._head_multiple = (_ROW_MULTIPLE, _HEAD_MULTIPLE) if compiled else (1, 1)
+        self._positions = read_positions(model.config.to_dict())
         if not self._splits():
             self._output = None
             self._decoder = model
@@ -98,10 +100,13 @@ class LanguageModel:
         if self.packs and sum(sizes) < len(sizes) * max(sizes):
             starts = [0, *accumulate(sizes[:-1])]
             rows = [list(example.tokens) for example in examples]
-            rows[-1] += [0] * (-sum(sizes) % self._row_multiple)  # after all that is learned: nothing sees it
+            if filling := -sum(sizes) % self._row_multiple:
+                rows.append([0] * filling)  # by itself: the last record's positions may be the model's last
             hidden = self.hidden(**packed(rows, self.device))
         else:
             length = max(sizes) + -max(sizes) % self._row_multiple
+            if self._positions is not None:
+                length = min(length, max(max(sizes), self._positions))
             starts = [row * length for row in range(len(sizes))]
             tokens = torch.zeros(len(examples), length, dtype=torch.long)
             for row, example in enumerate(examples):

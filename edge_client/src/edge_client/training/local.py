@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_client.data import Example, Record, Template
-from edge_client.data.template import Tokenizer
+from edge_client.data.template import Tokenizer, cut
 from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec, TrainingSettings
 from fedit_shared.strategies import Role, Turn
@@ -123,31 +123,45 @@ def make_work(model_folder: Path, task: TaskSpec, device: torch.device, *, longe
 
 
 def make_examples(
-    records: Sequence[Record], tokenizer: Tokenizer, settings: TrainingSettings, notify: Notify, *, refuse: bool
+    records: Sequence[Record],
+    tokenizer: Tokenizer,
+    settings: TrainingSettings,
+    notify: Notify,
+    *,
+    refuse: bool,
+    positions: int | None = None,
 ) -> list[Example]:
     """The records as tokens, less those with nothing to learn. ``refuse``: raise UserError for a record that the
-    model's template cannot show, which else is left out. Raises UserError if none is left."""
+    model's template cannot show, which else is left out; ``positions``: see :func:`.shape.read_positions`. Raises
+    UserError if none is left."""
     template = Template(tokenizer)
+    length = min(settings.max_length, positions or settings.max_length)
+    beyond = 0
 
     def shown(record: Record, place: int) -> Example | None:
+        nonlocal beyond
         try:
-            return template.example(record, place, settings.max_length, train_on_inputs=settings.train_on_inputs)
+            prompt, answer = template.parts(record)
         except UserError:  # the model's template has no way to show it
             if refuse:
                 raise
             return None
+        beyond += len(prompt) + len(answer) > length
+        return cut(prompt, answer, place, length, train_on_inputs=settings.train_on_inputs)
 
     made = [shown(record, place) for place, record in enumerate(records)]
     examples = [example for example in made if example is not None]
+    if beyond and length < settings.max_length:
+        notify(f"{beyond} of {len(made)} records are longer than the model's {length} positions, and cut to them.")
     if len(examples) < len(made):
         lost = next(record.line for record, example in zip(records, made, strict=True) if example is None)
         notify(
-            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {settings.max_length} tokens, "
+            f"{len(made) - len(examples)} of {len(made)} records are left out: cut to {length} tokens, "
             f"they have nothing left to learn, or the model's template cannot show them (first: line {lost})."
         )
     if not examples:
         raise UserError(
-            f"No record has an answer within {settings.max_length} tokens.",
+            f"No record has an answer within {length} tokens.",
             advice="Use records with shorter instructions.",
         )
     return examples

@@ -57,7 +57,17 @@ _HEAD_WIDTH = {"gemma": 256, "gemma2": 256, "gemma3_text": 256, "qwen3": 128, "g
 _EQUAL_HEADS = {"gpt_neox", "gpt2", "gptj", "opt", "bloom", "mpt"}
 """Types with as many key heads as heads, whatever else the configuration says."""
 _POSITIONS = {"gpt2": 0, "opt": 2}
-"""Types with a table of positions, and the rows that it has besides."""
+"""Types that learn a table of positions, and the rows that it has besides."""
+_TABLES = {
+    "gpt2": 1024,
+    "opt": 2048,
+    "gptj": 2048,
+    "codegen": 2048,
+    "gpt_neo": 2048,
+    "gpt_bigcode": 1024,
+    "biogpt": 1024,
+}
+"""Types that look positions up in a table, and its length where the configuration says none."""
 _MOST_LAYERS, _MOST_WORDS, _MOST = 1000, 2**24, 2**20
 """Of layers, of words, and of anything else, in a configuration that is taken for one: far more than any model has."""
 
@@ -96,11 +106,7 @@ class ModelShape:
 
 def read_shape(config: Mapping[str, Any]) -> ModelShape:
     """The shape in a parsed ``config.json``. Raises ModelError if it is no language model's."""
-    inner_config = config.get("text_config")
-    text: Mapping[str, Any] = inner_config if isinstance(inner_config, Mapping) else config
-    kind = text.get("model_type") or config.get("model_type") or ""
-    if not isinstance(kind, str):
-        raise ModelError("The model's config.json has a model_type that is no text.")
+    text, kind = _text_model(config)
     guesses = []
     family = _FAMILIES.get(kind)
     if family is None:
@@ -123,7 +129,7 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     matrices.append(Matrix(family.out, attention, width, "heads"))
     unquantized = vocabulary * width * (1 if tied else 2) + (2 * layers + 1) * width
     if kind in _POSITIONS:
-        unquantized += (_number(text, "n_positions", "max_position_embeddings") + _POSITIONS[kind]) * width
+        unquantized += (_positions(text, kind) + _POSITIONS[kind]) * width
     if experts > 1:
         size = _number(text, "moe_intermediate_size", default=inner)
         unquantized += layers * experts * 3 * width * size
@@ -148,6 +154,27 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
         unquantized=unquantized,
         guesses=tuple(guesses),
     )
+
+
+def read_positions(config: Mapping[str, Any]) -> int | None:
+    """Tokens of the longest text that the model in a parsed ``config.json`` has positions for; None where it computes
+    them, so that what it was trained on is a recommendation only. Raises ModelError for a number that is none."""
+    text, kind = _text_model(config)
+    return _positions(text, kind) if kind in _TABLES else None
+
+
+def _text_model(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The language model's own part, and its type."""
+    inner = config.get("text_config")
+    text: Mapping[str, Any] = inner if isinstance(inner, Mapping) else config
+    kind = text.get("model_type") or config.get("model_type") or ""
+    if not isinstance(kind, str):
+        raise ModelError("The model's config.json has a model_type that is no text.")
+    return text, kind
+
+
+def _positions(text: Mapping[str, Any], kind: str) -> int:
+    return _number(text, "n_positions", "max_position_embeddings", default=_TABLES[kind])
 
 
 def _key_heads(text: Mapping[str, Any], kind: str, heads: int) -> int:

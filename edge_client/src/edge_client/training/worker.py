@@ -19,8 +19,9 @@ from .channel import Channel
 from .events import Failed, Fetching, Finished, Loading, Notice, Planned
 from .failures import AdapterError
 from .job import TrainJob
-from .model_files import checked_model
+from .model_files import checked_model, read_config
 from .planner import Planning, make_plan
+from .shape import read_positions
 from .work_folder import WorkFolder
 
 
@@ -73,7 +74,9 @@ def _train(
     tokenizer = load_tokenizer(model_folder)
     if records.bad:
         notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
-    examples = make_examples(records.records, tokenizer, settings, notify, refuse=job.data.bad == "refuse")
+    positions = read_positions(read_config(model_folder))
+    refuse = job.data.bad == "refuse"
+    examples = make_examples(records.records, tokenizer, settings, notify, refuse=refuse, positions=positions)
     longest = longest_of(examples)
     budget.release()
     work = make_work(model_folder, job.task, device, longest=longest, base=budget.used())
