@@ -110,6 +110,20 @@ def test_records_are_cut_where_the_models_positions_end(tmp_path: Path, capsys: 
     assert (json.loads(out)["max_length"], json.loads(out)["truncated"]["count"]) == (64, 1)
 
 
+def test_a_record_that_the_models_template_cannot_show_is_refused_as_training_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ 7 // (m['content'] | length - 3) }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "model")
+    path = write(tmp_path, row(), row("No.", instruction="Why"), row())
+    status, out, err = run(capsys, path, "--model", tmp_path / "model")
+    assert status == 2
+    assert "--bad-lines skip" in err
+    assert f"{path}: 2 records (dolly, jsonl), 1 refused." in out
+    assert "line 2: the model's chat template cannot show it: integer division" in out
+
+
 def test_duplicates_are_named_with_what_they_repeat(tmp_path: Path) -> None:
     path = write(tmp_path, row(), row("No."), row(" Yes.\n"), row(category="other"), row(context="Yes"))
     report = examined(path)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +189,20 @@ def test_records_longer_than_the_models_positions_are_cut_and_counted(tmp_path: 
     assert [message for message in told if "positions" in message] == [
         f"{longer} of 10 records are longer than the model's 64 positions, and cut to them."
     ]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU's cap is Linux's RLIMIT_DATA")
+def test_a_template_that_asks_for_all_memory_gets_no_more_than_the_budget(workshop: Workshop, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(workshop.model, model)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ ('x' * 700000000) | length }}"
+    tokenizer.save_pretrained(model)
+    job = workshop.job(model_folder=str(model), memory_bytes=900_000_000)
+    task = msgspec.structs.replace(job.task, model=msgspec.structs.replace(job.task.model, files={}))
+    events = train(msgspec.structs.replace(job, task=task))
+    assert isinstance(events[-1], Failed)
+    assert "cannot show the record in line 1" in events[-1].message
 
 
 def test_chatter_on_stdout_does_not_reach_the_events() -> None:

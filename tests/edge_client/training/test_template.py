@@ -1,11 +1,19 @@
 """What the model is shown: its own chat template or Alpaca's; what is learned is the answer, cut at its end."""
 
+import signal
+import sys
+
 import pytest
 from tiny_model import make_tokenizer
 
 from edge_client.data import Record, Template, Turn
+from edge_client.data.template import UnshownError
+from edge_client.training.local import make_examples
 from fedit_shared.errors import UserError
+from fedit_shared.messages import TrainingSettings
 
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bounds memory by Linux's RLIMIT_DATA")
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 RECORD = Record(instruction="Add", context="1 1", response="2")
 
 
@@ -56,6 +64,47 @@ def test_a_record_that_a_template_cannot_show_is_named_by_its_line() -> None:
     record = Record(instruction="Add", response="2", earlier=(Turn("user", "Hi"),), line=7)
     with pytest.raises(UserError, match=r"line 7: Roles must alternate\."):
         Template(tokenizer).example(record, 0, 100)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "{{ 1 / 0 }}",
+        "{{ 1 + 'a' }}",
+        "{{ range(10**9) | list }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ 'x' * 10**8 }}",
+        pytest.param("{{ ('x' * 3 * 10**9) | length }}", marks=linux_only),
+    ],
+)
+def test_a_template_that_fails_in_any_way_fails_on_its_record(program: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = program
+    with pytest.raises(UnshownError, match="line 7"):
+        Template(tokenizer).prompt(Record(instruction="Add", response="2", line=7))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such timer")
+@pytest.mark.parametrize("program", [ENDLESS, "{{ 9 ** (9 ** 9) }}"])
+def test_a_template_that_does_not_end_is_stopped_and_no_further_record_is_tried(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_client.data.limits.SECONDS", 0.2)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = program
+    settings = TrainingSettings(batch_size=1, steps=1, epochs=None, max_length=100)
+    with pytest.raises(UserError, match="does not end"):
+        make_examples([RECORD], tokenizer, settings, lambda _: None, refuse=False)
+
+
+@linux_only
+def test_the_limits_on_a_template_are_gone_after_it() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA), signal.getsignal(signal.SIGPROF)
+    Template(make_tokenizer()).prompt(RECORD)
+    assert (resource.getrlimit(resource.RLIMIT_DATA), signal.getsignal(signal.SIGPROF)) == before
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
 
 def test_without_a_template_alpacas_is_used() -> None:

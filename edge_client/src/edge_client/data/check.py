@@ -10,7 +10,7 @@ from typing import Protocol
 from .personal import Kind, find_personal
 from .reader import BadLine, Scan
 from .source import Record
-from .template import Example, Template, Tokenizer, cut
+from .template import Example, Template, Tokenizer, UnshownError, cut
 
 KEPT = 1000
 """Lines of each sort that are remembered; all are counted."""
@@ -109,19 +109,21 @@ def examine(scan: Scan, tokenizer: Decoder | None, *, max_length: int, line: int
     seen: dict[bytes, int] = {}
     for record in scan:
         if isinstance(record, BadLine):
-            report.refused += 1
-            if len(report.bad) < KEPT:
-                report.bad.append(record)
+            _refused(report, record)
+            continue
+        try:
+            parts = template.parts(record) if tokenizer else None
+        except UnshownError as error:
+            reason = f"the model's chat template cannot show it: {error.reason}"
+            _refused(report, BadLine(record.line, reason, scan.unit))
             continue
         report.records += 1
         report.categories[record.category] += 1
         _repeated(report, seen, record)
         _personal(report, record)
-        parts = None
-        if tokenizer is None:
+        if parts is None:
             report.lengths.append(sum(map(len, _texts(record).values())))
         else:
-            parts = template.parts(record)
             _measured(report, record.line, *parts)
         if report.sample is None and line in (None, record.line):
             prompt, answer = parts or template.parts(record)
@@ -129,6 +131,12 @@ def examine(scan: Scan, tokenizer: Decoder | None, *, max_length: int, line: int
             example = cut(prompt, answer, 0, limit)
             report.sample = _sample(tokenizer or Characters(), record.line, prompt, answer, example)
     return report
+
+
+def _refused(report: Report, bad: BadLine) -> None:
+    report.refused += 1
+    if len(report.bad) < KEPT:
+        report.bad.append(bad)
 
 
 def _measured(report: Report, line: int, prompt: list[int], answer: list[int]) -> None:

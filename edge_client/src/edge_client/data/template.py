@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge_client.reasons import reason_of
 from fedit_shared.errors import UserError
 
+from . import limits
 from .source import Record
 
 # Stanford Alpaca's prompts, word for word (tatsu-lab/stanford_alpaca, train.py), as Shepherd uses them.
@@ -18,6 +20,21 @@ _ALPACA = (
     "Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{instruction}\n\n### Response:\n"
 )
+
+
+_WIDENING, _AROUND = 8, 2**20
+"""How many characters a template may make of one of the record's, and how many of its own it may add."""
+
+
+class UnshownError(UserError):
+    """The model's chat template cannot show a record. ``reason``: why, in a few words."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(
+            f"The model's chat template cannot show the record in line {line}: {reason}.",
+            advice="Correct its turns, or leave it out.",
+        )
+        self.reason = reason
 
 
 class Tokenizer(Protocol):
@@ -45,7 +62,8 @@ class Example:
 
 
 class Template:
-    """Turns records into tokens for one tokenizer."""
+    """Turns records into tokens for one tokenizer. Its chat template came with the model and is a program: it runs
+    within :mod:`.limits`. Methods raise UnshownError for a record that it fails on, UserError if it does not end."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -83,19 +101,26 @@ class Template:
         return self._render(turns, record, answered=answered)
 
     def _render(self, turns: list[dict[str, str]], record: Record, *, answered: bool) -> str:
-        from jinja2 import TemplateError  # what transformers renders templates with
-
         try:
-            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered))
-        except TemplateError as error:
+            with limits.limited():
+                text = str(
+                    self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered)
+                )
+        except limits.TimeUpError:
+            raise UserError(
+                f"The model's chat template does not end: it was stopped after {limits.SECONDS:.0f} seconds of the "
+                f"record in line {record.line}.",
+                advice="It comes with the model: tell whoever chose that one.",
+            ) from None
+        except Exception as error:  # whatever a program of someone else's raises
             if turns[0]["role"] == "system" and len(turns) > 1:  # some templates have no such role
                 first, second, *others = turns
                 joined = {"role": second["role"], "content": f"{first['content']}\n\n{second['content']}"}
                 return self._render([joined, *others], record, answered=answered)
-            raise UserError(
-                f"The model's chat template cannot show the record in line {record.line}: {error}.",
-                advice="Correct its turns, or leave it out.",
-            ) from error
+            raise UnshownError(record.line, reason_of(error)) from error
+        if len(text) > _AROUND + _WIDENING * sum(len(turn["content"]) for turn in turns):
+            raise UnshownError(record.line, f"it makes {len(text):,} characters of it")
+        return text
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])

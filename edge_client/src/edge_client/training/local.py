@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_client.data import Example, Record, Template
-from edge_client.data.template import Tokenizer, cut
+from edge_client.data.template import Tokenizer, UnshownError, cut
 from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec, TrainingSettings
 from fedit_shared.strategies import Role, Turn
@@ -142,7 +142,7 @@ def make_examples(
         nonlocal beyond
         try:
             prompt, answer = template.parts(record)
-        except UserError:  # the model's template has no way to show it
+        except UnshownError:
             if refuse:
                 raise
             return None

@@ -70,6 +70,7 @@ def _train(
     budget = Budget(device, job.memory_bytes)
     if not budget.enforced:
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
+    budget.apply()  # the model's chat template is a program of someone else's
 
     tokenizer = load_tokenizer(model_folder)
     if records.bad:
