@@ -30,6 +30,12 @@ def source(folder: Path, *lines: Any, **options: Any) -> DataSource:
     return DataSource(path=str(path), **options)
 
 
+@pytest.mark.parametrize(("given", "expected"), [(3, "3"), (0, "0"), (1.5, "1.5"), (None, "")])
+def test_a_category_that_is_a_number_is_its_name(tmp_path: Path, given: object, expected: str) -> None:
+    [record] = load_records(source(tmp_path, DOLLY | {"category": given})).records
+    assert record.category == expected
+
+
 def test_each_form_is_recognised(tmp_path: Path) -> None:
     dolly = load_records(source(tmp_path, DOLLY))
     assert dolly.format == "dolly"

@@ -50,7 +50,7 @@ def parse_record(value: object, form: Format, fields: dict[str, str], line: int)
     if not isinstance(value, dict):
         raise BadRecordError("not a JSON object")
     names = field_names(form, fields)
-    category = _text(value, names["category"], required=False)
+    category = _label(value, names["category"])
     if "messages" in names:
         return _conversation(value, names["messages"], category, line, sharegpt=form == "sharegpt")
     return Record(
@@ -102,6 +102,14 @@ def _text(value: dict[str, Any], name: str, *, required: bool = True) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and no tokenizer takes
         raise BadRecordError(f"{name!r} is not Unicode text") from None
     return text
+
+
+def _label(value: dict[str, Any], name: str) -> str:
+    """A category's name, which in some files is a number."""
+    label = value.get(name)
+    if isinstance(label, int | float) and not isinstance(label, bool):
+        return str(label)
+    return _text(value, name, required=False)
 
 
 def shown(text: str) -> str:
