@@ -3,6 +3,7 @@ kept."""
 
 import json
 import math
+import shutil
 import signal
 import string
 import subprocess
@@ -129,6 +130,28 @@ def test_after_a_kill_it_goes_on_and_asks_nothing_twice(
     counts = Counter((each.arm, each.place) for each in Kept(tmp_path / "killed").answers.values)
     assert counts == {(arm, place): 1 for arm in ("base", "tuned") for place in range(COUNT)}
     assert found == ran(capsys, options(workshop, adapter, data, *more, tmp_path / "whole"))[1]
+
+
+def test_a_record_that_the_template_cannot_show_is_left_out_and_counted(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(workshop.model, model)
+    tokenizer = make_tokenizer()
+    fault = "{% if 'Say 3' in messages[0]['content'] %}{{ 1 / 0 }}{% endif %}"
+    tokenizer.chat_template = fault + tokenizer.chat_template
+    tokenizer.save_pretrained(model)
+    data = write_records(tmp_path / "data.jsonl", make_records(6))
+    words = ["evaluate", model, "--data", data, "--device", "cpu", "--generate", 6, "--max-new-tokens", 2, "--plain"]
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, words), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert end.value.code == 0, said.err
+    assert "6 records, 1 of them cut off or not shown by the template" in said.out
+    assert said.err.count("cannot show the record in line 4: division by zero") == 1
+    kept = Kept(tmp_path / "out")
+    assert [each.place for each in kept.losses.values if not each.tokens] == [3]
+    assert [each.place for each in kept.answers.values if not each.tokens] == [3]
 
 
 @pytest.mark.parametrize(

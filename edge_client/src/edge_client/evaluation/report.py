@@ -73,6 +73,7 @@ def summarize(
     said = {(answer.arm, answer.place): answer for answer in kept.answers.values}
     return {
         "records": len(records),
+        "without_loss": int((measures[names[0]]["loss"].weights == 0).sum()),
         "confidence": CONFIDENCE,
         "resamples": resamples,
         "seed": seed,

@@ -21,7 +21,8 @@ def as_lines(results: Mapping[str, Any]) -> Iterator[str]:
                     yield f"  {name:<{width}} {shown}"
     if not results["records"]:
         return
-    yield f"{results['records']} records"
+    left_out = results["without_loss"]
+    yield f"{results['records']} records{f', {left_out} of them cut off or not shown by the template' * (left_out > 0)}"
     for name, arm in arms.items():
         yield f"{name:<{width}}  {_figures(arm)}"
         if (told := arm["answers"]) is not None:

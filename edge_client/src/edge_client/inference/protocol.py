@@ -72,7 +72,8 @@ class RecordLoss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag="evaluation"):
-    """Losses in the order of the records; one whose response was cut off whole has 0 tokens."""
+    """Losses in the order of the records; one whose response was cut off whole, or that the model's chat template
+    cannot show, has 0 tokens."""
 
     records: tuple[RecordLoss, ...]
 
@@ -92,7 +93,8 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     tokens: int
-    """How many were generated, the end of turn counted. 0: the instruction fills the model's context already."""
+    """How many were generated, the end of turn counted. 0: the instruction fills the model's context already,
+    or its chat template cannot show it."""
     ended: bool
     """Whether the model ended its turn, and was not cut off."""
 

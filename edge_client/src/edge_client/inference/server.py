@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from edge_client.data import DataSource, Example, Record, Template, load_records
+from edge_client.data.template import UnshownError
 from edge_client.training.batches import next_piece
 from edge_client.training.events import Loading, Notice
 from edge_client.training.failures import AdapterError, NoRoomError
@@ -35,6 +38,7 @@ from .protocol import (
     TaskFigures,
 )
 
+T = TypeVar("T")
 Emit = Callable[[object], None]
 _TOKENS = {"cpu": 1024, "cuda": 16384}
 """Tokens that go through the model at one time."""
@@ -58,6 +62,7 @@ class Server:
         self._adapter = adapter
         self._capacity = _TOKENS[base.device.type]
         self._told: set[str] = set()
+        self._unshown = False
 
     def ready(self) -> Ready:
         """What was loaded."""
@@ -84,10 +89,11 @@ class Server:
         """The loss of each record's answer; emits Scored."""
         records = _records(request.records)
         length = min(request.max_length, self._positions or request.max_length)
-        made = [
-            self._template.example(record, place, length, train_on_inputs=request.train_on_inputs)
-            for place, record in enumerate(records)
-        ]
+
+        def shown(record: Record, place: int) -> Example | None:
+            return self._template.example(record, place, length, train_on_inputs=request.train_on_inputs)
+
+        made = [self._shown(partial(shown, record, place)) for place, record in enumerate(records)]
         if length < request.max_length and any(e is not None and len(e.tokens) == length for e in made):
             self._tell(f"The model has {length} positions: longer records are cut to as many tokens.")
         examples = sorted((e for e in made if e is not None), key=lambda e: -len(e.tokens))
@@ -111,7 +117,8 @@ class Server:
 
     def generate(self, request: Generate) -> Answers:
         """Each record's likeliest answer, token by token; emits Scored."""
-        prompts = {place: self._template.prompt(record) for place, record in enumerate(request.records)}
+        made = [self._shown(partial(self._template.prompt, record)) for record in request.records]
+        prompts = {place: prompt for place, prompt in enumerate(made) if prompt is not None}
         order = sorted(prompts, key=lambda place: -len(prompts[place]))
         answers: dict[int, Generated] = {}
         with self._under(request.adapter), self._generator.ready():
@@ -122,7 +129,18 @@ class Server:
                 if made is not None:
                     answers |= zip(places, made, strict=True)
                     self._emit(Scored(done=len(answers), records=len(order)))
-        return Answers(answers=tuple(answers[place] for place in range(len(order))))
+        nothing = Generated(text="", tokens=0, ended=False)
+        return Answers(answers=tuple(answers.get(place, nothing) for place in range(len(request.records))))
+
+    def _shown(self, show: Callable[[], T]) -> T | None:
+        """What ``show`` gives; None, and the first one is told, for a record that the template cannot show."""
+        try:
+            return show()
+        except UnshownError as error:
+            if not self._unshown:
+                self._tell(f"{error.message} It is left out, and so is every further one.")
+            self._unshown = True
+            return None
 
     def _tell(self, message: str) -> None:
         """As a Notice, once."""
