@@ -117,8 +117,8 @@ class Server:
 
     def generate(self, request: Generate) -> Answers:
         """Each record's likeliest answer, token by token; emits Scored."""
-        made = [self._shown(partial(self._template.prompt, record)) for record in request.records]
-        prompts = {place: prompt for place, prompt in enumerate(made) if prompt is not None}
+        shown = [self._shown(partial(self._template.prompt, record)) for record in request.records]
+        prompts = {place: prompt for place, prompt in enumerate(shown) if prompt is not None}
         order = sorted(prompts, key=lambda place: -len(prompts[place]))
         answers: dict[int, Generated] = {}
         with self._under(request.adapter), self._generator.ready():
