@@ -19,9 +19,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*arguments: str | Path) -> int:
+def run(*arguments: str | Path, command: str = "plan") -> int:
     with pytest.raises(SystemExit) as caught:
-        main(["plan", *map(str, arguments)])
+        main([command, *map(str, arguments)])
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -94,3 +94,10 @@ def test_layers_that_the_model_has_not_are_refused_with_those_that_it_has(
 ) -> None:
     assert run("--model", folder, "--target-modules", "c_attn") == 2
     assert "It has: q_proj" in capsys.readouterr().err
+
+
+def test_doctor_with_a_model_plans_as_plan_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--model", folder, "--memory", "6GiB") == 0
+    planned = capsys.readouterr().out
+    assert run("--model", folder, "--memory", "6GiB", command="doctor") == 0
+    assert capsys.readouterr().out.endswith(planned)

@@ -8,7 +8,7 @@ import pytest
 
 from edge_client import client as c
 from edge_client import training as t
-from edge_client.cli.views import JsonView, LiveView, PlainView
+from edge_client.cli.views import JsonView, LiveView, PlainView, plan_table
 from edge_client.client.words import describe, size, span
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 
@@ -45,6 +45,7 @@ TRAINING = [
         predicted_bytes=2**30,
         table=(("weights", 2**29), ("the rest", 2**29)),
         reason="it fits",
+        alternatives=("Less: half of it.", "More: twice of it."),
     ),
     PROGRESS,
     t.BackedOff(micro_batch=1, reason="reason"),
@@ -149,3 +150,11 @@ def test_on_a_terminal_every_line_keeps_its_time_and_nothing_stale_stays_below(
 def test_sizes_and_spans_are_read_at_a_glance() -> None:
     assert [size(n) for n in (12, 2048, 50 * 2**20, 3 * 2**31)] == ["12 bytes", "2.0 KiB", "50.0 MiB", "6.0 GiB"]
     assert [span(s) for s in (8, 600, 10_000)] == ["8 s", "10 min", "2.8 h"]
+
+
+def test_a_plan_is_shown_with_its_bytes_and_what_other_budgets_would_get() -> None:
+    (planned,) = (c.Training(3, event) for event in TRAINING if isinstance(event, t.Planned))
+    shown = plan_table(planned)
+    assert [line.split()[-1] for line in shown[:2]] == ["weights", "rest"]
+    assert shown[2:] == ["Less: half of it.", "More: twice of it."]
+    assert plan_table(EVENTS[0]) == []

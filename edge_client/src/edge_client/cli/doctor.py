@@ -2,9 +2,15 @@
 
 import click
 
+from . import plan
+from .options import parse_size
+
 
 @click.command()
-def command() -> None:
+@click.option("--model", metavar="ID_OR_FOLDER", help="Plan the training of this model, too.")
+@click.option("--memory", callback=parse_size, metavar="SIZE", help="What it may use (default: 9/10 of what is free).")
+@click.pass_context
+def command(context: click.Context, model: str | None, memory: int | None) -> None:
     """What this machine has, which libraries are installed, and what fits."""
     from edge_client.hardware import find_hardware
     from edge_client.training.outlook import largest_model
@@ -21,4 +27,7 @@ def command() -> None:
         click.echo("Fits: no model; free some memory.")
     else:
         click.echo(f"Fits: models of up to {billions:g} billion parameters in 8 bits, records of 512 tokens.")
-    click.echo("For one model: fedit-client plan --model ID_OR_FOLDER")
+    if model is None:
+        click.echo("For one model: fedit-client plan --model ID_OR_FOLDER")
+    else:
+        context.invoke(plan.command, model=model, memory=memory)

@@ -42,7 +42,7 @@ def command(
     from edge_client.hardware import find_hardware
     from edge_client.training.config_source import find_config
     from edge_client.training.outlook import FREE_SHARE, expected_work, free_memory, usual_adapter
-    from edge_client.training.planner import describe, make_plan
+    from edge_client.training.planner import alternatives, describe, make_plan
     from edge_client.training.shape import read_positions, read_shape
     from edge_client.training.sizes import gib
     from fedit_shared.errors import UserError
@@ -90,10 +90,8 @@ def command(
     click.echo(f"{plan.peak:>16,}  peak: {gib(plan.peak)} of {gib(budget)}")
     click.echo(f"Plan: {describe(work, plan.way)}.")
     click.echo(f"Why: {plan.reason}. A step stays {batch_size} records.")
-    for name, option in (("Less", plan.smaller), ("More", plan.larger)):
-        if option is not None:
-            words = describe(work, option.way)
-            click.echo(f"{name}: {gib(option.budget)}, {option.speed:.2f} times the speed: {words}.")
+    for alternative in alternatives(work, plan):
+        click.echo(alternative)
     if length < max_length:
         click.echo(f"Cut: records to {length} tokens, since the model has no more positions.")
     for guess in shape.guesses:

@@ -184,9 +184,9 @@ class LiveView:
 
 
 def plan_table(event: c.Event) -> list[str]:
-    """What a plan's bytes are for, a kind to a line; nothing for other events."""
+    """What a plan's bytes are for, a kind to a line, and what other budgets would get; nothing for other events."""
     if isinstance(event, c.Training) and isinstance(event.event, t.Planned):
-        return [f"{size(count):>12}  {what}" for what, count in event.event.table]
+        return [f"{size(count):>12}  {what}" for what, count in event.event.table] + [*event.event.alternatives]
     return []
 
 

@@ -60,6 +60,8 @@ class Planned(_Event, frozen=True, kw_only=True):
     """What the bytes are for; they sum to ``predicted_bytes``."""
     reason: str
     """Why this plan."""
+    alternatives: tuple[str, ...] = ()
+    """What less and more memory would get, a sentence each; none where it was begun in this way."""
 
 
 class Progress(_Event, frozen=True, kw_only=True):

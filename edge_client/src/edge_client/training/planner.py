@@ -129,6 +129,16 @@ def describe(work: Work, way: Way) -> str:
     return f"{names[way.quantization]}, {records} of up to {work.length} tokens at a time, {again}{pooled}{state}"
 
 
+def alternatives(work: Work, planning: Planning) -> tuple[str, ...]:
+    """The ways that need less and more, in words, a line each; ``planning`` is of ``work``."""
+    options = (("Less", planning.smaller), ("More", planning.larger))
+    return tuple(
+        f"{name}: {gib(option.budget)}, {option.speed:.2f} times the speed: {describe(work, option.way)}."
+        for name, option in options
+        if option is not None
+    )
+
+
 def _ways(work: Work, quantization: Quantization, batch_size: int) -> Iterator[Option]:
     """Every way with ``quantization``; an option's speed is its time for a step here, in tokens."""
     layers = work.shape.layers

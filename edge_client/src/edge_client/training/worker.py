@@ -20,7 +20,7 @@ from .events import Failed, Fetching, Finished, Loading, Notice, Planned
 from .failures import AdapterError
 from .job import TrainJob
 from .model_files import checked_model, read_config
-from .planner import Planning, make_plan
+from .planner import Planning, alternatives, make_plan
 from .shape import read_positions
 from .work_folder import WorkFolder
 
@@ -114,6 +114,7 @@ def _train(
     channel.emit(
         _planned(
             planning,
+            alternatives=alternatives(work, planning),
             device=str(device),
             quantization=base.quantization,
             kernel=base.kernel,
