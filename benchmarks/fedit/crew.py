@@ -5,8 +5,9 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from edge_client.training.events import TrainEvent
+from fedit_shared.errors import UserError
 
-from .jobs import Job, Reply
+from .jobs import DECODE_ANSWER, Failed, Job, Reply
 from .station import Station
 
 Tell = Callable[[int, TrainEvent], None]
@@ -20,6 +21,14 @@ class Replied(NamedTuple):
 
     number: int
     reply: Reply
+
+
+def replied(number: int, data: bytes) -> Replied:
+    """What a worker has sent for job ``number``. Raises UserError where it says that it failed."""
+    reply = DECODE_ANSWER.decode(data)
+    if isinstance(reply, Failed):
+        raise UserError(reply.message, advice=reply.advice)
+    return Replied(number, reply)
 
 
 class Lost(NamedTuple):

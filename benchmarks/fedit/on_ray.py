@@ -17,8 +17,8 @@ from agg_server.publishing import adapter_key, read_version
 from edge_client.training.events import TrainEvent
 from fedit_shared.errors import UserError
 
-from .crew import Lost, Replied, Say, Tell
-from .jobs import DECODE_ANSWER, Failed, Job
+from .crew import Lost, Replied, Say, Tell, replied
+from .jobs import Job
 from .population import Population
 from .station import Opening, Station, answer
 
@@ -146,13 +146,11 @@ class Ray:
         assert hand.number is not None
         number, hand.number = hand.number, None
         try:
-            reply = DECODE_ANSWER.decode(ray.get(hand.reply))
+            data = ray.get(hand.reply)
         except ray.exceptions.RayActorError as error:
             self._hands.remove(hand)
             return Lost(number, str(error).splitlines()[0])
-        if isinstance(reply, Failed):
-            raise UserError(reply.message, advice=reply.advice)
-        return Replied(number, reply)
+        return replied(number, data)
 
     def __enter__(self) -> Self:
         return self

@@ -17,10 +17,9 @@ from typing import Self
 import msgspec
 
 from edge_client.training.events import TrainEvent
-from fedit_shared.errors import UserError
 
-from .crew import Lost, Replied, Say, Tell
-from .jobs import DECODE_ANSWER, Failed, Job
+from .crew import Lost, Replied, Say, Tell, replied
+from .jobs import Job
 from .population import Population
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
@@ -87,11 +86,9 @@ class Processes:
             case _Kind.TEXT:
                 self._say(data[1:].decode())
                 return None
-        reply = DECODE_ANSWER.decode(data[1:])
-        if isinstance(reply, Failed):
-            raise UserError(reply.message, advice=reply.advice)
+        done = replied(number, data[1:])
         hand.job = None
-        return Replied(number, reply)
+        return done
 
     def _hire(self) -> _Hand:
         mine, theirs = _SPAWN.Pipe()

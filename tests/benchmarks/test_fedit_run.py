@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 import msgspec
 import pytest
-from tiny_model import make_records, save_model, write_records
+from experiments import COMMON, make_home
 
 from benchmarks.fedit import __main__ as command
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Journal, read_journal
@@ -23,30 +23,15 @@ from benchmarks.fedit.view import View
 from benchmarks.pages import ROOT
 from edge_client.disk import DiskError
 
-SETTINGS = """
+SETTINGS = f"""
 [run]
 name = "tiny"
-[data]
-files = ["data.jsonl"]
-held_out = 6
-[model]
-id = "model"
 [clients]
 count = 6
 fraction = 0.5
-[partition]
-kind = "iid"
 [federation]
 rounds = 3
 sum = "masked"
-[training]
-epochs = 1
-batch_size = 4
-learning_rate = 0.01
-max_length = 200
-[adapter]
-rank = 4
-modules = ["q_proj", "v_proj"]
 [server_step]
 optimizer = "fedavgm"
 beta1 = 0.5
@@ -55,19 +40,12 @@ local = [1]
 [evaluation]
 every = 2
 resamples = 200
-[machine]
-device = "cpu"
-threads = 1
-"""
+{COMMON}"""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("experiment")
-    save_model(folder / "model")
-    write_records(folder / "data.jsonl", make_records(72))
-    (folder / "EXPERIMENT.toml").write_text(SETTINGS)
-    return folder
+    return make_home(tmp_path_factory.mktemp("experiment"), 72, SETTINGS)
 
 
 @pytest.fixture(scope="module")

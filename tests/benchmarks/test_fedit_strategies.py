@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tiny_model import make_records, save_model, write_records
+from experiments import make_home
 
 from agg_server.publishing import adapter_key
 from benchmarks.fedit import __main__ as command
@@ -63,10 +63,7 @@ SHARED = f"{FEDERATED} (shared-a)"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("experiment")
-    save_model(folder / "model")
-    write_records(folder / "data.jsonl", make_records(48))
-    return folder
+    return make_home(tmp_path_factory.mktemp("experiment"), 48)
 
 
 def train(home: Path, how: str, out: str) -> Path:

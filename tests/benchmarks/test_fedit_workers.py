@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from tiny_model import make_records, save_model, write_records
+from experiments import COMMON, make_home
 
 from benchmarks.fedit import __main__ as command
 from benchmarks.fedit import processes
@@ -19,47 +19,25 @@ from benchmarks.fedit.settings import Experiment, load_experiment
 from benchmarks.pages import ROOT
 from fedit_shared.errors import UserError
 
-SETTINGS = """
+SETTINGS = f"""
 [run]
 name = "tiny"
-[data]
-files = ["data.jsonl"]
-held_out = 70
-[model]
-id = "model"
 [clients]
 count = 4
-[partition]
-kind = "iid"
 [federation]
 rounds = 2
 sum = "quantized"
-[training]
-epochs = 1
-batch_size = 4
-learning_rate = 0.01
-max_length = 200
-[adapter]
-rank = 4
-modules = ["q_proj", "v_proj"]
 [arms]
 local = [1, 2]
 [evaluation]
 every = 2
 resamples = 200
-[machine]
-device = "cpu"
-threads = 1
-"""
+{COMMON.replace("held_out = 6", "held_out = 70")}"""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("experiment")
-    save_model(folder / "model")
-    write_records(folder / "data.jsonl", make_records(200))
-    (folder / "EXPERIMENT.toml").write_text(SETTINGS)
-    return folder
+    return make_home(tmp_path_factory.mktemp("experiment"), 200, SETTINGS)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from edge_client.data import DataSource
 from edge_client.training import TrainJob
@@ -108,3 +109,13 @@ class Workshop:
             threads=1,
         )
         return msgspec.structs.replace(job, **changes)
+
+
+def tuned_adapter(workshop: Workshop, folder: Path, *, scale: float) -> Path:
+    """A new PEFT folder whose adapter, normal values times ``scale``, changes what the model says."""
+    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
+    vector = np.random.default_rng(1).normal(scale=scale, size=wire.size(manifest)).astype(np.float32)
+    folder.mkdir()
+    (folder / wire.CONFIG_NAME).write_bytes((workshop.adapter / wire.CONFIG_NAME).read_bytes())
+    (folder / wire.FILE_NAME).write_bytes(wire.write_adapter(manifest, vector))
+    return folder

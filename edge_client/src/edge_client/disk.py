@@ -8,12 +8,13 @@ import errno
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from fedit_shared.errors import FeditError
+from fedit_shared.errors import FeditError, UserError
 
 TEMPORARY = ".tmp"
 """Ending of a file that is not finished. What bears it after a restart is rubbish."""
@@ -100,6 +101,30 @@ class Disk:
                     raise
                 shutil.rmtree(path)
             _sync_folder(path.parent)
+
+
+def require_new(folder: Path) -> None:
+    """Raise UserError unless ``folder`` can be made: it is not there, or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already.", advice="Name a new folder.")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out``, new or empty, that takes its place when the block is left without an exception, and is
+    gone after one. Raises DiskError."""
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            yield beside
+            beside.chmod(0o755)
+            if out.exists():
+                out.rmdir()
+            beside.rename(out)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
 
 
 def free_bytes(folder: Path) -> int:

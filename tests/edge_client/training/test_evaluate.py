@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import torch
-from tiny_model import Workshop, make_records, make_tokenizer, save_model, write_records
+from tiny_model import Workshop, make_records, make_tokenizer, save_model, tuned_adapter, write_records
 
 from edge_client.cli import main
 from edge_client.data import Record, Template
@@ -34,13 +33,7 @@ PROGRAM = "from edge_client.cli import main; main()"
 @pytest.fixture
 def adapter(workshop: Workshop, tmp_path: Path) -> Path:
     """A PEFT folder whose adapter changes what the model says."""
-    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
-    vector = np.random.default_rng(1).normal(scale=0.3, size=wire.size(manifest)).astype(np.float32)
-    folder = tmp_path / "tuned"
-    folder.mkdir()
-    (folder / wire.CONFIG_NAME).write_bytes((workshop.adapter / wire.CONFIG_NAME).read_bytes())
-    (folder / wire.FILE_NAME).write_bytes(wire.write_adapter(manifest, vector))
-    return folder
+    return tuned_adapter(workshop, tmp_path / "tuned", scale=0.3)
 
 
 @pytest.fixture

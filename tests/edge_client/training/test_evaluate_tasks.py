@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import Workshop
+from tiny_model import Workshop, tuned_adapter
 
 from edge_client.cli import main
-from fedit_shared import adapter as wire
 
 COUNT = 12
 TASK = """\
@@ -62,13 +61,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def adapter(workshop: Workshop, tmp_path: Path) -> Path:
-    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
-    vector = np.random.default_rng(1).normal(scale=0.5, size=wire.size(manifest)).astype(np.float32)
-    folder = tmp_path / "tuned"
-    folder.mkdir()
-    (folder / wire.CONFIG_NAME).write_bytes((workshop.adapter / wire.CONFIG_NAME).read_bytes())
-    (folder / wire.FILE_NAME).write_bytes(wire.write_adapter(manifest, vector))
-    return folder
+    return tuned_adapter(workshop, tmp_path / "tuned", scale=0.5)
 
 
 @installed

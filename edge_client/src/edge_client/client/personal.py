@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_client.disk import Disk, disk_errors
+from edge_client.disk import Disk, disk_errors, require_new
 from edge_client.state import CorruptStateError, FederationState
 from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, UserError
@@ -40,8 +40,7 @@ def write_personal(state: FederationState, published: Path | None, out: Path) ->
         raise UserError(
             error.message, advice="Name the folder of an adapter that this federation published."
         ) from error
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists already.", advice="Name a new folder.")
+    require_new(out)
     values = turn.put(vector, np.frombuffer(own, "<f4").astype(np.float32, copy=False), Role.KEEP)
     disk = Disk()
     disk.make(out)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,9 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 
-from edge_client.disk import disk_errors
+from edge_client.disk import require_new, whole_folder
 from edge_client.reasons import reason_of
 from fedit_shared import adapter as wire
-from fedit_shared.errors import UserError
 from fedit_shared.messages import MODEL_FILE, ModelRef, TensorSpec, write_model_file
 
 from .failures import AdapterError
@@ -30,8 +27,7 @@ def create(job: CreateJob, progress: Progress = lambda here, total: None) -> Cre
     """Do ``job``; ``progress`` is told of a model that has to be fetched. Raises ModelError, AdapterError, and
     UserError for an ``out`` that is taken."""
     out = Path(job.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists already.", advice="Name a new folder.")
+    require_new(out)
     folder, model_id, revision = _find(job, progress)
     load_tokenizer(folder)
     config, manifest = _attach(folder, job)
@@ -102,16 +98,6 @@ def _start_values(manifest: wire.Manifest, seed: int) -> NDArray[np.float32]:
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
     """All of ``files`` or none."""
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:
-            for name, data in files.items():
-                (beside / name).write_bytes(data)
-            beside.chmod(0o755)
-            if out.exists():
-                out.rmdir()
-            beside.rename(out)
-        except OSError:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
+    with whole_folder(out) as beside:
+        for name, data in files.items():
+            (beside / name).write_bytes(data)

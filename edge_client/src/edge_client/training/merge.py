@@ -7,7 +7,6 @@ in float32 are all that is ever held in memory, and everything else stays as it 
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from edge_client.disk import disk_errors, free_bytes
+from edge_client.disk import free_bytes, require_new, whole_folder
 from edge_client.reasons import reason_of
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError, UserError
@@ -63,8 +62,7 @@ class Change(NamedTuple):
 def merge(job: MergeJob, progress: Progress) -> Merged:
     """Do ``job``; ``progress`` is told of a model that has to be fetched. Raises UserError, DiskError."""
     out, named = Path(job.out), named_folder(job.model)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists already.", advice="Name a new folder.")
+    require_new(out)
     ref = ModelRef(id=job.model, revision=job.revision or "")
     folder = find_model(ref, None if named is None else str(named), progress)
     try:
@@ -73,23 +71,13 @@ def merge(job: MergeJob, progress: Progress) -> Merged:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"The weights in {folder} cannot be found: {reason_of(error)}.") from error
     changes = _stored(files, _changes(Path(job.adapter), empty_model(folder)))
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(out) as beside:
         if total > (free := free_bytes(out.parent)):
             raise UserError(f"{out.parent} has {gib(free)} free, and {gib(total)} are needed.", advice="Make room.")
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:
-            for file in files:
-                _write(file, beside / file.name, changes[file])
-            for path in (path for pattern in _BESIDE for path in folder.glob(pattern) if path.is_file()):
-                shutil.copyfile(path, beside / path.name)
-            beside.chmod(0o755)
-            if out.exists():
-                out.rmdir()
-            beside.rename(out)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
+        for file in files:
+            _write(file, beside / file.name, changes[file])
+        for path in (path for pattern in _BESIDE for path in folder.glob(pattern) if path.is_file()):
+            shutil.copyfile(path, beside / path.name)
     return Merged(out=str(out), tensors=sum(map(len, changes.values())), bytes=total)
 
 
