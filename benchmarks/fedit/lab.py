@@ -35,7 +35,7 @@ from fedit_shared.strategies import Role, Turn, require_fits
 from .journal import VERSION, Entry, Header, Journal
 from .population import Population, populate
 from .replies import Replies
-from .settings import Evaluation, Experiment, Machine, Model
+from .settings import Arms, Evaluation, Experiment, Machine, Model
 from .station import examples_of
 from .view import View
 from .worker import Work, checkpoint_folder, schedule
@@ -167,7 +167,7 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         holdings=tuple(population.holdings()),
         heterogeneity=population.heterogeneity,
         machine=machine(),
-        settings=msgspec.json.decode(msgspec.json.encode(_decisive(experiment))),
+        settings=_told(experiment),
     )
     journal = Journal(out, header)
     blobs = Blobs(out / "blobs")
@@ -207,14 +207,23 @@ def _start_adapter(experiment: Experiment, model: str | None, out: Path) -> tupl
 
 
 def _decisive(experiment: Experiment) -> Experiment:
-    """The settings that decide the results: without paths and the machine's."""
+    """The settings that decide an arm's results: without paths, the machine's, and which arms there are. So an arm can
+    be added to a run that is finished."""
     return msgspec.structs.replace(
         experiment,
         data=msgspec.structs.replace(experiment.data, files=("",)),
         model=Model(id="in the task"),
         evaluation=Evaluation(every=experiment.evaluation.every, personal=experiment.evaluation.personal),
+        arms=Arms(),
         machine=Machine(),
     )
+
+
+def _told(experiment: Experiment) -> dict[str, Any]:
+    """What a journal says of its settings. Its arms are those that it has lines of."""
+    settings: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_decisive(experiment)))
+    del settings["arms"]
+    return settings
 
 
 def _key(experiment: Experiment, population: Population, task: TaskSpec) -> str:

@@ -115,6 +115,20 @@ def test_killed_after_any_line_it_goes_on_to_the_same_results(
     assert (out / "results.jsonl").read_bytes() == before
 
 
+def test_an_arm_can_be_added_to_a_finished_run_and_the_others_are_not_trained_again(
+    home: Path, whole: Path, experiment: Experiment, tmp_path: Path
+) -> None:
+    fewer = msgspec.structs.replace(experiment, arms=msgspec.structs.replace(experiment.arms, local=()))
+    command.train(fewer, tmp_path / "out", quiet=True)
+    before = read_journal(tmp_path / "out")[1]
+    assert {entry.arm for entry in before} == {BASE, FEDERATED, CENTRALIZED}
+    command.train(experiment, tmp_path / "out", quiet=True)
+    after = read_journal(tmp_path / "out")[1]
+    assert after[: len(before)] == before  # to the second that they took
+    assert {entry.arm for entry in after[len(before) :]} == {"local 1"}
+    assert sorted(map(str, untimed(tmp_path / "out"))) == sorted(map(str, untimed(whole)))
+
+
 def test_a_folder_with_another_experiments_results_is_left_alone(
     home: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
