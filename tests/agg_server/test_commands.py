@@ -4,17 +4,12 @@ import json
 import socket
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from certificates import Authority, new_key, pem_of
 from server_process import Said, ServerProcess, command, make_adapter, process
 
 from fedit_shared.adapter import read_adapter
@@ -261,24 +256,7 @@ def test_a_database_whose_driver_is_missing_is_named_with_what_to_install_and_wi
 
 def signed_by_an_authority(folder: Path, host: str) -> tuple[Path, tuple[str | Path, ...]]:
     """An authority's certificate; and, as options of init, one for ``host`` that it has signed, and its key."""
-    now, keys = datetime.now(UTC), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("our authority", host)]
-    made = []
-    for place in (0, 1):
-        builder = x509.CertificateBuilder().issuer_name(names[0]).subject_name(names[place])
-        builder = builder.public_key(keys[place].public_key()).serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=30))
-        builder = builder.add_extension(x509.BasicConstraints(ca=place == 0, path_length=None), critical=True)
-        builder = builder.add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()), critical=False
-        )
-        builder = builder.add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(keys[place].public_key()), critical=False
-        )
-        if place:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(Encoding.PEM))
-    (folder / "authority.pem").write_bytes(made[0])
-    (folder / "given.pem").write_bytes(made[1])
-    (folder / "given.key").write_bytes(keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return folder / "authority.pem", ("--certificate", folder / "given.pem", "--key", folder / "given.key")
+    authority, key = Authority(folder), new_key()
+    (folder / "given.pem").write_bytes(authority.sign(host, key))
+    (folder / "given.key").write_bytes(pem_of(key))
+    return authority.certificate, ("--certificate", folder / "given.pem", "--key", folder / "given.key")

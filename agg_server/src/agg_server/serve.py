@@ -16,7 +16,6 @@ from fedit_shared.errors import UserError
 from fedit_shared.identity import federation_id
 from fedit_shared.secagg import warm
 
-from . import tls
 from .app import make_app, make_metrics_app
 from .auth import Gate
 from .blobs import Blobs
@@ -31,6 +30,7 @@ from .ledger import Ledger
 from .limits import Door, Pace, make_room
 from .metrics import Metrics
 from .reading import Reader
+from .renewal import Renewal
 from .rooms import Rooms
 from .self_test import self_test
 from .standing import Standing
@@ -49,7 +49,8 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     database = Database(layout.database_url(config))
-    context = tls.server_context(layout.path(config.server.certificate), layout.path(config.server.key))
+    renewal = Renewal(layout.path(config.server.certificate), layout.path(config.server.key), pinned=config.server.pin)
+    loop.add_signal_handler(signal.SIGHUP, renewal.look)
     driver, metrics = _assemble(layout, config, database)
     service = Service(driver, database)
     gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time)
@@ -67,6 +68,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     )
     metrics_runner = web.AppRunner(make_metrics_app(metrics), access_log=None, handle_signals=False)
     listening: list[asyncio.Server] = []
+    watching = asyncio.create_task(renewal.watch())
     try:
         await runner.setup()
         await metrics_runner.setup()
@@ -75,13 +77,14 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         await driver.start()
         assert runner.server is not None
         assert metrics_runner.server is not None
-        listening.append(await _listen(partial(door.admit, runner.server), config.server.listen, context))
+        listening.append(await _listen(partial(door.admit, runner.server), config.server.listen, renewal.context))
         if config.server.metrics:
             listening.append(await _listen(metrics_runner.server, config.server.metrics, None))
         announce(_greeting(layout, config, driver, await driver.standing()))
         await stopping.wait()
         announce("Stopping: finishing what is under way.")
     finally:
+        watching.cancel()
         for server in listening:
             server.close()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for

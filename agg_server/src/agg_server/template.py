@@ -21,7 +21,8 @@ rounds = {rounds}
 address = {address}
 # Where this process listens.
 listen = {listen}
-# PEM files; relative paths count from this folder. A renewed certificate with the same key needs no new links.
+# PEM files; relative paths count from this folder. A renewed certificate is taken up without a restart; with the same
+# key it needs no new links.
 certificate = {certificate}
 key = {key}
 # Whether links carry the hash of the certificate's key. Needed unless all participants' machines trust who signed it.
