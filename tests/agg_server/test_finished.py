@@ -62,7 +62,7 @@ def test_the_readme_names_every_key_of_a_rounds_report(server: ServerProcess):
     readme = (Path(__file__).parents[2] / "agg_server" / "README.md").read_text()
     [row] = server.rounds()
     named = set(re.findall(r'"(\w+)":', readme.partition("## `rounds --json`")[2].partition("## In the code")[0]))
-    assert named == {*row, *row["cohorts"][0], "device", "phase", "reason"}
+    assert named == {*row, *row["cohorts"][0], "device", "phase", "reason", "cause"}
 
 
 def test_status_log_and_metrics_say_that_a_federation_has_finished(server: ServerProcess):

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -15,10 +16,12 @@ from .driver.service import Service
 from .errors import GoneError
 from .handlers import Handler, reply, routes
 from .join_page import join_page
-from .metrics import Metrics
+from .logs import about
+from .metrics import Metrics, Vitals
 from .reading import Reader
 
 _VERSIONED = re.compile(r"/v\d+/")
+_COHORT = re.compile(r"(?:[0-9a-f]{2}){16}")
 _log = logging.getLogger(__name__)
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -40,17 +43,19 @@ def make_app(service: Service, reader: Reader, metrics: Metrics, federation_name
         return web.Response(text="ok\n")
 
     async def ready(request: web.Request) -> web.StreamResponse:
-        working = await service.ready()
-        return web.Response(text="ready\n" if working else "not ready\n", status=200 if working else 503)
+        failing = await service.failing()
+        told = f"not ready: {', '.join(failing)}" if failing else "ready"
+        return web.Response(text=f"{told}\n", status=503 if failing else 200)
 
     app.add_routes([web.get("/join", join), web.get("/healthz", healthy), web.get("/readyz", ready)])
     return app
 
 
-def make_metrics_app(metrics: Metrics) -> web.Application:
-    """The application on the operator's own address: /metrics."""
+def make_metrics_app(metrics: Metrics, look: Callable[[], Awaitable[Vitals]]) -> web.Application:
+    """The application on the operator's own address: /metrics. ``look`` is asked for each page's numbers."""
 
     async def page(request: web.Request) -> web.StreamResponse:
+        metrics.measured(await look())
         return web.Response(body=metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     app = web.Application()
@@ -61,25 +66,28 @@ def make_metrics_app(metrics: Metrics) -> web.Application:
 def _answering(metrics: Metrics) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        route = request["route"] = resource.canonical if resource else "none"
+        metrics.begun(route)
         try:
             response = await handler(request)
         except GoneError as error:
-            _log.debug("%s %s: %s", request.method, request.path, error)
+            _log.debug("%s %s: %s", request.method, route, error, extra=_about(request))
             response = _refuse(error)
         except FeditError as error:
             if error.http_status >= 500:
-                _log.error("%s %s: %s", request.method, request.path, error)
+                _log.error("%s %s: %s", request.method, route, error, extra=_about(request))
             response = _refuse(error)
         except web.HTTPException as error:
             kind = NotFoundError if error.status in (404, 405) else ProtocolError
             response = _refuse(kind(f"The server refuses this request: {error.reason}."))
         except Exception:
-            _log.exception("%s %s failed", request.method, request.match_info.route.resource)
+            _log.exception("%s %s failed", request.method, route, extra=_about(request))
             response = _refuse(FeditError("The server failed.", advice="Nothing is lost. Try again later."))
+        finally:
+            metrics.done(route)
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL_VERSION)
         response.headers["Server"] = "fedit-server"
-        resource = request.match_info.route.resource
-        metrics.request(resource.canonical if resource else "none", response.status, request.get("received", 0))
         return response
 
     return middleware
@@ -96,6 +104,13 @@ async def _versioned(request: web.Request, handler: Handler) -> web.StreamRespon
                 advice=f"The operator has to {UPGRADE_SERVER}" if newer else UPGRADE_CLIENT,
             )
     return await handler(request)
+
+
+def _about(request: web.Request) -> dict[str, object]:
+    """The device is known only where the request was signed by one that has joined, or claims to be."""
+    cohort = request.match_info.get("cohort", "")
+    known = bytes.fromhex(cohort) if _COHORT.fullmatch(cohort) else None
+    return about(cohort=known, device=request.get("device"))
 
 
 def _line(text: str) -> str:

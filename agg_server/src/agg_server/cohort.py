@@ -7,6 +7,8 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import NamedTuple
 
+from .rounds.causes import FULL, below_floor
+
 
 def place(seed: bytes, identity: bytes) -> bytes:
     """Where ``seed`` puts a device among others: SHA-256(seed ‖ identity)."""
@@ -59,12 +61,12 @@ def form(floors: Mapping[bytes, int], *, partition: bytes, smallest: int, larges
         cohorts, surplus = _cut(order, smallest, largest)
         unmet = {identity: len(cohort) for cohort in cohorts for identity in cohort if floors[identity] > len(cohort)}
         if not unmet:
-            left_out |= dict.fromkeys(surplus, "the cohorts were full")
+            left_out |= dict.fromkeys(surplus, FULL)
             return Plan(tuple(tuple(sorted(cohort)) for cohort in cohorts), left_out)
         worst = max(floors[identity] for identity in unmet)
         for identity, size in unmet.items():
             if floors[identity] == worst:
-                left_out[identity] = f"it demands {worst} survivors, its cohort had {size} members"
+                left_out[identity] = below_floor(worst, size)
                 order.remove(identity)
     return Plan((), left_out)
 

@@ -60,6 +60,7 @@ class Server(_Section, frozen=True, kw_only=True):
     connections: Annotated[int, msgspec.Meta(ge=16)] = 10000
     unsigned_requests: Annotated[int, msgspec.Meta(ge=1)] = 120
     metrics: str = ""
+    log: Literal["text", "json"] = "text"
 
 
 class Model(_Section, frozen=True, kw_only=True):

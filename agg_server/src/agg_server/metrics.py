@@ -1,61 +1,99 @@
-"""What an operator's Prometheus reads. Counts and durations only: nothing of any device or update."""
+"""What an operator's Prometheus reads. Counts and durations only: nothing of any device or update.
 
+``docs/operating.md`` explains each in a table.
+"""
+
+import math
 from collections import Counter as Tally
+from typing import NamedTuple
 
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from .phases import PhaseClock
 from .rounds.events import Event
 from .rounds.report import RoundReport
+from .store import Census
+
+_MINUTES_TO_DAYS = (1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 172800)
+_LAGS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Vitals(NamedTuple):
+    """A moment's numbers; None for what could not be looked up."""
+
+    queue: int
+    connections: int
+    disk_free: int | None
+    census: Census | None
+    certificate_days: float | None
 
 
 class Metrics:
     """One server's metrics, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._events = Counter("fedit_events", "Events recorded", ["kind"], registry=self._registry)
-        self._rounds = Counter("fedit_rounds", "Rounds ended", ["outcome"], registry=self._registry)
-        self._dropped = Counter("fedit_dropped", "Devices dropped from rounds", ["phase"], registry=self._registry)
-        self._seconds = Histogram(
-            "fedit_round_seconds",
-            "From a round's opening to its end",
-            buckets=(60, 300, 900, 3600, 14400, 43200, 86400, 172800),
-            registry=self._registry,
+        self.registry = CollectorRegistry()
+        self._phase_clock = PhaseClock(lambda phase, seconds: self._phases.labels(phase).observe(seconds))
+        self._make_rounds()
+        self._make_traffic()
+        self._make_vitals()
+
+    def _make_rounds(self) -> None:
+        self._events = self._counter("fedit_events", "Events recorded", "kind")
+        self._rounds = self._counter("fedit_rounds", "Rounds ended", "outcome")
+        self._dropped = self._counter("fedit_dropped", "Devices dropped from rounds", "phase", "cause")
+        self._seconds = self._histogram("fedit_round_seconds", "From a round's opening to its end", _MINUTES_TO_DAYS)
+        self._phases = self._histogram(
+            "fedit_phase_seconds", "A phase of a round or cohort that was seen whole", _MINUTES_TO_DAYS, "phase"
         )
-        self._version = Gauge("fedit_adapter_version", "The adapter version that is current", registry=self._registry)
-        self._finished = Gauge(
-            "fedit_finished", "1 once all of [federation] rounds are published", registry=self._registry
-        )
-        self._loss = Gauge("fedit_mean_loss", "Weighted mean loss of the last published round", registry=self._registry)
-        self._failures = Counter(
-            "fedit_job_failures",
-            "Failed attempts at a round's work; more than a few: see the log",
-            ["job"],
-            registry=self._registry,
-        )
-        self._error = Gauge(
+        self._version = self._gauge("fedit_adapter_version", "The adapter version that is current")
+        self._published = self._gauge("fedit_last_version_timestamp_seconds", "When the newest version was made")
+        self._finished = self._gauge("fedit_finished", "1 once all of [federation] rounds are published")
+        self._loss = self._gauge("fedit_mean_loss", "Weighted mean loss of the last published round")
+        self._error = self._gauge(
             "fedit_quantization_error_ratio",
             "Expected quantization error of the last published mean update, as a fraction of its norm",
-            registry=self._registry,
         )
-        self._requests = Counter("fedit_requests", "Requests", ["route", "status"], registry=self._registry)
-        self._bytes = Counter("fedit_received_bytes", "Bytes of request bodies", ["route"], registry=self._registry)
+        self._failures = self._counter("fedit_job_failures", "Failed attempts at a round's work", "job")
+
+    def _make_traffic(self) -> None:
+        self._requests = self._counter("fedit_requests", "Requests answered", "route", "status")
+        self._received = self._counter("fedit_received_bytes", "Bytes of request bodies", "route")
+        self._sent = self._counter("fedit_sent_bytes", "Bytes of answers, headers included", "route")
+        self._under_way = self._gauge("fedit_requests_under_way", "Requests not yet answered", "route")
+        self._connections = self._gauge("fedit_connections", "Open connections")
+        self._queue = self._gauge("fedit_writer_queue", "Events that wait for the one writer")
+        self._lag = self._histogram("fedit_loop_lag_seconds", "How late the event loop woke a sleeper", _LAGS)
+
+    def _make_vitals(self) -> None:
+        self._disk = self._gauge("fedit_disk_free_bytes", "Free on the disk that holds the blobs")
+        self._devices = self._gauge("fedit_devices", "Devices that ever joined", "status")
+        self._seen = self._gauge("fedit_devices_seen_last_day", "Devices that checked in within 24 hours")
+        self._certificate = self._gauge("fedit_certificate_days_left", "Until the certificate's file expires")
 
     def recorded(self, event: Event) -> None:
         """An event is on disk."""
         self._events.labels(type(event).__name__).inc()
 
-    def stands(self, version: int, *, finished: bool) -> None:
-        """The version that counts now, and whether the federation has finished."""
+    def stages(self, stages: dict[bytes, object], now: float) -> None:
+        """Where the current round and the cohorts stand now."""
+        self._phase_clock.update(stages, now)
+
+    def stands(self, version: int, published: float, *, finished: bool) -> None:
+        """The version that counts now, when the newest was made (Unix seconds), and whether the federation has
+        finished."""
         self._version.set(version)
+        self._published.set(published)
         self._finished.set(finished)
 
     def round_ended(self, report: RoundReport) -> None:
         """A round is over."""
         self._rounds.labels(report.outcome or "").inc()
         self._seconds.observe(report.seconds)
-        for phase, count in Tally(drop.phase for drop in report.dropped).items():
-            self._dropped.labels(phase).inc(count)
+        for (phase, cause), count in Tally((drop.phase, drop.cause) for drop in report.dropped).items():
+            self._dropped.labels(phase, cause).inc(count)
         if report.version is not None:
             self._error.set(report.relative_error or 0.0)
             weighted = [(c.total_weight, c.loss) for c in report.cohorts if c.loss is not None]
@@ -65,11 +103,55 @@ class Metrics:
         """A job of the driver raised."""
         self._failures.labels(job).inc()
 
-    def request(self, route: str, status: int, received: int) -> None:
-        """A request has been answered."""
+    def begun(self, route: str) -> None:
+        """A request is being worked on."""
+        self._under_way.labels(route).inc()
+
+    def done(self, route: str) -> None:
+        """It is not any more."""
+        self._under_way.labels(route).dec()
+
+    def answered(self, route: str, status: int, received: int, sent: int) -> None:
+        """An answer has gone out."""
         self._requests.labels(route, str(status)).inc()
-        self._bytes.labels(route).inc(received)
+        self._received.labels(route).inc(received)
+        self._sent.labels(route).inc(sent)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was so late."""
+        self._lag.observe(seconds)
+
+    def measured(self, vitals: Vitals) -> None:
+        """What was looked up for this page; NaN stands for what could not be."""
+        self._queue.set(vitals.queue)
+        self._connections.set(vitals.connections)
+        self._disk.set(math.nan if vitals.disk_free is None else vitals.disk_free)
+        self._certificate.set(math.nan if vitals.certificate_days is None else vitals.certificate_days)
+        census = vitals.census
+        for status in ("active", "left", "blocked"):
+            self._devices.labels(status).set(math.nan if census is None else census.statuses.get(status, 0))
+        self._seen.set(math.nan if census is None else census.seen)
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(name, help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)
+
+
+def accounting(metrics: Metrics) -> type[AbstractAccessLogger]:
+    """An access logger that counts instead of writing: it is called once an answer's last byte is out."""
+
+    class Accounting(AbstractAccessLogger):
+        def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+            route, received = request.get("route", "none"), request.get("received", 0)
+            metrics.answered(route, response.status, received, response.body_length)
+
+    return Accounting

@@ -28,6 +28,7 @@ class Reader:
         """Who asks, and the body, verified. Nothing is read from a stranger."""
         header = request.headers.get("Authorization", "")
         identity = self._gate.require_known(header)
+        request["device"] = identity
         body = await self.body(request, limit)
         check = partial(self._gate.require_signed, header, request.method, request.path_qs, body)
         await self._offload(check)
@@ -42,11 +43,11 @@ class Reader:
             async with asyncio.timeout(PATIENCE_SECONDS + limit / SLOWEST_BYTES_PER_SECOND):
                 async for piece in request.content.iter_any():
                     body += piece
+                    request["received"] = len(body)
                     if len(body) > limit:
                         raise TooLargeError(f"A request of at most {limit} bytes was expected.")
         except TimeoutError:
             raise ProtocolError("The request came too slowly.") from None
         except ConnectionError:
             raise GoneError("The sender hung up in the middle of its request.") from None
-        request["received"] = len(body)
         return bytes(body)

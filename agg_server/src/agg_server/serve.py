@@ -28,7 +28,7 @@ from .driver.work import Tools
 from .layout import Layout
 from .ledger import Ledger
 from .limits import Door, Pace, make_room
-from .metrics import Metrics
+from .metrics import Metrics, accounting
 from .reading import Reader
 from .renewal import Renewal
 from .rooms import Rooms
@@ -36,6 +36,7 @@ from .self_test import self_test
 from .standing import Standing
 from .store import Database
 from .task import make_task
+from .watch import Watch, watch_lag
 
 KEEPALIVE_SECONDS = 75.0
 DRAIN_SECONDS = 20.0
@@ -60,13 +61,21 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     app.middlewares.append(door.middleware)
     runner = web.AppRunner(
         app,
-        access_log=None,
+        access_log=_log,
+        access_log_class=accounting(metrics),
         handle_signals=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         shutdown_timeout=DRAIN_SECONDS,
         auto_decompress=False,
     )
-    metrics_runner = web.AppRunner(make_metrics_app(metrics), access_log=None, handle_signals=False)
+
+    def connections() -> int:
+        return 0 if runner.server is None else len(runner.server.connections)
+
+    certificate = layout.path(config.server.certificate)
+    watch = Watch(driver, database, layout.blobs(config), certificate, connections)
+    metrics_runner = web.AppRunner(make_metrics_app(metrics, watch.look), access_log=None, handle_signals=False)
+    watching = asyncio.create_task(watch_lag(metrics.lagged))
     listening: list[asyncio.Server] = []
     watching = asyncio.create_task(renewal.watch())
     try:
@@ -87,6 +96,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         watching.cancel()
         for server in listening:
             server.close()
+        watching.cancel()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
         await runner.cleanup()
         await metrics_runner.cleanup()

@@ -37,6 +37,8 @@ pin = {pin}
 # unsigned_requests = 120
 # Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.
 # metrics = "127.0.0.1:9464"
+# What is written to stderr: "text", key=value lines, or "json", an object a line.
+# log = "text"
 
 [model]
 # The base model: a Hugging Face id, and its commit. The server never loads it.

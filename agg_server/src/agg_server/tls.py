@@ -53,6 +53,11 @@ def pin(certificate: Path) -> bytes:
     return sha256(spki).digest()
 
 
+def expiry(certificate: Path) -> datetime.datetime:
+    """Until when the certificate is good, UTC. Raises UserError for a file that is none."""
+    return _read(certificate).not_valid_after_utc
+
+
 def is_trusted(certificate: Path, key: Path, host: str) -> bool:
     """Whether a client would accept it for ``host`` without a pin: a handshake in memory, with just the checks that a
     client makes, by the authorities that this machine trusts. One signed by a private authority fails, as does one

@@ -13,6 +13,7 @@ from .options import folder_argument, open_folder
 def serve_command(folder: Path) -> None:
     """Serve the federation in DIR until SIGTERM or Ctrl-C. Stopping and starting it loses nothing."""
     import asyncio
+    import logging
 
     # asyncio's sendfile over TLS goes on to the file's end after the line broke, with a warning for every 16 KiB.
     os.environ.setdefault("AIOHTTP_NOSENDFILE", "1")  # read when aiohttp is imported
@@ -26,5 +27,6 @@ def serve_command(folder: Path) -> None:
     with only_server(layout):
         database.migrate()
         database.close()
-        logs.set_up()
-        asyncio.run(serve(layout, config, click.echo))
+        logs.set_up(config.server.log)
+        announce = logging.getLogger("agg_server").info if config.server.log == "json" else click.echo
+        asyncio.run(serve(layout, config, announce))

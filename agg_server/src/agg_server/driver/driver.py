@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from agg_server.config import GO_ON
 from agg_server.ledger import Due, Ledger, Proposal
+from agg_server.logs import about
 from agg_server.metrics import Metrics
 from agg_server.publishing import read_version
 from agg_server.rounds.effects import ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, give_up
-from agg_server.rounds.events import CohortEnded, RoundEnded
+from agg_server.rounds.events import CohortEnded, CohortEvent, RoundEnded
 from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
 from agg_server.rounds.words import describe
@@ -129,8 +130,13 @@ class Driver:
                 return standing(connection, self.tools.config.federation, self.ledger.current)
 
         found = await self.on_ledger(read)
-        self._metrics.stands(found.current.version, finished=found.finished)
+        self._metrics.stands(found.current.version, found.newest.created, finished=found.finished)
         return found
+
+    @property
+    def queued(self) -> int:
+        """Events that wait for the writer."""
+        return self._writer.queued
 
     def note_seen(self, device: Device) -> None:
         """A device checked in; written with the next housekeeping."""
@@ -138,6 +144,7 @@ class Driver:
 
     def _after_turn(self, turn: Turn) -> None:
         self.waiting.update(turn.stages)
+        self._metrics.stages(turn.stages, self.clock())
         self._started &= set(turn.due)  # what is not due any more may become so again
         self._failures.keep({lane(due) for due in turn.due})
         for due in turn.due:
@@ -148,7 +155,8 @@ class Driver:
         for number, _, event in turn.recorded:
             self._metrics.recorded(event)
             if (words := describe(event)) is not None:
-                _log.info("round %d: %s", number, words)
+                cohort = event.cohort if isinstance(event, CohortEvent) else None
+                _log.info("round %d: %s", number, words, extra=about(round=number, cohort=cohort))
             if isinstance(event, CohortEnded):
                 self._spawn(self._clear([event.cohort]))
             elif isinstance(event, RoundEnded):
@@ -170,7 +178,7 @@ class Driver:
         """Wait before the next attempt, or give up what only a mended program could do: no federation is to hang on
         one cohort. Nothing, if the job has become needless meanwhile."""
         if not await self._still_due(due):
-            _log.debug("round %d: not needed any more: %s", due.round, error)
+            _log.debug("round %d: not needed any more: %s", due.round, error, extra=_about(due))
             return
         name, count = _name(due.effect), self._failures.note(lane(due), error)
         self._metrics.job_failed(name)
@@ -179,6 +187,7 @@ class Driver:
             "round %d: %s failed (%d), trying again in %.0f s: %s",
             *(due.round, name, count.failures, count.pause, error or type(error).__name__),
             exc_info=shown,
+            extra=_about(due),
         )
         if count.hopeless and await self._give_up(due, f"{name} failed {count.broken} times ({type(error).__name__})"):
             return
@@ -201,9 +210,9 @@ class Driver:
         try:
             await self.submit(Proposal(due.round, event))
         except FeditError as error:
-            _log.error("round %d: it cannot be given up either: %s", due.round, error)
+            _log.error("round %d: it cannot be given up either: %s", due.round, error, extra=_about(due))
             return False
-        _log.error("round %d: given up: %s", due.round, reason)
+        _log.error("round %d: given up: %s", due.round, reason, extra=_about(due))
         return True
 
     def _job(self, due: Due) -> Job | None:
@@ -280,6 +289,11 @@ class Driver:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _about(due: Due) -> dict[str, object]:
+    effect = due.effect.event if isinstance(due.effect, Propose) else due.effect
+    return about(round=due.round, cohort=getattr(effect, "cohort", None))
 
 
 def _name(effect: Effect) -> str:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from agg_server.enrolment import check_enrol
 from agg_server.ledger import Proposal
 from agg_server.publishing import adapter_key
+from agg_server.rounds.causes import LEFT
 from agg_server.rounds.events import Answered, Dealt, Mustered, Offered, Reported, Voted, Withdrawn
 from agg_server.rounds.state import Phase, Round
 from agg_server.rounds.views import POLL_SECONDS
@@ -43,6 +44,10 @@ from fedit_shared.secagg.sealing import check_round_key
 from .desk import Packets
 from .driver import Driver
 
+PROBE = "probe"
+"""A blob that is written to see whether blobs can be."""
+PROBE_BYTES = 4096
+
 
 class _Contributor(NamedTuple):
     """A member in the time for uploads: what its upload is checked against, and whether its receipt is there."""
@@ -75,9 +80,7 @@ class Service:
         mustered = await self._driver.on_ledger(partial(self._leave, identity))
         if mustered is not None:
             with suppress(ConflictError):  # the cohorts have just been formed
-                await self._driver.submit(
-                    Proposal(mustered, Withdrawn(identity=identity, reason="it left the federation"))
-                )
+                await self._driver.submit(Proposal(mustered, Withdrawn(identity=identity, reason=LEFT)))
         return Accepted()
 
     async def check_in(self, identity: bytes, message: CheckIn) -> Offer | Wait | Closed:
@@ -168,13 +171,19 @@ class Service:
             raise NotFoundError("There is no such adapter version.")
         return path
 
-    async def ready(self) -> bool:
-        """Whether the database answers."""
+    async def failing(self) -> list[str]:
+        """What keeps this server from work: ``database`` unless it answers, ``blobs`` unless one can be written. The
+        self test has passed: else it would not be listening."""
+        driver, found = self._driver, []
         try:
-            await self._driver.on_ledger(self._driver.ledger.require_working)
+            await driver.on_ledger(driver.ledger.require_working)
         except FeditError:
-            return False
-        return True
+            found.append("database")
+        try:
+            await driver.on_pool(partial(driver.tools.blobs.write, PROBE, bytes(PROBE_BYTES)))
+        except FeditError:
+            found.append("blobs")
+        return found
 
     async def _offer(self, identity: bytes) -> Offer | Wait | Closed:
         driver = self._driver

@@ -16,7 +16,8 @@ from agg_server.blobs import Blobs
 from agg_server.clipping import combined_error, first_ranges, next_ranges
 from agg_server.config import Config
 from agg_server.rooms import Rooms
-from agg_server.rounds.effects import EXPIRED, ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, TakeStep
+from agg_server.rounds.causes import EXPIRED
+from agg_server.rounds.effects import ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, TakeStep
 from agg_server.rounds.events import (
     AnyEvent,
     CohortEnded,

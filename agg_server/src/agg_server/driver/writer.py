@@ -45,6 +45,11 @@ class Writer:
         self._queue: asyncio.Queue[_Entry | None] = asyncio.Queue()
         self._stopping = False
 
+    @property
+    def queued(self) -> int:
+        """Events that wait to be written."""
+        return self._queue.qsize()
+
     async def submit(self, proposal: Proposal) -> None:
         """Return once the event is on disk. Raises why it was refused."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .causes import EXPIRED
 from .events import AnyEvent, CohortEnded, ContributeClosed, Outcome, RoundEnded, SurvivorsOffered, Withdrawn
 from .state import ROUND_NEEDS_NO_MORE, Cohort, Phase, Round
-
-EXPIRED = "the muster took longer than it had promised to be there"
 
 
 class _Effect(msgspec.Struct, frozen=True, kw_only=True):

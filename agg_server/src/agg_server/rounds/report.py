@@ -6,6 +6,7 @@ import msgspec
 
 from fedit_shared.parameters import upload_size
 
+from .causes import NO_UPLOAD, NOT_FINISHED, SILENT, UNUSABLE, Cause, cause_of
 from .events import Outcome
 from .state import Cohort, Phase, Round
 
@@ -17,6 +18,8 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     """``train``, ``muster``, ``contribute``, ``prepare`` or ``answer``."""
     reason: str
+    cause: Cause = "other"
+    """What the reason's words stand for."""
 
 
 class CohortReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +92,7 @@ def report(round: Round, now: float) -> RoundReport:
         offered=len(round.offered),
         mustered=len(round.musters),
         cohorts=[_cohort(round, cohort) for cohort in round.cohorts.values()],
-        dropped=[Drop(device=d.hex(), phase=p, reason=r) for d, p, r in sorted(_drops(round))],
+        dropped=[Drop(device=d.hex(), phase=p, reason=r, cause=cause_of(r)) for d, p, r in sorted(_drops(round))],
         mean_norm=ended.mean_norm if ended else None,
         quantization_error=ended.quantization_error if ended else None,
     )
@@ -121,7 +124,7 @@ def _drops(round: Round) -> list[tuple[bytes, str, str]]:
     drops = [(d, "muster", reason) for d, reason in (round.withdrawn | round.left_out).items()]
     if round.cohorts:
         gone = round.offered - round.musters.keys() - round.withdrawn.keys()
-        drops += [(d, "train", "it had not finished its training when the muster closed") for d in gone]
+        drops += [(d, "train", NOT_FINISHED) for d in gone]
     for cohort in round.cohorts.values():
         if cohort.closed_at is not None:
             drops += _cohort_drops(cohort)
@@ -131,11 +134,11 @@ def _drops(round: Round) -> list[tuple[bytes, str, str]]:
 def _cohort_drops(cohort: Cohort) -> list[tuple[bytes, str, str]]:
     members: set[bytes] = set(cohort.session.identities)
     survivors, dealt = set(cohort.survivors), cohort.aggregator.receipts.keys()
-    drops = [(d, "contribute", "its upload was not complete in time") for d in members - dealt]
+    drops = [(d, "contribute", NO_UPLOAD) for d in members - dealt]
     if survivors:
-        drops += [(d, "prepare", "its shares could not be used") for d in dealt - survivors]
+        drops += [(d, "prepare", UNUSABLE) for d in dealt - survivors]
         silent = survivors - cohort.aggregator.reports.keys()
-        drops += [(d, "answer", "not heard of since its upload, which counts") for d in silent]
+        drops += [(d, "answer", SILENT) for d in silent]
     return drops
 
 

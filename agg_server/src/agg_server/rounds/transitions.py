@@ -10,6 +10,7 @@ from typing import Any
 
 from fedit_shared.errors import ConflictError, NotFoundError, ProtocolError
 
+from .causes import LATE
 from .events import (
     Answered,
     CohortEnded,
@@ -136,7 +137,7 @@ def _form(round: Round, event: CohortsFormed, now: float) -> None:
     round.cohorts = cohorts
     round.members = {identity: c for c in cohorts.values() for identity in c.session.identities}
     late = round.musters.keys() - round.members.keys() - event.left_out.keys()
-    round.left_out = event.left_out | dict.fromkeys(late, "it mustered just after the cohorts were formed")
+    round.left_out = event.left_out | dict.fromkeys(late, LATE)
     round.phase = Phase.COHORTS
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from fedit_shared.errors import UnauthorizedError
 
@@ -34,6 +34,13 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None
     uses: int
     used: int
+
+
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """How many devices: by status, and those that checked in lately."""
+
+    statuses: dict[Status, int]
+    seen: int
 
 
 class People:
@@ -84,6 +91,15 @@ class People:
         """identity → status of all devices."""
         rows = connection.execute(select(devices.c.identity, devices.c.status))
         return {row.identity: row.status for row in rows}
+
+    def census(self, connection: Connection, since: float) -> Census:
+        """How many devices there are; ``seen``: not before Unix time ``since``."""
+        counted = select(devices.c.status, func.count()).group_by(devices.c.status)
+        seen = select(func.count()).select_from(devices).where(devices.c.last_seen >= since)
+        return Census(
+            statuses={row[0]: row[1] for row in connection.execute(counted)},
+            seen=connection.execute(seen).scalar_one(),
+        )
 
     def set_status(self, connection: Connection, identity: bytes, status: Status) -> None:
         """Change a device's standing."""
