@@ -15,7 +15,7 @@ DEV = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench-secagg bench-training bench-fedit mutate constraints clean
+.PHONY: help demo test simulate lint bench-secagg bench-training bench-fedit bench-server bench-soak mutate constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -43,6 +43,12 @@ bench-training: $(STAMP)  ## the trainer beside Trainer + PEFT + bitsandbytes; D
 
 bench-fedit: $(STAMP)  ## federated tuning simulated: EXPERIMENT= (a TOML file or cpu-small, 35 minutes), MODEL=, DATA=; goes on after a kill
 	@$(BIN)/fedit-bench run '$(or $(EXPERIMENT),cpu-small)' $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+bench-server: $(STAMP)  ## one server under 1,000 devices in 16 cohorts, 3 rounds, 20 minutes; figures in build/load.json
+	@$(BIN)/python -m benchmarks.load load $(ARGS)
+
+bench-soak: $(STAMP)  ## one server through 50 rounds of 64 devices, 20 minutes: does its memory grow? build/soak.json
+	@$(BIN)/python -m benchmarks.load soak $(ARGS)
 
 mutate: $(STAMP)  ## take out every check of the protocol, one at a time: a test must notice; minutes
 	@$(BIN)/python tests/attacks/mutate.py $(ARGS)

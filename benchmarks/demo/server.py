@@ -27,7 +27,7 @@ class Server:
     async def init(self, model: str) -> None:
         """Write the federation's folder; settings that `init` has no option for go into its TOML file."""
         settings = self._settings
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         options = {
             "--adapter": settings.adapter,
             "--model": model,
@@ -128,7 +128,8 @@ def set_values(file: Path, values: Mapping[str, object], *, section: str) -> Non
     file.write_text(head + mark + body + next_mark + tail, encoding="utf-8")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
