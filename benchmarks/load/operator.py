@@ -39,7 +39,11 @@ class Operator:
                       "--listen", address, "--cohort-target", str(scenario.devices),
                       "--rounds", str(scenario.rounds))  # fmt: skip
         file = self._folder / "federation.toml"
-        set_values(file, {"metrics": self._metrics, "unsigned_requests": 10**6}, section="server")
+        crowded: dict[str, object] = {
+            "unsigned_requests": 10**6,
+            "connections": 16 * scenario.devices + 16,
+        }  # all come from one address
+        set_values(file, {"metrics": self._metrics} | crowded, section="server")
         windows = {"muster_window": "1h", "contribute_window": f"{scenario.contribute_window}s", "answer_grace": "5s"}
         set_values(file, windows | {"cohort_max": scenario.cohort_max}, section="round")
         set_values(file, {"steps": 1, "learning_rate": 1e-3}, section="training")

@@ -10,6 +10,7 @@ from agg_server import reading
 from agg_server.auth import Gate, Nonces
 from agg_server.driver.waiting import Waiting
 from agg_server.errors import GoneError
+from agg_server.limits import Memory, Pace
 from agg_server.reading import Reader
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.identity.requests import LIFETIME
@@ -37,7 +38,7 @@ async def refusal_of(request: bytes, *, hang_up: bool = False) -> Exception:
     async def offload(work: Callable[[], object]) -> object:
         return work()
 
-    reader = Reader(Gate(bytes(32), lambda: (), lambda: 0.0), offload)
+    reader = Reader(Gate(bytes(32), lambda: (), lambda: 0.0), offload, Pace(60, lambda: 0.0), Memory())
 
     async def handle(request: web.Request) -> web.Response:
         try:

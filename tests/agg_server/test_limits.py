@@ -1,6 +1,7 @@
-"""What strangers can make a server do is bounded: connections, silence, unsigned requests."""
+"""What one sender can make a server do is bounded: connections, silence, requests, memory."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,9 +10,13 @@ from aiohttp import web
 from peers import Peer
 from server_process import ServerProcess
 
-from agg_server import limits
+from agg_server import door as doors
+from agg_server.auth import Gate
+from agg_server.door import Door
 from agg_server.errors import BusyError
-from agg_server.limits import Door, Pace
+from agg_server.limits import Memory, Pace
+from agg_server.reading import Reader
+from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Accepted, Refused, ServerMessage, decode
 
 
@@ -47,44 +52,148 @@ def test_addresses_are_forgotten_once_they_have_their_pace_back():
     assert len(pace._paid) < 2000
 
 
-def test_too_many_connections_and_silent_ones_are_let_go(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "SILENT_SECONDS", 0.2)
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def behind(door: Door, handle: Handle, ask: Callable[[Callable[..., Awaitable[Line]]], Awaitable[None]]) -> None:
+    """Serve ``handle`` behind ``door``, and run ``ask`` with a function that connects to it from an address."""
 
     async def run() -> None:
-        async def handle(request: web.Request) -> web.Response:
-            return web.Response()
-
-        door = Door(2, Pace(1000, lambda: 0.0))
         app = web.Application(middlewares=[door.middleware])
-        app.add_routes([web.get("/", handle)])
-        runner = web.AppRunner(app)
+        app.add_routes([web.route("*", "/", handle)])
+        runner = web.AppRunner(app, lingering_time=0.0, shutdown_timeout=0.1)
         await runner.setup()
         server = runner.server
         assert server is not None
         listening = await asyncio.get_running_loop().create_server(lambda: door.admit(server), "127.0.0.1", 0)
         host, port = listening.sockets[0].getsockname()
 
-        async def asked(line: asyncio.StreamWriter, answers: asyncio.StreamReader) -> None:
-            line.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b" 200 " in await answers.readuntil(b"\r\n\r\n")
+        async def connect(source: str = "127.0.0.1") -> Line:
+            return await asyncio.open_connection(host, port, local_addr=(source, 0))
 
-        speaking, silent = [await asyncio.open_connection(host, port) for _ in range(2)]
-        await asked(speaking[1], speaking[0])
-        third = await asyncio.open_connection(host, port)
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asked(third[1], third[0])
-        assert await silent[0].read() == b""  # let go
-        await asked(speaking[1], speaking[0])
-        fourth = await asyncio.open_connection(host, port)
-        await asked(fourth[1], fourth[0])
-        listening.close()
-        await runner.cleanup()
+        try:
+            async with asyncio.timeout(30):
+                await ask(connect)
+        finally:
+            listening.close()
+            await runner.cleanup()
 
-    async def bounded() -> None:
-        async with asyncio.timeout(30):
-            await run()
+    asyncio.run(run())
 
-    asyncio.run(bounded())
+
+async def nothing(request: web.Request) -> web.Response:
+    return web.Response()
+
+
+async def status_of(line: Line, head: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> int:
+    line[1].write(head)
+    return int((await line[0].readuntil(b"\r\n\r\n")).split()[1])
+
+
+async def refused(line: Line) -> bool:
+    try:
+        return await status_of(line) == 0
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return True
+
+
+def test_half_of_all_connections_may_come_from_one_address_and_no_more_than_all():
+    async def ask(connect: Callable[..., Awaitable[Line]]) -> None:
+        lines = [await connect(), await connect()]
+        assert [await status_of(line) for line in lines] == [200, 200]
+        assert await refused(await connect())
+        others = [await connect("127.0.0.2"), await connect("127.0.0.2")]
+        assert [await status_of(line) for line in others] == [200, 200]
+        assert await refused(await connect("127.0.0.3"))
+        lines[0][1].close()
+        await lines[0][1].wait_closed()
+        another = await connect()
+        for _ in range(1000):  # the server has yet to see the end of the first
+            if not await refused(another):
+                break
+            another = await connect()
+        assert [await status_of(line) for line in (*lines[1:], *others, another)] == [200] * 4
+
+    behind(Door(4, Pace(1000, lambda: 0.0), Memory()), nothing, ask)
+
+
+def test_a_connection_that_stays_silent_is_let_go_and_one_that_speaks_is_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doors, "SILENT_SECONDS", 0.2)
+
+    async def ask(connect: Callable[..., Awaitable[Line]]) -> None:
+        speaking, silent = await connect(), await connect()
+        assert await status_of(speaking) == 200
+        assert await silent[0].read() == b""
+        assert await status_of(speaking) == 200
+
+    behind(Door(4, Pace(1000, lambda: 0.0), Memory()), nothing, ask)
+
+
+def test_bodies_in_memory_are_bounded_for_one_address_and_for_all_and_freed_when_answered():
+    memory = Memory(4000)
+
+    async def offload(work: Callable[[], object]) -> object:
+        return work()
+
+    reader = Reader(Gate(bytes(32), lambda: (), lambda: 0.0), offload, Pace(60, lambda: 0.0), memory)
+    here, go_on = asyncio.Queue[None](), asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            await reader.body(request, 900)
+        except BusyError:
+            return web.Response(status=429)
+        here.put_nowait(None)
+        await go_on.wait()
+        return web.Response()
+
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n" + bytes(900)
+
+    async def ask(connect: Callable[..., Awaitable[Line]]) -> None:
+        held = [asyncio.create_task(status_of(await connect(f"127.0.0.{i}"), post)) for i in range(1, 5)]
+        for _ in held:
+            await here.get()
+        assert await status_of(await connect("127.0.0.1"), post) == 429  # a quarter is one address's
+        assert await status_of(await connect("127.0.0.9"), post) == 429  # 4,500 of 4,000
+        go_on.set()
+        assert await asyncio.gather(*held) == [200] * 4
+        assert await status_of(await connect("127.0.0.1"), post) == 200
+
+    behind(Door(100, Pace(1000, lambda: 0.0), memory), handle, ask)
+
+
+def test_a_device_has_its_pace_which_nobody_else_can_use_up(tmp_path: Path):
+    server = ServerProcess(tmp_path, target=3)
+    server.configure("server", device_requests=60)
+    server.start()
+    [link] = server.invite("--uses", 2)
+
+    async def run() -> None:
+        async with Peer(link, 1) as busy, Peer(link, 2) as calm:
+            await busy.enrol()
+            await calm.enrol()
+            statuses = [(await busy.request("GET", f"/v1/adapters/{'0' * 64}"))[0] for _ in range(70)]
+            assert statuses[:60] == [404] * 60
+            assert 429 in statuses[60:]
+            forged = Peer(link, 3)
+            forged.key = _Named(calm.identity, forged.key)  # type: ignore[assignment]
+            async with forged:
+                told = [(await forged.request("GET", f"/v1/adapters/{'0' * 64}"))[0] for _ in range(70)]
+            assert set(told) == {401}
+            assert isinstance(await calm.send((await calm.muster()).muster), Accepted)
+
+    try:
+        asyncio.run(run())
+    finally:
+        assert server.stop() == 0
+
+
+class _Named:
+    """A key that signs in another's name."""
+
+    def __init__(self, public: bytes, key: SigningKey) -> None:
+        self.public, self.sign = public, key.sign
 
 
 def test_enrolments_beyond_the_pace_are_told_to_try_later_and_signed_requests_go_on(tmp_path: Path):

@@ -59,6 +59,7 @@ class Server(_Section, frozen=True, kw_only=True):
     blobs: _Text = "blobs"
     connections: Annotated[int, msgspec.Meta(ge=16)] = 10000
     unsigned_requests: Annotated[int, msgspec.Meta(ge=1)] = 120
+    device_requests: Annotated[int, msgspec.Meta(ge=60)] = 3000
     metrics: str = ""
     log: Literal["text", "json"] = "text"
 

@@ -1,94 +1,77 @@
-"""What strangers can make a server do: so many connections, none of them silent, and so many requests a minute."""
+"""What one sender can make a server do: so many requests a minute, and so much memory.
 
-import asyncio
+A stranger counts by its address; a device that has joined by its identity, once its signature is checked: nobody can
+use up another's share by naming it.
+"""
+
 import ipaddress
-import resource
+from collections import Counter
 from collections.abc import Callable
 
 from aiohttp import web
 
-from fedit_shared.messages import ROUTES
-from fedit_shared.messages.client import Enrol
-
 from .errors import BusyError
-from .handlers import Handler
 
-SILENT_SECONDS = 60.0
-"""A connection without a request is let go after this time."""
-_UNSIGNED = frozenset({ROUTES[Enrol].path, "/join", "/healthz", "/readyz"})
 _MINUTE = 60.0
-_SPARE_FILES = 512
 _MANY = 1024
+BODY_BYTES = 512 * 2**20
+"""Of request bodies in memory, all senders together …"""
+_BODY_SHARE = 4
+"""… and this part of them from one address."""
 
 
 class Pace:
-    """``per_minute`` requests of each address, a minute's worth of them at once. An IPv6 address counts with its /64:
-    whoever has one has them all."""
+    """``per_minute`` requests of each sender, a minute's worth of them at once. ``who`` they are, in words. An IPv6
+    address counts with its /64: whoever has one has them all."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+    def __init__(self, per_minute: int, clock: Callable[[], float], who: str = "address") -> None:
+        self._who = who
         self._step = _MINUTE / per_minute
         self._clock = clock
         self._paid: dict[str, float] = {}
-        """address → until when its requests have used up its pace."""
+        """sender → until when its requests have used up its pace."""
         self._tidy_at = _MANY
 
-    def take(self, address: str) -> None:
+    def take(self, sender: str) -> None:
         """Count a request. Raises BusyError for one too many."""
-        now, name = self._clock(), _network(address)
+        now, name = self._clock(), network(sender)
         paid = max(self._paid.get(name, now), now) + self._step
         if paid > now + _MINUTE + 1e-6:
-            raise BusyError("This address asks too often.", advice="Try again in a minute.")
+            raise BusyError(f"This {self._who} asks too often.", advice="Try again in a minute.")
         self._paid[name] = paid
         if len(self._paid) > self._tidy_at:
             self._paid = {name: until for name, until in self._paid.items() if until > now}
             self._tidy_at = max(_MANY, 2 * len(self._paid))
 
 
-class Door:
-    """Lets connections in: at most ``connections`` at once, and none that stays silent."""
+class Memory:
+    """Bytes of request bodies that are held until their requests are answered: ``total``, a quarter of it from one
+    address."""
 
-    def __init__(self, connections: int, pace: Pace) -> None:
-        self._most = connections
-        self._pace = pace
-        self._silent: set[object] = set()
+    def __init__(self, total: int = BODY_BYTES) -> None:
+        self._total = total
+        self._all = 0
+        self._held: Counter[str] = Counter()
 
-    def admit(self, server: web.Server) -> asyncio.BaseProtocol:
-        """The protocol of a connection that is being made."""
-        if len(server.connections) >= self._most:
-            return _Refused()
-        handler = server()
-        self._silent.add(handler)
-        asyncio.get_running_loop().call_later(SILENT_SECONDS, self._let_go, handler)
-        return handler
+    def take(self, request: web.Request, count: int) -> None:
+        """So many more bytes of this request are here. Raises BusyError if that is too much."""
+        address = network(request.remote or "")
+        if self._all + count > self._total or self._held[address] + count > self._total // _BODY_SHARE:
+            raise BusyError("The server is receiving as much as it can hold.", advice="Try again in a moment.")
+        self._all += count
+        self._held[address] += count
+        request["held"] = request.get("held", 0) + count
 
-    @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Note that a connection speaks; hold those to their pace who need not have joined."""
-        self._silent.discard(request.protocol)
-        if request.path in _UNSIGNED:
-            self._pace.take(request.remote or "")
-        return await handler(request)
-
-    def _let_go(self, handler: web.RequestHandler) -> None:
-        if handler in self._silent:
-            self._silent.remove(handler)
-            handler.force_close()
+    def free(self, request: web.Request) -> None:
+        """The request is answered."""
+        if held := request.get("held", 0):
+            address = network(request.remote or "")
+            self._all -= held
+            self._held[address] -= held
+            if not self._held[address]:
+                del self._held[address]
 
 
-class _Refused(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
-def make_room(connections: int) -> None:
-    """Raise this process's limit of open files to what ``connections`` need, as far as the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _SPARE_FILES
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """The sender that an address stands for: itself, or the /64 of an IPv6 one."""
     return str(ipaddress.ip_network((address, 64), strict=False)) if ":" in address else address

@@ -11,6 +11,7 @@ from fedit_shared.errors import ProtocolError, TooLargeError
 
 from .auth import Gate
 from .errors import GoneError
+from .limits import Memory, Pace
 
 SLOWEST_BYTES_PER_SECOND = 8192
 """A slower line counts as broken, and is let go."""
@@ -18,30 +19,38 @@ PATIENCE_SECONDS = 30.0
 
 
 class Reader:
-    """Reads bodies whole. ``offload`` runs a function on a worker thread."""
+    """Reads bodies whole. ``offload`` runs a function on a worker thread; ``pace``: of one device."""
 
-    def __init__(self, gate: Gate, offload: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+    def __init__(
+        self, gate: Gate, offload: Callable[[Callable[[], Any]], Awaitable[Any]], pace: Pace, memory: Memory
+    ) -> None:
         self._gate = gate
+        self._pace = pace
+        self._memory = memory
         self._offload = offload
 
     async def signed(self, request: web.Request, limit: int) -> tuple[bytes, bytes]:
-        """Who asks, and the body, verified. Nothing is read from a stranger."""
+        """Who asks, and the body, verified. Nothing is read from a stranger. Raises BusyError for a device that asks
+        too often."""
         header = request.headers.get("Authorization", "")
         identity = self._gate.require_known(header)
         request["device"] = identity
         body = await self.body(request, limit)
         check = partial(self._gate.require_signed, header, request.method, request.path_qs, body)
         await self._offload(check)
+        self._pace.take(identity.hex())
         return identity, body
 
     async def body(self, request: web.Request, limit: int) -> bytes:
-        """At most ``limit`` bytes. Raises TooLargeError, ProtocolError for a sender that is too slow, or GoneError."""
+        """At most ``limit`` bytes. Raises TooLargeError, ProtocolError for a sender that is too slow, BusyError where
+        memory for bodies is used up, or GoneError."""
         if (request.content_length or 0) > limit:
             raise TooLargeError(f"A request of at most {limit} bytes was expected.")
         body = bytearray()
         try:
             async with asyncio.timeout(PATIENCE_SECONDS + limit / SLOWEST_BYTES_PER_SECOND):
                 async for piece in request.content.iter_any():
+                    self._memory.take(request, len(piece))
                     body += piece
                     request["received"] = len(body)
                     if len(body) > limit:

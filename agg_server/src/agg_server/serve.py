@@ -20,6 +20,7 @@ from .app import make_app, make_metrics_app
 from .auth import Gate
 from .blobs import Blobs
 from .config import GO_ON, Config, host_and_port
+from .door import Door, make_room
 from .driver import Driver
 from .driver.desk import Desk
 from .driver.opening import Plans
@@ -27,7 +28,7 @@ from .driver.service import Service
 from .driver.work import Tools
 from .layout import Layout
 from .ledger import Ledger
-from .limits import Door, Pace, make_room
+from .limits import Memory, Pace
 from .metrics import Metrics, accounting
 from .reading import Reader
 from .renewal import Renewal
@@ -55,9 +56,11 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     driver, metrics = _assemble(layout, config, database)
     service = Service(driver, database)
     gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time)
-    app = make_app(service, Reader(gate, driver.on_pool), metrics, config.federation.name)
+    memory = Memory()
+    reader = Reader(gate, driver.on_pool, Pace(config.server.device_requests, time.monotonic, "device"), memory)
+    app = make_app(service, reader, metrics, config.federation.name)
     make_room(config.server.connections)
-    door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic))
+    door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic), memory)
     app.middlewares.append(door.middleware)
     runner = web.AppRunner(
         app,

@@ -30,11 +30,14 @@ pin = {pin}
 # Or "postgresql://USER:PASSWORD@HOST/NAME", which needs: pip install "psycopg[binary]".
 # database = "sqlite:///server.sqlite3"
 # blobs = "blobs"
-# Open connections at most: a device that waits holds one for each of its rounds.
+# Open connections at most, half of them from one address: a device that waits holds one for each of its rounds, and one
+# that uploads three more.
 # connections = 10000
 # Requests a minute of one address that no device has to sign: joining, the page for browsers, health checks. Behind a
 # proxy everybody has the proxy's address.
 # unsigned_requests = 120
+# Requests a minute of one device. An upload is one for each half megabyte.
+# device_requests = 3000
 # Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.
 # metrics = "127.0.0.1:9464"
 # What is written to stderr: "text", key=value lines, or "json", an object a line.

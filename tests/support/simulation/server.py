@@ -33,6 +33,7 @@ from agg_server.enrolment import make_link
 from agg_server.initialise import Wishes, initialise
 from agg_server.layout import Layout
 from agg_server.ledger import Ledger
+from agg_server.limits import Memory, Pace
 from agg_server.metrics import Metrics
 from agg_server.reading import Reader
 from agg_server.rooms import Rooms
@@ -153,7 +154,12 @@ class SimServer:
         driver, metrics = self._assemble(machine, database)
         gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, driver.clock)
         name = self.config.federation.name
-        app = make_app(Service(driver, database), Reader(gate, driver.on_pool), metrics, name)
+        app = make_app(
+            Service(driver, database),
+            Reader(gate, driver.on_pool, Pace(10**6, lambda: 0.0), Memory(2**60)),
+            metrics,
+            name,
+        )
         app.freeze()
         try:
             await driver.start()
