@@ -17,7 +17,7 @@ from edge_client.disk import disk_error, disk_errors
 from fedit_shared.errors import FeditError
 
 from .journal import read_journal
-from .kept import keep
+from .kept import keep, keep_figures
 from .report import summarize, table
 from .settings import PRESETS, Experiment, Given, load_experiment
 
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _tell(options.folder, options.resamples)
         else:
             print(keep(summary_of(options.folder, options.resamples), options.out))
+            if options.out is None:
+                print(*keep_figures(options.folder), sep="\n")
     except FeditError as error:
         print(f"{error.message} {error.advice}".strip().replace("--state", "--out"), file=sys.stderr)
         return error.exit_code
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="workers on a Ray cluster, or on a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
-    kept = commands.add_parser("keep", help="write the results to benchmarks/results/fedit-NAME.json")
+    kept = commands.add_parser("keep", help="put results and figures where the documentation shows them")
     kept.add_argument("--out", type=Path, help="another file")
     for command in (report, kept):
         command.add_argument("folder", type=Path, help="what `run` wrote to")

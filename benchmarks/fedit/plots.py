@@ -5,7 +5,7 @@ times as wide as that of a difference. Colours are those of Okabe and Ito, which
 differ in their markers too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -50,12 +50,21 @@ def plot(header: Header, entries: Sequence[Entry], folder: Path) -> list[Path]:
     """Draw all figures into ``folder``; the files. Those about gains only where the base model was judged."""
     made = []
     for name, figure in draw(header, entries).items():
-        png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-        FigureCanvasAgg(figure).print_png(png)
-        with rc_context({"svg.hashsalt": name}):  # the same results give the same file
-            FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
-        made += [png, svg]
+        FigureCanvasAgg(figure).print_png(png := folder / f"{name}.png")
+        made += [png, _svg(name, figure, folder / f"{name}.svg")]
     return made
+
+
+def illustrate(header: Header, entries: Sequence[Entry], files: Mapping[str, Path]) -> list[Path]:
+    """Draw the figures of these names as SVG; the files."""
+    figures = draw(header, entries)
+    return [_svg(name, figures[name], file) for name, file in files.items()]
+
+
+def _svg(name: str, figure: Figure, file: Path) -> Path:
+    with rc_context({"svg.hashsalt": name}):  # the same results give the same file
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
+    return file
 
 
 def draw(header: Header, entries: Sequence[Entry]) -> dict[str, Figure]:

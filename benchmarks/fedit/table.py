@@ -4,12 +4,13 @@
 """
 
 import json
+import os
 from typing import Any
 
 from benchmarks.pages import Section, table
 
 from .journal import BASE
-from .kept import result_file
+from .kept import FIGURES, figure_files, result_file
 from .report import gap_line
 from .report import table as arms_table
 
@@ -33,7 +34,17 @@ def section(result: dict[str, Any] | None) -> str:
         return _NONE
     share, interval = result["gap_closed"], result["gap_closed_interval"]
     gap = None if share is None else {"value": share, "low": interval[0], "high": interval[1]}
-    return "\n".join([_about(result), arms_table(result | {"gap_closed": None}) + gap_line(gap), _by_category(result)])
+    parts = [_about(result), arms_table(result | {"gap_closed": None}) + gap_line(gap), _by_category(result)]
+    return "\n".join([*parts, *_figures(result["name"])])
+
+
+def _figures(name: str) -> list[str]:
+    """Links to the figures that are kept."""
+    return [
+        f"![{FIGURES[figure]}.]({os.path.relpath(file, SECTION.page.parent)})\n"
+        for figure, file in figure_files(name).items()
+        if file.exists()
+    ]
 
 
 def _about(result: dict[str, Any]) -> str:

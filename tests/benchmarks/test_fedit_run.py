@@ -16,9 +16,11 @@ import pytest
 from experiments import COMMON, make_home
 
 from benchmarks.fedit import __main__ as command
+from benchmarks.fedit import kept
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Journal, read_journal
 from benchmarks.fedit.lab import open_lab
 from benchmarks.fedit.settings import Experiment, load_experiment
+from benchmarks.fedit.table import section
 from benchmarks.fedit.view import View
 from benchmarks.pages import ROOT
 from edge_client.disk import DiskError
@@ -248,6 +250,19 @@ def test_the_report_names_every_arm_with_its_interval_and_draws_figures(
     for name in ("loss-by-round", "loss-by-category", "who-holds-what"):
         assert (whole / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (whole / f"{name}.svg").read_text()
+
+
+def test_what_is_kept_is_shown_with_its_figures(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(kept, "IMAGES", tmp_path)
+    assert command.main(["keep", str(whole), "--resamples", "200"]) == 0
+    result = json.loads((tmp_path / "results" / "fedit-tiny.json").read_text())
+    told = section(result)
+    for figure in ("loss-by-round", "loss-by-category", "who-holds-what"):
+        assert (tmp_path / f"fedit-tiny-{figure}.svg").read_text().startswith("<?xml")
+        assert f"fedit-tiny-{figure}.svg)" in told
+    (tmp_path / "fedit-tiny-who-holds-what.svg").unlink()
+    assert "who-holds-what" not in section(result)
 
 
 @pytest.mark.parametrize("content", [b"", b"no results\n", b'{"type":"round","arm":"base","round":0}\n'])
