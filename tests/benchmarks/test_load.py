@@ -13,6 +13,7 @@ from benchmarks.load.device import Device, Fate, Share
 from benchmarks.load.exact import is_exact, plain_sum
 from benchmarks.load.operator import quantile, total
 from benchmarks.load.scenario import QUICK
+from benchmarks.load.table import SECTION, newest, section
 
 SCENARIO = QUICK._replace(contribute_window=2)
 
@@ -74,6 +75,29 @@ def test_a_sum_that_is_off_by_one_update_is_noticed(
     assert not is_exact(told, cohort)
     save_file({"slots": slots}, tmp_path / "sum.safetensors")
     assert not is_exact(told | {"survivors": sorted(cohort)[1:]}, cohort)
+
+
+def test_the_section_tells_what_was_measured(
+    measured: tuple[Limits, list[RoundFigures], list[dict[str, Share]]],
+) -> None:
+    limits, figures, _ = measured
+    machine = {"date": "2026-01-01", "commit": "c0ffee", "cpu": "X", "cores": 2, "memory_gib": 24.0, "load": 0.1,
+               "python": "3.11.7", "versions": {"numpy": "2.4"}}  # fmt: skip
+    result = msgspec.json.decode(
+        msgspec.json.encode({"machine": machine, "scenario": SCENARIO._asdict(), "limits": limits, "rounds": figures})
+    )
+    told = section(result, result)
+    assert "| sums, all exact | 2 | 2 |" in told
+    assert f"| updates in them | {figures[0].summed} | {figures[1].summed} |" in told
+    assert "12 devices, d = 20,000, one in 5 vanishes" in told
+    assert "| 2 rounds | round 1 | round 2 |" in told
+    assert "All 2 sums: all exact." in told
+    result["rounds"][1]["exact"] = False
+    assert section(result, result).count("NOT all exact") == 2
+
+
+def test_the_page_shows_the_newest_results_or_says_that_there_are_none() -> None:
+    assert SECTION.shows(section(newest("load"), newest("soak")))
 
 
 @pytest.mark.parametrize("round", [1, 2, 3])
