@@ -39,20 +39,21 @@ def _about(result: Mapping[str, Any]) -> str:
     machine, scenario = result["machine"], result["scenario"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     share = f"one in {scenario['vanish']} vanishes" if scenario["vanish"] else "nobody vanishes"
+    where = (
+        f"{machine['cpu']}, {machine['cores']} cores for server and devices together, {machine['memory_gib']:.0f} GiB"
+    )
+    what = f"{scenario['devices']:,} devices, d = {scenario['dimension']:,}, {share}"
     return (
-        f"Measured on {machine['date']} at commit {machine['commit']}: {machine['cpu']}, {machine['cores']} cores for "
-        f"server and devices together, {machine['memory_gib']:.0f} GiB; Python {machine['python']}, {versions}; load of the "
-        f"machine {machine['load']} before. {scenario['devices']:,} devices, d = {scenario['dimension']:,}, {share}.\n"
+        f"Measured on {machine['date']} at commit {machine['commit']}: {where}; Python {machine['python']}, "
+        f"{versions}; load of the machine {machine['load']} before. {what}.\n"
     )
 
 
 def _rounds(result: Mapping[str, Any]) -> str:
     rounds, limits = _figures(result), result["limits"]
+    exact = _exact(rounds)
     rows = [
-        (
-            "sums, all exact" if all(one.exact for one in rounds) else "sums, NOT all exact",
-            *(str(one.cohorts) for one in rounds),
-        ),
+        (f"sums, {exact}", *(str(one.cohorts) for one in rounds)),
         ("updates in them", *(f"{one.summed:,}" for one in rounds)),
         ("round", *(f"{one.seconds:.0f} s" for one in rounds)),
         ("… until the last receipt", *(f"{one.upload_seconds:.0f} s" for one in rounds)),
@@ -81,8 +82,11 @@ def _growth(result: Mapping[str, Any]) -> str:
     shown = [rounds[i] for i in _spread(len(rounds))]
     rows = [("the server's memory at most", *(f"{one.peak_mb:.0f} MB" for one in shown))]
     head = [f"{len(rounds)} rounds", *(f"round {one.round}" for one in shown)]
-    exact = "all exact" if all(one.exact for one in rounds) else "NOT all exact"
-    return f"{_about(result)}\n{table(head, rows)}\nAll {len(rounds)} sums: {exact}.\n"
+    return f"{_about(result)}\n{table(head, rows)}\nAll {len(rounds)} sums: {_exact(rounds)}.\n"
+
+
+def _exact(rounds: Sequence[RoundFigures]) -> str:
+    return "all exact" if all(one.exact for one in rounds) else "NOT all exact"
 
 
 def _spread(count: int) -> Sequence[int]:

@@ -51,7 +51,7 @@ def test_every_round_is_played_with_real_uploads_and_its_sums_are_exact(
         assert one.requests >= 6 * one.dealt
         assert one.refused == one.troubles == 0
         assert {"muster", "contribute", "prepare", "vote", "answer"} <= one.phases.keys()
-        assert one.phases["contribute"] >= SCENARIO.contribute_window
+        assert one.phases["contribute"] > SCENARIO.contribute_window / 2  # whoever has vanished is waited for
         assert 0 < one.upload_seconds < one.seconds
         assert one.peak_mb > 50
     assert limits.disk_mb_per_second > 0
