@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", help="the base model instead of the experiment's: a hub id or a folder")
     run.add_argument("--workers", type=_count, metavar="N", help="processes, of which each holds one base model")
     run.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="workers on a Ray cluster, or on a new one")
+    run.add_argument(
+        "--judge", nargs="+", metavar="ARM", default=[], help="judge these arms after each round, past ones too"
+    )
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
     kept = commands.add_parser("keep", help="put results and figures where the documentation shows them")
@@ -77,14 +80,21 @@ def _count(text: str) -> int:
 def _run(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment, Given(options.data, options.evaluation, options.model))
     out = options.out or ROOT / "build" / "fedit" / experiment.run.name
-    train(experiment, out, workers=options.workers, ray=options.ray, quiet=options.quiet)
+    train(experiment, out, workers=options.workers, ray=options.ray, judge=options.judge, quiet=options.quiet)
     _tell(out, experiment.evaluation.resamples)
 
 
 def train(
-    experiment: Experiment, out: Path, *, workers: int | None = None, ray: str | None = None, quiet: bool = False
+    experiment: Experiment,
+    out: Path,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
+    judge: Sequence[str] = (),
+    quiet: bool = False,
 ) -> None:
-    """Every arm to its end, from where ``out`` says that it is. Raises FeditError."""
+    """Every arm to its end, from where ``out`` says that it is; those named in ``judge`` are judged after each round.
+    Raises FeditError."""
     from agg_server.errors import UnavailableError
 
     from .arms import make_plan, run_arms  # they take torch with them, which a report does not need
@@ -96,7 +106,7 @@ def train(
         with View(quiet=quiet) as view, open_lab(experiment, out, view) as lab:
             plan = make_plan(lab)
             with hire(lab, Wanted(workers, ray)) as crew:
-                run_arms(lab, plan, crew)
+                run_arms(lab, plan, crew, judge)
     except UnavailableError as error:  # said to a server's client, whose disk it is not
         cause = error.__cause__
         raise (disk_error(out, cause) if isinstance(cause, OSError) else error) from cause

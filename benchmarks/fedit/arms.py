@@ -9,20 +9,21 @@ import time
 from collections.abc import Generator, Sequence
 from typing import NamedTuple, TypeVar
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from agg_server.clipping import first_ranges, next_ranges
 from agg_server.publishing import combine, publish
 from edge_client.disk import Disk
 from edge_client.training.batches import Schedule
+from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec
 from fedit_shared.secagg import Update
 
 from .crew import Crew
 from .drive import Arm, drive
 from .jobs import Advance, Advanced, Judge, Order, Reply, Scored, Train, Trained, vector_of
-from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Judged, federated_arm, local_arm
+from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Judged, Later, federated_arm, local_arm
 from .lab import Lab
 from .population import EVERYBODY
 from .selection import select
@@ -72,8 +73,11 @@ def make_plan(lab: Lab) -> Plan:
     return Plan(selected, stops)
 
 
-def run_arms(lab: Lab, plan: Plan, crew: Crew) -> None:
-    """Every arm to its end, from where the journal says that it is. Raises UserError."""
+def run_arms(lab: Lab, plan: Plan, crew: Crew, judge: Sequence[str] = ()) -> None:
+    """Every arm to its end, from where the journal says that it is; then the arms named in ``judge`` are judged after
+    each round in which they were not. Raises UserError."""
+    if strangers := [arm for arm in judge if arm not in plan.stops]:
+        raise UserError(f"There is no arm {strangers[0]!r} here.", advice=f"There are: {', '.join(plan.stops)}.")
     done = [(arm, last) for arm in plan.stops if (last := lab.journal.last(arm))]
     lab.view.expect(plan.steps, sum(plan.stops[arm][last.round - 1].steps for arm, last in done))
     federated = [_federate(lab, plan, arm, task) for arm, task in _federations(lab).items()]
@@ -81,6 +85,7 @@ def run_arms(lab: Lab, plan: Plan, crew: Crew) -> None:
     # Who learns alone has one job after the other, a federation many at a time: these fill the gaps that those leave.
     arms = [*federated, *alone] if crew.size == 1 else [*alone, *federated]
     drive([_judge_base(lab), *arms], crew, lab.replies, lab.view)
+    drive([_judge_later(lab, arm) for arm in judge], crew, lab.replies, lab.view)
     Disk().remove(lab.work)
 
 
@@ -88,6 +93,13 @@ def _judge_base(lab: Lab) -> Arm:
     if lab.journal.last(BASE) is None:
         judged = yield from _judged(lab, BASE, 0, None)
         _finish(lab, Entry(arm=BASE, round=0, judged=judged))
+
+
+def _judge_later(lab: Lab, arm: str) -> Arm:
+    for entry in [entry for entry in lab.journal.entries if entry.arm == arm and entry.judged is None]:
+        judged = yield from _judged(lab, arm, entry.round, *_versions(lab, entry))
+        lab.journal.judge(Later(arm=arm, round=entry.round, judged=judged))
+        lab.replies.forget(arm, entry.round)
 
 
 def _federate(lab: Lab, plan: Plan, arm: str, task: TaskSpec) -> Arm:
@@ -127,7 +139,6 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
     published = publish(lab.blobs, task, number, version, update, lab.experiment.server_step)
     seconds = time.monotonic() - began + sum(reply.seconds for reply in trained)
     stop = plan.stops[arm][number - 1]
-    personal = lab.personal(published.adapter, turn, private) if private and lab.is_due(number) else []
     entry = Entry(
         arm=arm,
         round=number,
@@ -143,8 +154,9 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         uploaded=before.uploaded + summed.upload * len(clients),
         seconds=seconds,
         private=private,
-        judged=(yield from _judged_if_due(lab, arm, number, *(personal or [published.adapter]))),
     )
+    if lab.is_due(number):
+        entry = replace(entry, judged=(yield from _judged(lab, arm, number, *_versions(lab, entry))))
     _finish(lab, entry, works)
     return entry
 
@@ -177,14 +189,19 @@ def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> Arm:
             steps=stop.steps,
             training_loss=reply.loss,
             seconds=max(0.0, reply.seconds - seconds),
-            judged=(yield from _judged_if_due(lab, arm, number, version)),
         )
+        if lab.is_due(number):
+            entry = replace(entry, judged=(yield from _judged(lab, arm, number, *_versions(lab, entry))))
         seconds = reply.seconds
         _finish(lab, entry, [work] if number == len(stops) else [])
 
 
-def _judged_if_due(lab: Lab, arm: str, number: int, *versions: bytes) -> Asking[Judged | None]:
-    return (yield from _judged(lab, arm, number, *versions)) if lab.is_due(number) else None
+def _versions(lab: Lab, entry: Entry) -> list[bytes]:
+    """What a round is judged by: the adapter that it led to, with some clients' own tensors in it where they have any."""
+    version = bytes.fromhex(entry.adapter)
+    if not entry.private:
+        return [version]
+    return lab.personal(version, _federations(lab)[entry.arm].turn(entry.round), entry.private)
 
 
 def _judged(lab: Lab, arm: str, number: int, *versions: bytes | None) -> Asking[Judged]:
@@ -218,8 +235,7 @@ def _federations(lab: Lab) -> dict[str, TaskSpec]:
     """The federated arms, and the task of each."""
     main = lab.experiment.federation.strategy
     return {
-        federated_arm(strategy, main): msgspec.structs.replace(lab.task, strategy=strategy)
-        for strategy in lab.experiment.strategies
+        federated_arm(strategy, main): replace(lab.task, strategy=strategy) for strategy in lab.experiment.strategies
     }
 
 

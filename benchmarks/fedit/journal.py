@@ -1,7 +1,7 @@
 """What an experiment has found so far: JSON lines, one a finished (arm, round). After a kill it goes on from them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
     judged: Judged | None = None
 
 
+class Later(msgspec.Struct, frozen=True, kw_only=True, tag="judged"):
+    """A finished round was judged after the fact, by the adapter that it had led to."""
+
+    arm: str
+    round: int
+    judged: Judged
+
+
 class Journal:
     """The file ``results.jsonl`` in ``folder``. Raises UserError if it belongs to another experiment."""
 
@@ -117,7 +125,12 @@ class Journal:
         self._append(entry)
         self.entries.append(entry)
 
-    def _append(self, line: Header | Entry) -> None:
+    def judge(self, later: Later) -> None:
+        """Keep what a finished round was judged later."""
+        self._append(later)
+        self.entries = _fold([*self.entries, later])
+
+    def _append(self, line: Header | Entry | Later) -> None:
         with disk_errors(self._path), self._path.open("ab") as stream:
             stream.write(msgspec.json.encode(line) + b"\n")
             stream.flush()
@@ -152,9 +165,18 @@ def _decode(path: Path, lines: list[bytes]) -> tuple[Header, list[Entry]]:
                 advice="Use that version for it, or name another folder.",
             )
         header = msgspec.json.decode(lines[0], type=Header)
-        return header, [msgspec.json.decode(line, type=Entry) for line in lines[1:]]
-    except msgspec.MsgspecError as error:
+        return header, _fold(msgspec.json.decode(line, type=Entry | Later) for line in lines[1:])
+    except (msgspec.MsgspecError, KeyError) as error:
         raise UserError(f"{path} is no file of results: {error}.", advice="Name another folder.") from error
+
+
+def _fold(lines: Iterable[Entry | Later]) -> list[Entry]:
+    """Each round with what it was judged, whenever that was."""
+    entries: dict[tuple[str, int], Entry] = {}
+    for line in lines:
+        at = line.arm, line.round
+        entries[at] = line if isinstance(line, Entry) else msgspec.structs.replace(entries[at], judged=line.judged)
+    return list(entries.values())
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

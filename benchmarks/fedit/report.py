@@ -41,7 +41,8 @@ def by_category(judged: Judged, categories: Sequence[str]) -> dict[str, float]:
 def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
     """The results as data: ``arms`` → loss, low, high, by_category, tokens, steps, uploaded, seconds; ``differences`` →
     "A - B" → value, low, high, paired by record; ``gap_closed``: which share of the way from the best local arm to
-    centralized the federation has gone, with its interval, or None."""
+    centralized the federation has gone, with its interval, or None; ``local_at_best``: who learns alone, had it stopped
+    at the best of the rounds that were judged, which only the held-out records could have told it."""
     final = last_judged(entries)
     draws = Draws(len(header.categories), resamples, seed)
     arms: dict[str, Any] = {}
@@ -70,6 +71,7 @@ def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: in
         "arms": arms,
         "differences": _differences(judged, draws),
         "gap_closed": _gap_closed(judged, draws),
+        "local_at_best": _at_best(entries, judged, draws),
     }
 
 
@@ -83,6 +85,27 @@ def _differences(judged: dict[str, Judged], draws: Draws) -> dict[str, Any]:
         for name, other in judged.items()
         if name != FEDERATED
     }
+
+
+def _at_best(entries: Sequence[Entry], judged: dict[str, Judged], draws: Draws) -> dict[str, Any] | None:
+    """``arms`` → round, loss, and what it has more than the federation at its end; ``gap_closed`` from these."""
+    best: dict[str, Entry] = {}
+    for entry in entries:
+        if is_local(entry.arm) and entry.judged is not None:
+            held = best.get(entry.arm)
+            if held is None or held.judged is None or loss_of(entry.judged) < loss_of(held.judged):
+                best[entry.arm] = entry
+    local = {arm: entry.judged for arm, entry in best.items() if entry.judged is not None}
+    if not local or FEDERATED not in judged:
+        return None
+    own = judged[FEDERATED]
+    arms = {
+        arm: {"round": best[arm].round, "loss": round(loss_of(local[arm]), _DIGITS)}
+        | _figures(draws.difference(local[arm].losses, own.losses, own.tokens), "value")
+        for arm in sorted(local, key=_rank)
+    }
+    others = {arm: one for arm, one in judged.items() if not is_local(arm)}
+    return {"arms": arms, "gap_closed": _gap_closed(others | local, draws)}
 
 
 def _gap_closed(judged: dict[str, Judged], draws: Draws) -> dict[str, float] | None:
@@ -120,12 +143,29 @@ def table(summary: dict[str, Any]) -> str:
         interval = f"{arm['low']:.4f} to {arm['high']:.4f}"
         rows.append((name, f"{arm['loss']:.4f}", interval, less, f"{arm['tokens']:,}", sent, f"{arm['seconds']:,.0f}"))
     head = ("arm", "held-out loss", "95 % interval", "less federated", "tokens", "uploaded", "seconds")
-    return pages.table(head, rows) + gap_line(summary["gap_closed"])
+    return pages.table(head, rows) + gap_line(summary["gap_closed"]) + best_lines(summary["local_at_best"])
+
+
+def best_lines(best: dict[str, Any] | None) -> str:
+    """What is said of who learns alone and stops in time, below a table."""
+    if best is None:
+        return ""
+    told = ", ".join(
+        f"{arm} after round {one['round']} ({one['loss']:.4f}; less federated {one['value']:+.4f}, "
+        f"{one['low']:+.4f} to {one['high']:+.4f})"
+        for arm, one in best["arms"].items()
+    )
+    gap = best["gap_closed"]
+    share = "" if gap is None else f" Of the gap from the best of these, federated closes {_share(gap)}."
+    return f"\nHad they stopped at their best judged round, as only the held-out records could have told them: {told}.{share}\n"
+
+
+def _share(gap: dict[str, float]) -> str:
+    return f"{gap['value']:.0%} ({gap['low']:.0%} to {gap['high']:.0%})"
 
 
 def gap_line(gap: dict[str, float] | None) -> str:
     """What is said of the gap, below a table."""
     if gap is None:
         return ""
-    share = f"{gap['value']:.0%} ({gap['low']:.0%} to {gap['high']:.0%})"
-    return f"\nOf the gap from the best local arm to centralized, federated closes {share}.\n"
+    return f"\nOf the gap from the best local arm to centralized, federated closes {_share(gap)}.\n"

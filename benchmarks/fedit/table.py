@@ -11,7 +11,7 @@ from benchmarks.pages import Section, table
 
 from .journal import BASE
 from .kept import FIGURES, figure_files, result_file
-from .report import gap_line
+from .report import best_lines, gap_line
 from .report import table as arms_table
 
 SECTION = Section("fedit", "benchmarks.fedit.table")
@@ -34,7 +34,9 @@ def section(result: dict[str, Any] | None) -> str:
         return _NONE
     share, interval = result["gap_closed"], result["gap_closed_interval"]
     gap = None if share is None else {"value": share, "low": interval[0], "high": interval[1]}
-    parts = [_about(result), arms_table(result | {"gap_closed": None}) + gap_line(gap), _by_category(result)]
+    told = arms_table(result | {"gap_closed": None, "local_at_best": None})
+    told += gap_line(gap) + best_lines(result["local_at_best"])
+    parts = [_about(result), told, _by_category(result)]
     return "\n".join([*parts, *_figures(result["name"])])
 
 

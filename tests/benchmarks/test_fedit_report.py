@@ -85,6 +85,20 @@ def test_the_summary_says_what_each_arm_reached_and_which_share_of_the_gap_is_cl
     assert summarize(header, worse, 500, 1)["gap_closed"] is None
 
 
+def test_who_learns_alone_is_also_held_against_the_federation_at_the_best_of_its_rounds() -> None:
+    header, entries = journal()
+    early = [entry for entry in entries if entry.arm == "local 0" and entry.round == 1]
+    entries[entries.index(early[0])] = Entry(arm="local 0", round=1, judged=drawn(1, 0.05))
+    best = summarize(header, entries, 500, 1)["local_at_best"]
+    assert {arm: one["round"] for arm, one in best["arms"].items()} == {"local 0": 1, "local 4": 2}
+    assert best["arms"]["local 0"]["value"] == pytest.approx(0.05 - 0.02, abs=0.01)
+    assert best["arms"]["local 0"]["low"] > 0
+    assert best["gap_closed"]["value"] == pytest.approx((0.05 - 0.02) / 0.05, abs=0.05)
+    told = table(summarize(header, entries, 500, 1))
+    assert "local 0 after round 1 (" in told
+    assert f"federated closes {best['gap_closed']['value']:.0%}" in told.splitlines()[-1]
+
+
 def test_what_is_kept_is_the_summary_with_the_gap_as_a_number(tmp_path: Path) -> None:
     summary = summarize(*journal(), 500, 1)
     result: dict[str, Any] = json.loads(keep(summary, tmp_path / "new" / "kept.json").read_text())

@@ -24,6 +24,7 @@ from benchmarks.fedit.table import section
 from benchmarks.fedit.view import View
 from benchmarks.pages import ROOT
 from edge_client.disk import DiskError
+from fedit_shared.errors import UserError
 
 SETTINGS = f"""
 [run]
@@ -129,6 +130,25 @@ def test_an_arm_can_be_added_to_a_finished_run_and_the_others_are_not_trained_ag
     assert after[: len(before)] == before  # to the second that they took
     assert {entry.arm for entry in after[len(before) :]} == {"local 1"}
     assert sorted(map(str, untimed(tmp_path / "out"))) == sorted(map(str, untimed(whole)))
+
+
+def test_rounds_that_were_not_judged_are_judged_later_by_the_adapters_that_they_led_to(
+    whole: Path, experiment: Experiment, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    with pytest.raises(UserError, match="no arm 'local 2' here"):
+        command.train(experiment, out, judge=["local 2"], quiet=True)
+    command.train(experiment, out, judge=["local 1", FEDERATED], quiet=True)
+    judged = {(e.arm, e.round): e.judged for e in read_journal(out)[1]}
+    assert {at for at, one in judged.items() if one is None} == {(CENTRALIZED, 1)}
+    each = msgspec.structs.replace(experiment, evaluation=msgspec.structs.replace(experiment.evaluation, every=1))
+    command.train(each, tmp_path / "each", quiet=True)
+    for entry in read_journal(tmp_path / "each")[1]:
+        if (entry.arm, entry.round) != (CENTRALIZED, 1):
+            assert judged[entry.arm, entry.round] == entry.judged
+    command.train(experiment, out, judge=["local 1"], quiet=True)  # nothing is left to do
+    assert [e.judged for e in read_journal(out)[1]] == list(judged.values())
 
 
 def test_a_folder_with_another_experiments_results_is_left_alone(
