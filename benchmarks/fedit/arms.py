@@ -197,7 +197,7 @@ def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> Arm:
 
 
 def _versions(lab: Lab, entry: Entry) -> list[bytes]:
-    """What a round is judged by: the adapter that it led to, with some clients' own tensors in it where they have any."""
+    """What a round is judged by: the adapter that it led to, with clients' own tensors in it where they have any."""
     version = bytes.fromhex(entry.adapter)
     if not entry.private:
         return [version]

@@ -157,7 +157,7 @@ def best_lines(best: dict[str, Any] | None) -> str:
     )
     gap = best["gap_closed"]
     share = "" if gap is None else f" Of the gap from the best of these, federated closes {_share(gap)}."
-    return f"\nHad they stopped at their best judged round, as only the held-out records could have told them: {told}.{share}\n"
+    return f"\nStopped at their best judged round, as only the held-out records could have told them: {told}.{share}\n"
 
 
 def _share(gap: dict[str, float]) -> str:
