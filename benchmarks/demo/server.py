@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agg_server.toml_file import with_values
 from fedit_shared.errors import FeditError
 
 from .settings import NAMES, Settings
@@ -116,16 +117,8 @@ class Server:
 
 def set_values(file: Path, values: Mapping[str, object], *, section: str) -> None:
     """Set ``key = value`` lines in one section of a commented TOML file; a key that is commented out is uncommented."""
-    head, mark, rest = file.read_text(encoding="utf-8").partition(f"[{section}]\n")
-    if not mark:
-        raise FeditError(f"{file} has no section [{section}].")
-    body, next_mark, tail = rest.partition("\n[")
-    for key, value in values.items():
-        line = f"{key} = {json.dumps(value)}"
-        body, found = re.subn(rf"^(# *)?{key} *=.*$", line, body, count=1, flags=re.MULTILINE)
-        if not found:
-            body = f"{line}\n{body}"
-    file.write_text(head + mark + body + next_mark + tail, encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(with_values(text, values, section=section), encoding="utf-8")
 
 
 def free_port() -> int:

@@ -97,6 +97,14 @@ class ServerProcess:
         set_values(self.folder / "federation.toml", quick | rules, section="round")
         set_values(self.folder / "federation.toml", {"steps": 3}, section="training")
 
+    @classmethod
+    def adopt(cls, folder: Path, port: int) -> "ServerProcess":
+        """For a folder that is there already, and whose settings name this port."""
+        server = cls.__new__(cls)
+        server.folder, server.port, server._process = folder, port, None
+        server.log = folder.with_name(f"{folder.name}.log")
+        return server
+
     def configure(self, section: str, **values: object) -> None:
         set_values(self.folder / "federation.toml", values, section=section)
 

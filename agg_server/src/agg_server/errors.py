@@ -19,6 +19,10 @@ class BusyError(FeditError):
     code = "unavailable"
 
 
+class CorruptError(FeditError):
+    """What lies on the server's own disk is not what was written there."""
+
+
 class GoneError(ProtocolError):
     """The sender hung up before its request was here: a line that broke. Nobody is left to be told."""
 

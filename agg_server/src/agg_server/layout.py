@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
@@ -34,6 +36,11 @@ class Layout:
         if url.startswith(prefix) and not url.startswith(prefix + "/"):
             return f"{prefix}{self.folder / url.removeprefix(prefix)}"
         return url
+
+    def database_file(self, config: Config) -> Path | None:
+        """SQLite's file; None for a database that is a server."""
+        url = make_url(self.database_url(config))
+        return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
     def blobs(self, config: Config) -> Path:
         """The folder for adapters, uploads and sums."""

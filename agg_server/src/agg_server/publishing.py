@@ -7,21 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from fedit_shared import adapter
-from fedit_shared.errors import FeditError
 from fedit_shared.messages import TaskSpec
 from fedit_shared.quantize import Mean
 
 from .blobs import Blobs
 from .blockwise import blocks
+from .errors import CorruptError
+from .hashed import load_hashed, save_hashed
 from .optimizer import OPTIMIZERS, ServerStep, State
-
-
-class CorruptError(FeditError):
-    """A file on the server's own disk is not what it was when it was written."""
 
 
 class Published(NamedTuple):
@@ -90,17 +85,17 @@ def publish(
     version = adapter.version(data)
     if state:
         marked = {name + mark: values for name, values in state.items()}
-        blobs.write(state_key(version, settings.optimizer, task.strategy), save(dict(kept) | marked))
+        blobs.write(state_key(version, settings.optimizer, task.strategy), save_hashed(dict(kept) | marked))
     blobs.write(adapter_key(version), data)
     return Published(version, len(data), _distance(following, vector))
 
 
 def _read_state(blobs: Blobs, base: bytes, settings: ServerStep, strategy: str) -> State:
     try:
-        return load(blobs.read(state_key(base, settings.optimizer, strategy)))
+        return load_hashed(blobs.read(state_key(base, settings.optimizer, strategy)))
     except FileNotFoundError:
         return {}
-    except SafetensorError:
+    except CorruptError:
         raise CorruptError(
             f"The state of {settings.optimizer} beside the adapter {base.hex()} is damaged.",
             advice="Restore it from a backup, or delete it: the optimizer then begins anew.",

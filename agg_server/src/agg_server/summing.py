@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from fedit_shared.errors import ProtocolError, SumError
 from fedit_shared.quantize import read_totals
@@ -13,6 +11,8 @@ from fedit_shared.secagg import Aggregator, VectorSum
 from fedit_shared.secagg.bodies import decode_survivors
 
 from .clipping import rounding_error
+from .errors import CorruptError
+from .hashed import load_hashed, save_hashed
 from .rounds.events import SumOpened
 
 Slots = NDArray[np.unsignedinteger]
@@ -55,13 +55,13 @@ def describe(aggregator: Aggregator, cohort: bytes, slots: Slots) -> SumOpened:
 
 
 def encode_slots(slots: Slots) -> bytes:
-    """The file that keeps an opened sum: safetensors, one tensor ``slots``."""
-    return save({"slots": slots})
+    """The file that keeps an opened sum: safetensors, one tensor ``slots``, with its hash."""
+    return save_hashed({"slots": slots})
 
 
 def decode_slots(data: bytes) -> Slots:
     """The slots that :func:`encode_slots` stored. Raises SumError for a damaged file."""
     try:
-        return load(data)["slots"]
-    except (SafetensorError, KeyError) as error:
+        return load_hashed(data)["slots"]
+    except (CorruptError, KeyError) as error:
         raise SumError("The file of an opened sum is damaged.") from error

@@ -1,9 +1,10 @@
 """A settings file of TOML sections as a struct. A mistake is answered with its line and what is allowed there."""
 
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -44,6 +45,22 @@ def parse(text: str, kind: type[S], *, advice: str = "", dec_hook: Callable[[typ
         return msgspec.convert(tables, kind, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
         raise _readable(str(error), text) from error
+
+
+def with_values(text: str, values: Mapping[str, object], *, section: str) -> str:
+    """``text``, a commented settings file, with ``key = value`` lines in one section; a key that is commented out is
+    uncommented. Raises UserError for a section that is not there."""
+    head, mark, rest = text.partition(f"[{section}]\n")
+    if not mark:
+        raise UserError(f"The settings have no section [{section}].")
+    body, next_mark, tail = rest.partition("\n[")
+    for key, value in values.items():
+        line = f"{key} = {json.dumps(value)}"
+        plain = line.replace("\\", r"\\")
+        body, found = re.subn(rf"^(# *)?{key} *=.*$", plain, body, count=1, flags=re.MULTILINE)
+        if not found:
+            body = f"{line}\n{body}"
+    return head + mark + body + next_mark + tail
 
 
 def at(text: str, section: str, key: str | None, message: str) -> UserError:

@@ -8,6 +8,7 @@ from agg_server import __version__
 
 from .adapters import export_command, rollback_command
 from .init import init_command
+from .keeping import backup_command, prune_command, restore_command, verify_command
 from .people import block_command, devices_command, invite_command
 from .reports import rounds_command, status_command
 from .serve import serve_command
@@ -29,6 +30,10 @@ for command in (
     block_command,
     rollback_command,
     export_command,
+    backup_command,
+    restore_command,
+    verify_command,
+    prune_command,
 ):
     cli.add_command(command)
 

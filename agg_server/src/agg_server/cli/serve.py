@@ -19,12 +19,14 @@ def serve_command(folder: Path) -> None:
     os.environ.setdefault("AIOHTTP_NOSENDFILE", "1")  # read when aiohttp is imported
 
     from agg_server import logs
+    from agg_server.integrity import require_whole
     from agg_server.lock import only_server
     from agg_server.serve import serve
 
     os.umask(0o077)  # keys, devices and updates are nobody else's
     layout, config, database = open_folder(folder)
     with only_server(layout):
+        require_whole(database)
         database.migrate()
         database.close()
         logs.set_up(config.server.log)

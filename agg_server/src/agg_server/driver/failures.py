@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from agg_server.errors import UnavailableError
+from agg_server.errors import CorruptError, UnavailableError
 from agg_server.ledger import Due
-from agg_server.publishing import CorruptError
 
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 300.0

@@ -9,7 +9,7 @@ import msgspec
 
 from .causes import EXPIRED
 from .events import AnyEvent, CohortEnded, ContributeClosed, Outcome, RoundEnded, SurvivorsOffered, Withdrawn
-from .state import ROUND_NEEDS_NO_MORE, Cohort, Phase, Round
+from .state import FINAL, ROUND_NEEDS_NO_MORE, Cohort, Phase, Round
 
 
 class _Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +145,19 @@ def end_without(round: Round, outcome: Outcome, reason: str) -> RoundEnded:
         version=opened.version,
         clip=opened.clip,
     )
+
+
+def forsake(round: Round, reason: str) -> list[AnyEvent]:
+    """The events that end everything of a round whose server has been put back to an earlier moment: what it said after
+    that is forgotten, and nothing may be said twice. Updates that were sent stay spent."""
+    events: list[AnyEvent] = [
+        CohortEnded(cohort=cohort.id, outcome="failed", reason=reason)
+        for cohort in round.cohorts.values()
+        if cohort.phase not in FINAL
+    ]
+    if round.phase is not Phase.OVER:
+        events.append(end_without(round, "failed" if round.cohorts else "abandoned", reason))
+    return events
 
 
 def give_up(round: Round, effect: Effect, reason: str) -> AnyEvent | None:

@@ -217,8 +217,10 @@ ROUND_STEPS: dict[tuple[Phase, type[Event]], Step] = {
 COHORT_STEPS: dict[tuple[Phase, type[Event]], Step] = {
     (Phase.CONTRIBUTE, Dealt): _deal,
     (Phase.CONTRIBUTE, ContributeClosed): _close_contribute,  # → PREPARE, or GIVEN_UP below the floor
+    (Phase.CONTRIBUTE, CohortEnded): _end_cohort,  # → ENDED: the server was put back from a backup
     (Phase.PREPARE, Reported): _report,
     (Phase.PREPARE, SurvivorsOffered): _offer_survivors,  # → VOTE, or GIVEN_UP with the empty list
+    (Phase.PREPARE, CohortEnded): _end_cohort,  # → ENDED: as above
     (Phase.VOTE, Reported): _report,
     (Phase.VOTE, Voted): _vote,  # → ANSWER with the r-th vote
     (Phase.VOTE, CohortEnded): _end_cohort,

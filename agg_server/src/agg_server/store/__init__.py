@@ -7,6 +7,19 @@ Everything is synchronous and belongs to one thread; the driver calls it there. 
 from .database import Database
 from .journal import Journal, Recorded
 from .people import Census, Device, Invitation, People
+from .retention import Pruned, Retention
 from .versions import AdapterVersion, Versions
 
-__all__ = ["AdapterVersion", "Census", "Database", "Device", "Invitation", "Journal", "People", "Recorded", "Versions"]
+__all__ = [
+    "AdapterVersion",
+    "Census",
+    "Database",
+    "Device",
+    "Invitation",
+    "Journal",
+    "People",
+    "Pruned",
+    "Recorded",
+    "Retention",
+    "Versions",
+]

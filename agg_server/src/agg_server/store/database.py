@@ -9,11 +9,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from agg_server.errors import UnavailableError
+from agg_server.errors import CorruptError, UnavailableError
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.installing import UPGRADE_SERVER
 
 BUSY_SECONDS = 5.0
+_SIGNS_OF_DAMAGE = ("database disk image is malformed", "file is not a database")
 
 
 class Database:
@@ -66,7 +67,7 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise _unavailable(error) from error
+            raise _damaged(self._url, error) or _unavailable(error) from error
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -96,6 +97,16 @@ def _engine(url: URL, busy_seconds: float) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # a read that later wants to write could fail as locked
 
     return engine
+
+
+def _damaged(url: URL, error: DBAPIError) -> CorruptError | None:
+    detail = str(error.orig)
+    if not any(sign in detail for sign in _SIGNS_OF_DAMAGE):
+        return None
+    return CorruptError(
+        f"The database {url.database} is damaged: {detail}.",
+        advice="Stop the server, keep a copy of its folder, and put a backup back with `fedit-server restore`.",
+    )
 
 
 def _unavailable(error: DBAPIError) -> FeditError:

@@ -83,6 +83,11 @@ class Journal:
                 return result
         return None
 
+    def results_of(self, connection: Connection, round: int) -> list[CohortResult]:
+        """The kept results of this round's cohorts."""
+        rows = connection.execute(select(results.c.result).where(results.c.round == round))
+        return [_read(row.result, CohortResult) for row in rows]
+
     def was_member(self, connection: Connection, cohort: bytes, identity: bytes) -> bool:
         """Whether a cohort that has ended had this device."""
         members = connection.execute(select(results.c.members).where(results.c.cohort == cohort)).scalar()
