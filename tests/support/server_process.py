@@ -83,7 +83,7 @@ class ServerProcess:
         **rules: object,
     ) -> None:
         self.folder = root / "federation"
-        self.port = _free_port()
+        self.port = free_port()
         self.log = root / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         made = command(
@@ -172,7 +172,7 @@ class ServerProcess:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
