@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from fedit_shared.conformance import KINDS, check, run
-from fedit_shared.conformance.__main__ import main
+from fedit_shared.conformance.__main__ import LARGEST_FILE, main
 from fedit_shared.errors import FeditError, UserError
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -141,6 +142,8 @@ def test_a_case_that_crashes_the_code_fails_and_the_next_one_runs() -> None:
         "[" * 100_000,
         '{"format": "fedit-vectors-1", "given": {}, "cases": []}',
         '{"format": "fedit-vectors-1", "given": {}, "cases": [7]}',
+        '{"format": "fedit-vectors-1", "given": {}, "cases": [["name", "kind", "in"]]}',
+        '{"format": "fedit-vectors-1", "given": {}, "cases": [{"name": "", "kind": "roots", "in',
         '{"format": "fedit-vectors-2", "given": {}, "cases": [{"name": "", "kind": "", "in": {}}]}',
     ],
 )
@@ -152,6 +155,60 @@ def test_what_is_no_vector_file_is_refused(text: str, tmp_path: Path, capsys: py
     path.write_bytes(data)
     assert main([str(path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+HOSTILE = [
+    {"name": "\x1b[2J\nok  another.json  case", "kind": "\x1b]0;title\x07", "in": {}, "out": {}},
+    {"name": "\ud800\u202e", "kind": "roots", "in": {}, "out": {"\x1b[31m": []}},
+    {"name": "crash", "kind": "key", "in": {"key": "\x1b[31m"}, "out": {}},
+    {"name": "itself", "kind": "receipt", "in": {"deal": {"of": "deal"}, "signature": ""}, "out": {}},
+    {"name": "bytes", "kind": "receipt", "in": {"deal": {"repeat": "00", "size": 2**33}, "signature": ""}, "out": {}},
+    {"name": "negative", "kind": "receipt", "in": {"deal": {"repeat": "00", "size": -1}, "signature": ""}, "out": {}},
+    {
+        "name": "filled",
+        "kind": "receipt",
+        "in": {"deal": {"of": "signature", "size": 2**33}, "signature": ""},
+        "out": {},
+    },
+    {"name": "words", "kind": "uniform", "in": {"key": "00" * 16, "prime": 0, "row": 0, "count": 2**33}, "out": {}},
+    {
+        "name": "values",
+        "kind": "mean",
+        "in": {
+            "sizes": [2**25, 2**25, 2**25],
+            "clip": [1, 1, 1],
+            "slot_bits": 16,
+            "members": 3,
+            "max_weight": 1,
+            "survivors": 3,
+            "sums": "030000000000000000000000",
+        },
+        "out": {},
+    },
+]
+
+
+def test_a_hostile_file_fails_case_by_case_takes_no_memory_and_does_nothing_to_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps({"format": "fedit-vectors-1", "about": "", "given": {}, "cases": HOSTILE}))
+    tracemalloc.start()
+    assert main([str(path)]) == 1
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+    shown = capsys.readouterr().out
+    assert all(letter.isprintable() for letter in shown.replace("\n", ""))
+    assert len(shown.splitlines()) == len(HOSTILE)
+    assert all(line.startswith("FAILED  ") for line in shown.splitlines())
+
+
+def test_a_file_that_is_far_too_large_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file.json"
+    with path.open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)
+    assert main([str(path)]) == 2
+    assert "larger than" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_and_no_file_at_all_are_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

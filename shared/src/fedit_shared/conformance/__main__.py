@@ -1,11 +1,12 @@
 """``python -m fedit_shared.conformance FILE…``: vectors against the installed code."""
 
 import sys
-from pathlib import Path
 
 from fedit_shared.errors import FeditError, UserError
 
 from .runner import check
+
+LARGEST_FILE = 64 << 20
 
 
 def main(files: list[str]) -> int:
@@ -17,7 +18,8 @@ def main(files: list[str]) -> int:
         for name in files:
             for outcome in check(_read(name)):
                 failed += not outcome.passed
-                print(f"{'ok' if outcome.passed else 'FAILED'}  {name}  {outcome.name}  {outcome.difference}".rstrip())
+                line = f"{'ok' if outcome.passed else 'FAILED'}  {name}  {outcome.name}  {outcome.difference}"
+                print(_printable(line.rstrip()))
     except FeditError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -28,9 +30,18 @@ def main(files: list[str]) -> int:
 
 def _read(name: str) -> bytes:
     try:
-        return Path(name).read_bytes()
+        with open(name, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+    if len(data) > LARGEST_FILE:
+        raise UserError(f"{name} is no vector file: it is larger than {LARGEST_FILE >> 20} MiB.")
+    return data
+
+
+def _printable(text: str) -> str:
+    """``text`` on one line, with nothing that a terminal would act on: whoever wrote the file chose the names."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 if __name__ == "__main__":

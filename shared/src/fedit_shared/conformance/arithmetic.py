@@ -55,7 +55,7 @@ def roots(given: Inputs) -> Result:
 
 def uniform(given: Inputs) -> Result:
     """in: key, prime (0 or 1), row, count, places. out: words (digest), at: the words at these places."""
-    out = np.empty(given.integer("count"), np.uint32)
+    out = np.empty(given.size("count"), np.uint32)
     Stream(given.raw("key")).uniform(out, given.integer("prime"), given.integer("row"))
     return {"words": digest(out), "at": [int(out[place]) for place in given.integers("places")]}
 
@@ -119,7 +119,7 @@ def _quantizer(given: Inputs) -> Quantizer:
     bits, weight = given.integer("slot_bits"), given.integer("max_weight")
     step = levels(given.integer("members"), bits, weight)
     clip = tuple(float(c) for c in given.value("clip"))
-    return Quantizer(tuple(given.integers("sizes")), clip, bits, step, weight)
+    return Quantizer(tuple(given.sizes("sizes")), clip, bits, step, weight)
 
 
 def _lift(row: np.ndarray) -> np.ndarray:

@@ -29,12 +29,16 @@ def check(data: bytes) -> Iterator[Outcome]:
     try:
         file = json.loads(data)
         cases, given = file["cases"], dict(file["given"])
-        known = file["format"] == FORMAT and all({"name", "kind", "in"} <= set(case) for case in cases)
+        known = file["format"] == FORMAT and all(map(_is_case, cases))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError("This is no vector file.", advice="It is JSON with format, given and cases.") from error
     if not known or not cases:
         raise UserError(f"This is no vector file of the format {FORMAT}, or one without cases.")
     return (run(case, given) for case in cases)
+
+
+def _is_case(case: object) -> bool:
+    return isinstance(case, dict) and {"name", "kind", "in"} <= set(case)
 
 
 def run(case: Mapping[str, Any], given: Mapping[str, Any]) -> Outcome:

@@ -75,7 +75,7 @@ def upload(given: Inputs) -> Result:
     flat = vector.reshape(-1)
     for place, value in given.value("changes"):
         flat[place] = value
-    rows = opened.rows if "rows" not in given else given.integer("rows")
+    rows = opened.rows if "rows" not in given else given.size("rows")
     check_vector(opened, np.resize(vector, (rows, *vector.shape[1:])))
     return ACCEPTED
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Result = dict[str, Any]
+LARGEST = 1 << 26
+"""Of what a case may ask to be made: bytes, words, values."""
 
 
 class Inputs:
@@ -41,6 +43,16 @@ class Inputs:
         """A list of whole numbers."""
         return [_integer(value) for value in self.value(name)]
 
+    def size(self, name: str) -> int:
+        """A whole number of things that are to be made."""
+        return _size(self.value(name))
+
+    def sizes(self, name: str) -> list[int]:
+        """A list of such numbers; so is their sum."""
+        sizes = [_size(value) for value in self.value(name)]
+        _size(sum(sizes))
+        return sizes
+
     def number(self, name: str) -> float:
         """A float64."""
         return float(self.value(name))
@@ -61,7 +73,7 @@ class Inputs:
         if isinstance(value, str):
             return bytes.fromhex(value)
         if "repeat" in value:
-            pattern, size = bytes.fromhex(value["repeat"]), _integer(value["size"])
+            pattern, size = bytes.fromhex(value["repeat"]), _size(value["size"])
             return (pattern * (size // len(pattern) + 1))[:size]
         base: Any = {**self._case, **self._given}
         for step in value["of"].split("."):
@@ -69,7 +81,7 @@ class Inputs:
         changed = bytearray(self._raw(base))
         for offset, data in value.get("put", ()):
             changed[offset : offset + len(data) // 2] = bytes.fromhex(data)
-        size = value.get("size", len(changed))
+        size = _size(value.get("size", len(changed)))
         return bytes(changed[:size]).ljust(size, b"\0")
 
 
@@ -77,6 +89,12 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise ValueError(f"{value!r:.40} is no whole number")
     return value
+
+
+def _size(value: Any) -> int:
+    if not 0 <= _integer(value) <= LARGEST:
+        raise ValueError(f"{value} is no size from 0 to {LARGEST}")
+    return int(value)
 
 
 def digest(array: NDArray[Any]) -> Result:
