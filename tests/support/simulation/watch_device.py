@@ -37,7 +37,8 @@ class Device:
 
 
 class DeviceWatch:
-    """Rules 1 to 8 of the README of this folder. ``fail`` is told which rule broke, and how."""
+    """One vote, one vector and one answer a session; a round key for one cohort; a delta in one sum; nothing below a
+    floor or without votes. ``fail`` is told which rule broke, and how."""
 
     def __init__(self, oracle: Oracle, fail: Fail) -> None:
         self._oracle = oracle

@@ -44,6 +44,7 @@ FATAL = (UnauthorizedError, IncompatibleError, WrongServerError)
 """Refusals that concern the device as a whole and not one round."""
 UPLOAD_TRIES = 2
 TOO_LATE = (ConflictError, NotFoundError)
+EXPIRED = "Nobody may ask for answers any more."
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Participation:
     async def _next(self) -> bool:
         """Do one thing. False when there is no more to do."""
         if self._context.clock() > self._mustered.not_after:
-            return await self._end("expired", reason="Nobody may ask for answers any more.")
+            return await self._end("expired", reason=EXPIRED)
         held, roster = await in_thread(lambda: (self.attempt.held, self.attempt.roster()))
         if roster is not None and self._seat is None:
             await self._sit(roster)

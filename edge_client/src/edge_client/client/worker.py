@@ -11,7 +11,7 @@ from hashlib import sha256
 from edge_client import __version__
 from edge_client.hardware import find_hardware
 from edge_client.rounds import check_offer, make_muster, require_agreed
-from edge_client.state import Attempt, Ended, Mustered, Preferences, UpdateFolder
+from edge_client.state import Attempt, Ended, Mustered, Outcome, Preferences, UpdateFolder
 from edge_client.yielding import Gate
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
@@ -20,7 +20,7 @@ from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
 
 from . import events
 from .enrolment import Enrolment
-from .participation import HOLD_SECONDS, Context, Participation, pause
+from .participation import EXPIRED, HOLD_SECONDS, Context, Participation, pause
 from .threads import in_thread
 from .trainer import TooSlowError, Train, obtain_update
 
@@ -30,6 +30,8 @@ SETTLING_SECONDS = 60.0
 """So long an earlier cohort on the same adapter version is given to end, which may give its update back, before the
 work is done anew."""
 ADAPTERS_KEPT = 2
+EXPIRY_SECONDS = 60.0
+"""So often this device looks for round keys that have outlived their promise."""
 
 
 class Worker:
@@ -44,6 +46,7 @@ class Worker:
         self._preferences = preferences
         self._train = train
         self._gate = gate
+        self._begun: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._told: events.Waiting | None = None
 
@@ -52,6 +55,7 @@ class Worker:
         alive = await in_thread(lambda: [attempt for attempt in self._state.attempts if attempt.alive])
         try:
             async with asyncio.TaskGroup() as group:
+                expiry = group.create_task(self._expire())
                 contributed = 0
                 for participation in [self._start(group, attempt) for attempt in alive]:
                     await participation.settled.wait()
@@ -60,11 +64,13 @@ class Worker:
                 while (rounds is None or contributed < rounds) and (offer := await self._check_in()) is not None:
                     contributed += await self._take_part(group, *offer)
                 watch.cancel()
+                expiry.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
     def _start(self, group: asyncio.TaskGroup, attempt: Attempt) -> Participation:
         participation = Participation(self._context, attempt, self._supersede)
+        self._begun[attempt.name] = attempt
         self._tasks[attempt.name] = group.create_task(participation.run())
         return participation
 
@@ -181,26 +187,43 @@ class Worker:
 
     async def _supersede(self, attempt: Attempt) -> None:
         """This device is about to contribute anew from an adapter version: its earlier keys for it go first."""
-        adapter = attempt.mustered.adapter
+        adapter, reason = attempt.mustered.adapter, "This device contributed anew from the same adapter version."
         for other in await in_thread(lambda: self._state.attempts):
-            if other.name == attempt.name or not other.alive or other.mustered.adapter != adapter:
-                continue
-            if task := self._tasks.get(other.name):
-                task.cancel()
-                await asyncio.wait([task])
-            past, round_ = other.past, other.mustered.round
-            ended = Ended(
-                round=round_,
-                outcome="superseded",
-                counted=False,
-                survivors=0,
-                members=0,
-                bytes_up=past.bytes_up if past else 0,
-                time=int(self._context.clock()),
-                reason="This device contributed anew from the same adapter version.",
-            )
-            await in_thread(other.end, ended)
-            self._context.emit(events.RoundFinished(round_, "superseded", False, reason=ended.reason))
+            if other.name != attempt.name and other.alive and other.mustered.adapter == adapter:
+                await self._cut_short(other, "superseded", reason)
+
+    async def _expire(self) -> None:
+        """Delete the round keys that nobody may ask about any more: also of rounds that this device no longer asks
+        after, and while the server cannot be reached."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            now = self._context.clock()
+            overdue = [attempt for attempt in self._begun.values() if attempt.mustered.not_after < now]
+            for attempt in overdue:
+                if await in_thread(lambda: attempt.alive):
+                    await self._cut_short(attempt, "expired", EXPIRED)
+                del self._begun[attempt.name]
+
+    async def _cut_short(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
+        """End an attempt from without, its key first of all."""
+        if task := self._tasks.get(attempt.name):
+            task.cancel()
+            await asyncio.wait([task])
+        if not attempt.alive:
+            return
+        past, round_ = attempt.past, attempt.mustered.round
+        ended = Ended(
+            round=round_,
+            outcome=outcome,
+            counted=False,
+            survivors=0,
+            members=0,
+            bytes_up=past.bytes_up if past else 0,
+            time=int(self._context.clock()),
+            reason=reason,
+        )
+        await in_thread(attempt.end, ended)
+        self._context.emit(events.RoundFinished(round_, outcome, False, reason=reason))
 
     def _drop_old_adapters(self) -> None:
         """All but the newest, those included of which only a part came down."""
