@@ -1,5 +1,6 @@
 """What quantization adds to the mean, at the default settings with 64 clients: predicted, and below one per cent."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from simulated import Simulated
 from agg_server.clipping import combined_error, first_ranges, next_ranges, rounding_error
 from agg_server.config import RoundRules
 from agg_server.metrics import Metrics
+from agg_server.slot_size import Bits, Summed, following_bits, opening_bits
 from benchmarks.demo.plain import reach
 from fedit_shared.adapter import size
+from fedit_shared.errors import ProtocolError
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 from fedit_shared.parameters import DEGREE, EXTRA_SLOTS, levels
 from fedit_shared.quantize import Mean, Quantizer, read_mean, read_slots
@@ -35,11 +38,11 @@ def adam(gradient: NDArray[np.float64], steps: int, rng: np.random.Generator) ->
     return moved.astype(np.float32)
 
 
-def trained(rng: np.random.Generator) -> list[tuple[NDArray[np.float32], int]]:
+def trained(rng: np.random.Generator, records: tuple[int, int] = (30, 1000)) -> list[tuple[NDArray[np.float32], int]]:
     """Update and number of records of each client: one epoch each, on gradients of which a part is common to all."""
     common = rng.normal(0, 1, D) * np.repeat([0.3, 1.0], D // 2)  # lora_A moves less than lora_B, which begins at zero
     made = []
-    for examples in rng.integers(30, 1000, CLIENTS):
+    for examples in rng.integers(*records, CLIENTS):
         own = common + rng.normal(0, 1, D)
         made.append((adam(own, -(-int(examples) // TRAINING.batch_size), rng), int(examples)))
     return made
@@ -54,28 +57,73 @@ def opened(quantizer: Quantizer, updates: list[tuple[NDArray[np.float32], int]],
         row = np.empty((rows, DEGREE), np.uint64)
         quantizer.prepare(delta, examples, 1.5).rows(0, words, row)
         total += row
-    slots = np.empty(D + EXTRA_SLOTS, np.uint16)
+    slots = np.empty(D + EXTRA_SLOTS, np.uint32)
     assert read_slots(quantizer, 0, total, slots)
     return read_mean(quantizer, slots, CLIENTS)
 
 
-def test_at_the_default_with_64_clients_it_is_below_one_per_cent_and_as_predicted_round_after_round():
+FEWEST = 30
+"""So many records make a weight of 1: slots that are made for 16 are mostly empty."""
+
+
+@pytest.mark.parametrize(
+    ("records", "bits"), [((30, 1000), [16, 16, 16, 16]), ((FEWEST, FEWEST + 1), [16, 24, 24, 24])], ids=["many", "few"]
+)
+def test_at_the_default_with_64_clients_it_is_below_one_per_cent_and_as_predicted_round_after_round(
+    records: tuple[int, int], bits: list[Bits]
+) -> None:
+    """With few records in the first round it is not: there, no published mean tells yet how large it will be."""
+    assert RULES.slot_bits == "auto"
+    assert opening_bits(RULES, None) == bits[0]
     rng = np.random.default_rng(1)
-    ranges, top = first_ranges(TASK), levels(CLIENTS, RULES.slot_bits, RULES.max_weight)
-    for _ in range(3):
+    ranges = first_ranges(TASK)
+    for now, following in pairwise(bits):
         sizes = tuple(D // 2 for _ in TENSORS)
-        quantizer = Quantizer(sizes, ranges, RULES.slot_bits, top, RULES.max_weight)
-        updates = trained(rng)
+        quantizer = Quantizer(sizes, ranges, now, levels(CLIENTS, now, RULES.max_weight), RULES.max_weight)
+        updates = trained(rng, records)
         mean = opened(quantizer, updates, rng)
         each = np.repeat(ranges, sizes)
         sent = [delta * (each / np.maximum(each, reach(delta, list(sizes)))) for delta, _ in updates]
         weights = [quantizer.weight(examples) for _, examples in updates]
         true = np.average([np.clip(delta, -each, each) for delta in sent], axis=0, weights=weights)
-        error = float(np.linalg.norm(mean.delta - true))
+        error, norm = float(np.linalg.norm(mean.delta - true)), float(np.linalg.norm(mean.delta))
         predicted = rounding_error(quantizer, CLIENTS, mean.total_weight)
         assert error / predicted == pytest.approx(1, abs=0.05)
-        assert predicted < 0.01 * np.linalg.norm(mean.delta)
+        assert (predicted < 0.01 * norm) == (now == following)
+        assert following_bits([Summed(quantizer, CLIENTS, CLIENTS, mean.total_weight)], norm) == following
         ranges = next_ranges(TASK.turn(1), ranges, mean.delta, mean.clipped)
+
+
+def test_bits_follow_the_last_published_mean_and_survive_failed_rounds_and_restarts(tmp_path: Path) -> None:
+    sim = Simulated(tmp_path, count=8, cohort_target=8, max_weight=256)
+    assert sim.round.opened.rules.slot_bits == 16
+    told = sim.finished(sim.whole_round())
+    assert told.relative_error is not None
+    assert told.relative_error > 0.01
+    assert sim.round.opened.rules.slot_bits == 24
+    sim.restart()
+    assert sim.round.number == told.round + 1, "what was opened is not abandoned for other settings"
+    assert sim.round.opened.rules.slot_bits == 24
+    sim.muster(*sim.devices)
+    assert sim.cohort.settings.slot_bits == 24
+    sim.wait(sim.round.opened.rules.contribute_window)
+    assert sim.round.number == told.round + 2
+    assert sim.round.opened.rules.slot_bits == 24, "as before a round that published nothing"
+    fine = sim.finished(sim.whole_round())
+    assert fine.relative_error is not None
+    assert fine.relative_error < 0.001
+    assert sim.round.opened.rules.slot_bits == 24, "16 would still be too few"
+    fixed = sim.reopened(slot_bits=16)
+    assert fixed.round.opened.rules.slot_bits == 16
+
+
+def test_sums_that_16_bits_cannot_hold_get_24_from_the_first_round_on(tmp_path: Path) -> None:
+    rules = RoundRules(cohort_max=255, max_weight=256)
+    with pytest.raises(ProtocolError):
+        levels(255, 16, 256)
+    assert opening_bits(rules, None) == 24
+    narrow = Quantizer((4,), (1.0,), 24, levels(255, 24, 256), 256)
+    assert following_bits([Summed(narrow, 255, 255, 255)], 1e9) == 24
 
 
 def test_errors_of_cohorts_add_as_independent_ones_do():

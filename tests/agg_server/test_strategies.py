@@ -155,7 +155,7 @@ def test_a_federation_goes_on_by_another_strategy_with_an_optimizer_begun_anew(
     sim.whole_round()
     sim.config = make_config(0, {"cohort_target": 3}, "rolora", step)
     sim.tools = sim.tools._replace(config=sim.config)
-    sim.plans = Plans.of(sim.config, msgspec.structs.replace(sim.plans.task, strategy="rolora"))
+    sim.plans = Plans.of(msgspec.structs.replace(sim.plans.task, strategy="rolora"))
     sim.restart()
     assert sim.finished(2).reason == "the task was changed"
     assert sim.round.turn.roles == (Role.SUM, Role.REST), "the one after the turn of round 1's number"

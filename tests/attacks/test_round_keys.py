@@ -1,4 +1,4 @@
-"""How long a device keeps what opens its packets: no longer than it promised, whatever the server says or leaves out."""
+"""How long a device keeps what opens its packets: no longer than it promised, whatever the server says."""
 
 import asyncio
 from collections.abc import Callable

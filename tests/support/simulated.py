@@ -78,7 +78,7 @@ class Simulated:
         blobs = Blobs(folder / "blobs")
         self._drawn = 0
         self.tools = Tools(self.config, SERVER, blobs, Rooms(blobs), self._random)
-        self.plans = Plans.of(self.config, task)
+        self.plans = Plans.of(task)
         self._start_from(task)
         self.ledger = Ledger(self.database, SERVER)
         self.devices = sorted(
@@ -91,7 +91,7 @@ class Simulated:
         later = copy(self)
         later.config = make_config(0, rules)
         later.tools = later.tools._replace(config=later.config)
-        later.plans = Plans.of(later.config, later.plans.task)
+        later.plans = Plans.of(later.plans.task)
         later.restart()
         return later
 

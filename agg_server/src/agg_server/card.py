@@ -145,6 +145,7 @@ def _privacy(story: Story, config: Config) -> str:
     cohorts = [cohort for _, report in story.rounds for cohort in opened(report)]
     sizes = sorted({len(cohort.roster) for cohort in cohorts})
     summed = opening = ""
+    bits = "16 or 24" if config.round.slot_bits == "auto" else config.round.slot_bits
     if cohorts:
         summed = f" The smallest sum was over {min(len(cohort.survivors) for cohort in cohorts)} devices."
         needed = ", ".join(f"{CohortParameters(size).threshold} of {size}" for size in sizes)
@@ -153,7 +154,7 @@ def _privacy(story: Story, config: Config) -> str:
         [
             f"- **Secure aggregation**: updates were masked on the devices; only sums of cohorts were opened.{summed}",
             f"- **Cohorts** of at least {config.round.cohort_min} devices, by the settings as they stand now.{opening}",
-            f"- **Values** are clipped and rounded to sums of {config.round.slot_bits} bits, by the same settings.",
+            f"- **Values** are clipped and rounded to sums of {bits} bits, by the same settings.",
             "- **No differential privacy.** The sums, and this adapter, can give away something of the records that "
             "went into them, most in a small cohort.",
             "- The operator knows which device keys took part, and may have invented some of them.",

@@ -10,7 +10,7 @@ import msgspec
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.messages.fields import TEXT_PATTERN
-from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
+from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
 from . import toml_file
@@ -83,7 +83,7 @@ class RoundRules(_Section, frozen=True, kw_only=True):
     contribute_window: Seconds = Seconds(1800)
     answer_window: Seconds = Seconds(43200)
     answer_grace: Seconds = Seconds(20)
-    slot_bits: Literal[12, 16, 24] = 16
+    slot_bits: Literal[12, 16, 24, "auto"] = "auto"
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
     clip: _Clip | Literal["auto"] = "auto"
 
@@ -133,7 +133,7 @@ def _refuse_contradictions(config: Config, text: str) -> None:
     except ValueError as error:
         raise at(text, "federation", "strategy", f"[federation] {error}.") from error
     try:
-        levels(rules.cohort_max, rules.slot_bits, rules.max_weight)
+        levels(rules.cohort_max, max(LAYOUTS) if rules.slot_bits == "auto" else rules.slot_bits, rules.max_weight)
     except ProtocolError as error:
         raise at(text, "round", "slot_bits", f"[round] {error.message} Lower cohort_max or max_weight.") from error
     if config.server_step.optimizer not in OPTIMIZERS:

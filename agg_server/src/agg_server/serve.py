@@ -118,7 +118,7 @@ def _assemble(layout: Layout, config: Config, database: Database) -> tuple[Drive
         ledger=ledger,
         desk=Desk(ledger, key, config),
         tools=tools,
-        plans=Plans.of(config, make_task(config, layout.adapter)),
+        plans=Plans.of(make_task(config, layout.adapter)),
         metrics=metrics,
         clock=time.time,
         threads=max(4, (os.cpu_count() or 2) + 2),

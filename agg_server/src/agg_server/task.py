@@ -9,6 +9,7 @@ from fedit_shared.strategies import require_fits
 
 from .config import FILE, Config, RoundRules
 from .rounds.events import Rules
+from .slot_size import Bits
 
 
 def read_folder(folder: Path) -> tuple[str, bytes, ModelRef | None]:
@@ -56,8 +57,8 @@ def make_task(config: Config, folder: Path) -> TaskSpec:
     )
 
 
-def make_rules(rules: RoundRules) -> Rules:
-    """The settings of [round] that a round carries with it."""
+def make_rules(rules: RoundRules, slot_bits: Bits) -> Rules:
+    """The settings of [round] that a round carries with it, and the bits of a summed value."""
     return Rules(
         cohort_min=rules.cohort_min,
         cohort_target=rules.cohort_target,
@@ -68,6 +69,6 @@ def make_rules(rules: RoundRules) -> Rules:
         contribute_window=float(rules.contribute_window),
         answer_window=float(rules.answer_window),
         answer_grace=float(rules.answer_grace),
-        slot_bits=rules.slot_bits,
+        slot_bits=slot_bits,
         max_weight=rules.max_weight,
     )

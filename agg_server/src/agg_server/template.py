@@ -84,8 +84,9 @@ cohort_target = {cohort_target}
 # answer_window = "12h"
 # How long the slower reports are awaited once enough are in.
 # answer_grace = "20s"
-# Bits of a summed value: 12, 16 or 24. More: finer, and a larger upload (2, 2.67, 4 bytes a parameter).
-# slot_bits = 16
+# Bits of a summed value: 12, 16 or 24. More: finer, and a larger upload (2, 2.67, 4 bytes a parameter). "auto": 16,
+# and 24 after a published mean to which rounding to 16 bits adds more than 1 % of its norm.
+# slot_bits = "auto"
 # Weight of a device: its records / 32, at most this.
 # max_weight = 16
 # Values of an update beyond ± this are clipped. "auto": learning_rate times local steps at first, then following the

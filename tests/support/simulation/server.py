@@ -188,7 +188,7 @@ class SimServer:
             ledger=ledger,
             desk=Desk(ledger, key, config),
             tools=tools,
-            plans=Plans.of(config, self.template.task),
+            plans=Plans.of(self.template.task),
             metrics=metrics,
             clock=lambda: time.time(),
             threads=4,

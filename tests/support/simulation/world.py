@@ -10,9 +10,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from agg_server.store import Journal, People, Versions
-from edge_client.state import Mustered
 from fedit_shared.errors import FeditError
-from fedit_shared.messages import decode, encode
+from fedit_shared.messages import encode
 from fedit_shared.secagg import Contribution, Session, Update
 
 from .device import SimDevice
@@ -20,10 +19,9 @@ from .evil import Evil
 from .loop import Crashed, StuckError, VirtualLoop
 from .network import Fault, Network
 from .oracle import Oracle
-from .process import Machine, Plan, Process, Program
+from .process import Machine, Plan, Program
 from .schedule import HEAL_SECONDS, SERVER, Op, Schedule
 from .server import SimServer, Template, configured
-from .system import START
 from .watch_device import DeviceWatch, Fail
 from .watch_server import ServerWatch
 
@@ -37,8 +35,6 @@ WINDOWS = {
 PATIENCE = 8 * sum(WINDOWS.values())
 """So long after all faults have ended, every round has ended and all versions are published, or something hangs."""
 LOOK_SECONDS = 10.0
-KEY_SECONDS = 200.0
-"""So long a running client may keep a round key beyond its promise: its own pause, and that of a machine asleep."""
 
 
 class Failure(NamedTuple):
@@ -100,8 +96,6 @@ class World:
         if not schedule.honest:
             self._network.twist = self._evil.twist
         self._program.network = self._network
-        self._overdue: dict[int, tuple[Process | None, dict[Path, float]]] = {}
-        """A device's number → its process, and since when each of its keys has outlived its promise."""
         self._devices: list[SimDevice] = []
         self._machines: list[Machine] = []
         for number, floor in enumerate(schedule.floors):
@@ -167,30 +161,8 @@ class World:
         for machine in (self._server, *self._machines):
             if machine.failure is not None:
                 self._fail("exception", f"{machine.name}: {machine.failure!r}")
-            elif machine is not self._server:
-                self._require_no_old_key(machine)
         if self._loop.problems:
             self._fail("exception", repr(self._loop.problems[0]))
-
-    def _require_no_old_key(self, machine: Machine) -> None:
-        """The client that runs there has no round key whose promise ended long ago, by its own clock."""
-        number = self._machines.index(machine)
-        if not machine.running or machine.asleep or self._devices[number].damaged:
-            self._overdue.pop(number, None)
-            return
-        clock = START + self._loop.time() + machine.skew
-        old = {
-            key
-            for key in machine.root.glob("state/rounds/*/key")
-            if (mustered := key.with_name("mustered")).exists()
-            and decode(mustered.read_bytes(), Mustered).not_after < clock
-        }
-        process, since = self._overdue.get(number, (None, {}))
-        known = since if process is machine.process else {}
-        since = {key: known.get(key, self._loop.time()) for key in old}
-        self._overdue[number] = machine.process, since
-        if any(self._loop.time() - first > KEY_SECONDS for first in since.values()):
-            self._fail("old key", f"{machine.name} keeps a round key long after it promised to be there")
 
     def _happen(self, op: Op) -> None:
         self._note("--", str(op).strip())

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from agg_server.config import Config
+from agg_server.config import Config, RoundRules
 from agg_server.ledger import Proposal
 from agg_server.rounds.effects import end_without
 from agg_server.rounds.events import RoundOpened, Rules
 from agg_server.rounds.state import Phase, Round
+from agg_server.slot_size import FINE, USUAL, opening_bits
 from agg_server.store import Journal, Versions
 from agg_server.task import make_rules
 from fedit_shared.identity import federation_id
@@ -20,16 +21,15 @@ from .work import Tools, opening_ranges
 
 
 class Plans(NamedTuple):
-    """What the settings say of the rounds to come."""
+    """What the rounds to come are about."""
 
     task: TaskSpec
     task_bytes: bytes
-    rules: Rules
 
     @classmethod
-    def of(cls, config: Config, task: TaskSpec) -> "Plans":
-        """From the settings and the task made of them."""
-        return cls(task, encode(task), make_rules(config.round))
+    def of(cls, task: TaskSpec) -> "Plans":
+        """From the task that was made of the settings."""
+        return cls(task, encode(task))
 
 
 def next_proposal(
@@ -60,7 +60,7 @@ def next_proposal(
         seed=seed,
         partition=_partition(current, seed),
         clip=opening_ranges(tools.config, plans.task, base.clip),
-        rules=plans.rules,
+        rules=make_rules(tools.config.round, opening_bits(tools.config.round, current)),
     )
     return Proposal(number, opened)
 
@@ -83,6 +83,14 @@ def _outdated(config: Config, plans: Plans, current: Round, ordered: int | None)
         return f"the operator went back to version {ordered}"
     if opened.task != plans.task_bytes:
         return "the task was changed"
-    if opened.rules != plans.rules or opened.clip != opening_ranges(config, plans.task, opened.clip):
+    if opened.rules != _rules_now(config.round, opened.rules) or opened.clip != opening_ranges(
+        config, plans.task, opened.clip
+    ):
         return "the settings of [round] were changed"
     return None
+
+
+def _rules_now(rules: RoundRules, opened: Rules) -> Rules:
+    """The rules that a round which was opened with these would have been opened with by the settings of now."""
+    following = rules.slot_bits == "auto" and opened.slot_bits in (USUAL, FINE)
+    return make_rules(rules, opened.slot_bits if following else opening_bits(rules, None))

@@ -18,7 +18,7 @@ def describe(event: Event) -> str | None:
     """What happened; None for what happens once for each device."""
     match event:
         case RoundOpened():
-            return f"opened on adapter version {event.version}"
+            return f"opened on adapter version {event.version}, sums of {event.rules.slot_bits} bits"
         case CohortsFormed():
             return f"the muster is over: {len(event.cohorts)} cohorts, {len(event.left_out)} devices left out"
         case ContributeClosed():

@@ -200,8 +200,7 @@ class Worker:
             now = self._context.clock()
             overdue = [attempt for attempt in self._begun.values() if attempt.mustered.not_after < now]
             for attempt in overdue:
-                if await in_thread(lambda: attempt.alive):
-                    await self._cut_short(attempt, "expired", EXPIRED)
+                await self._cut_short(attempt, "expired", EXPIRED)
                 del self._begun[attempt.name]
 
     async def _cut_short(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
