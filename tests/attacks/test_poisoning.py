@@ -5,12 +5,14 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from attackers import Round, poisoned, sign_report
-from cohorts import Device
+from cohorts import Cohort, Device
 
 from fedit_shared.errors import ProtocolError, SumError, UserError
-from fedit_shared.parameters import LAYOUTS, PRIMES, levels
-from fedit_shared.quantize import Mean
+from fedit_shared.parameters import DEGREE, LAYOUTS, PRIMES, levels
+from fedit_shared.quantize import Mean, read_mean
 from fedit_shared.secagg import Update, VectorSum, check_vector
+from fedit_shared.secagg.masking import masked_rows
+from fedit_shared.secagg.prg import key_from
 
 DIMENSION, CLIP = 100, 0.01
 
@@ -48,6 +50,28 @@ def test_sums_of_the_largest_values_and_weights_of_all_members_do_not_overflow_i
     assert np.array_equal(slots, [*[top, 0] * (DIMENSION // 2), 16 * 5, top, top])
     mean = round_.publish()
     assert (mean.loss, mean.clipped) == (16.0, 1.0)
+
+
+@pytest.mark.parametrize(("bits", "heaviest"), [(12, 8), (16, 128), (24, 4096)])
+def test_the_largest_cohort_of_the_largest_values_and_weights_is_summed_exactly(bits, heaviest):
+    """255 members, the largest weight that leaves whole levels: with one more the slots would overflow."""
+    cohort = Cohort(255, dimension=DIMENSION, slot_bits=bits, max_weight=heaviest)
+    session = cohort.session()
+    top = 2 * session.quantizer.levels * heaviest * 255
+    assert (1 << bits) - 2 * 255 * heaviest <= top < 1 << bits
+    delta = np.where(np.arange(DIMENSION) % 2, -1.0, 1.0).astype(np.float32)
+    total, key = VectorSum(session), np.zeros((2, DEGREE), np.uint64)
+    for device in cohort.devices:
+        quantized = session.quantizer.prepare(delta, 32 * heaviest, 99.0)
+        secret = key_from(device.randomness, session.sid)
+        masked = masked_rows(quantized, secret, session.rows, device.randomness, session.sid)
+        total.add(np.concatenate([rows.copy() for rows in masked]))
+        key += secret
+    slots = total.slots((key % np.array(PRIMES, np.uint64)[:, None]).astype(np.uint32), 255)
+    assert np.array_equal(slots, [*[top, 0] * (DIMENSION // 2), heaviest * 255, top, top])
+    mean = read_mean(session.quantizer, slots, 255)
+    ranges = np.repeat(session.settings.clip, session.quantizer.sizes)
+    np.testing.assert_allclose(mean.delta, delta * ranges, rtol=1e-6)
 
 
 @pytest.mark.parametrize("bits", LAYOUTS)
