@@ -1,20 +1,24 @@
 """docs/protocol.md names what a second implementation needs; what it names is what the code has."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 import pytest
+from msgspec import inspect
 
+from edge_client.transport.http import MESSAGE_LIMIT
 from fedit_shared.identity.keys import Purpose
 from fedit_shared.messages import CHUNK_SIZE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, ServerMessage
 from fedit_shared.messages.client import ClientMessage
 from fedit_shared.messages.server import Receipt
-from fedit_shared.messages.task import ModelRef, RoundSettings, TaskSpec, TensorSpec
+from fedit_shared.messages.task import ModelRef, RoundSettings, TaskSpec, TensorSpec, TrainingSettings
 from fedit_shared.parameters import DEGREE, PRIMES
 from fedit_shared.secagg import bodies
 
+TEXT_SIZE = 400
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
 
@@ -46,9 +50,62 @@ def test_every_answer_is_on_the_page_with_its_fields(kind: type[msgspec.Struct])
 
 def test_task_settings_and_receipts_are_on_the_page_with_their_fields():
     inside = PAGE.partition("Inside task")[2].partition("## ")[0]
-    for kind in (TaskSpec, ModelRef, TensorSpec, RoundSettings):
+    for kind in (TaskSpec, ModelRef, TensorSpec, TrainingSettings, RoundSettings):
         assert {field.name for field in msgspec.structs.fields(kind)} <= words(inside)
     require_fields(Receipt, next(row[1] for row in ROWS if row[0].startswith("prepare")))
+
+
+def bounds(kind: type[msgspec.Struct], found: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Field → its bounds as the page writes them, of ``kind`` and of what is inside it."""
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        for part in parts(field.type):
+            if isinstance(part, inspect.StructType):
+                bounds(part.cls, found)
+            elif (bound := written(part)) is not None:
+                found.setdefault(field.name, set()).add(bound)
+    return found
+
+
+def parts(whole: inspect.Type) -> Iterator[inspect.Type]:
+    yield whole
+    for inner in (getattr(whole, "item_type", None), *getattr(whole, "types", ())):
+        if inner is not None:
+            yield from parts(inner)
+
+
+def written(part: inspect.Type) -> str | None:
+    if isinstance(part, inspect.IntType | inspect.FloatType):
+        if part.gt is not None:
+            return f"above {part.gt} … {part.le:{'g' if isinstance(part.le, float) else 'd'}}"
+        return None if part.ge is None else f"{part.ge} … {part.le}"
+    longest = getattr(part, "max_length", None)
+    if longest in (None, TEXT_SIZE) or longest == part.min_length:  # type: ignore[attr-defined]
+        return None
+    if isinstance(part, inspect.BytesType | inspect.StrType):
+        return str(longest)
+    return f"{part.min_length or 0} … {longest} {'numbers' if longest == 4 else 'of them'}"  # type: ignore[attr-defined]
+
+
+def test_bounds_on_the_page_are_those_of_the_code():
+    table = PAGE.partition("**Bounds.**")[2].partition("\n\n")[2].partition("\n\n")[0]
+    rows = [re.split(r" *\| *", line)[1:3] for line in table.splitlines()[2:]]
+    found: dict[str, set[str]] = {}
+    for kind in (*get_args(ClientMessage), *get_args(ServerMessage), TaskSpec, RoundSettings):
+        bounds(kind, found)
+    assert len(found) > 30
+    for name, all_of_it in found.items():
+        told = " ".join(bound for fields, bound in rows if name in words(fields))
+        for bound in all_of_it:
+            assert re.search(rf"(?<![\d.]){re.escape(bound)}(?!\d)", told), (name, bound, told)
+    limits = {route.limit: str(kind.__struct_config__.tag) for kind, route in ROUTES.items()}
+    (row,) = (row for row in rows if "of a request" in row[0])
+    groups = dict(zip(row[1].split("; "), row[0].split("; "), strict=True))
+    for kind, route in ROUTES.items():
+        assert str(kind.__struct_config__.tag) in words(groups[str(route.limit)]), kind
+    assert len(groups) == len(limits)
+    assert str(MESSAGE_LIMIT) in rows[-1][1]
 
 
 def test_signed_bodies_on_the_page_have_the_sizes_that_the_code_packs():
