@@ -45,8 +45,10 @@ class Scripted(Transport):
         return reply
 
 
-async def work(state: FederationState, victim: Victim, attempt: Attempt, says: Says) -> list[Event]:
-    """Run a worker that goes on and on, and set its clock to just after the promise once it has asked."""
+async def work(
+    state: FederationState, victim: Victim, attempt: Attempt, says: Says, rounds: int | None = None
+) -> list[Event]:
+    """Run a worker, and set its clock to just after the promise once it has asked."""
     now, said, asked, over = float(NOT_AFTER - 5), list[Event](), asyncio.Event(), asyncio.Event()
 
     def clock() -> float:
@@ -62,17 +64,27 @@ async def work(state: FederationState, victim: Victim, attempt: Attempt, says: S
     gate = Gate(ALWAYS, pause=lambda: None, observe=Observation, clock=clock, told=lambda standing: None)
     context = Context(state, transport, SERVER.public, clock, emit, victim.contribute)
     enrolment = Enrolment(state, None, accept_new_task=False)
-    running = asyncio.create_task(Worker(context, enrolment, preferences, victim.train, gate).run(None))  # type: ignore[arg-type]
+    running = asyncio.create_task(Worker(context, enrolment, preferences, victim.train, gate).run(rounds))  # type: ignore[arg-type]
     await asked.wait()
     for _ in range(5):
         await asyncio.sleep(0.02)
         assert attempt.alive, "as long as it has promised"
     now = float(NOT_AFTER + 1)
     async with asyncio.timeout(10):
-        await over.wait()
+        await (over.wait() if rounds is None else running)
     running.cancel()
     await asyncio.wait([running])
     return said
+
+
+def reported(folder: Path) -> tuple[Victim, Attempt]:
+    """A victim, and its only round, which the server has its report for."""
+    victim, attempt = contributed(folder)
+    attempt.passed(Past(step="reported", bytes_up=1))
+    with victim.state() as state:
+        federation = federation_id(SERVER.public)
+        state.membership = Membership(federation=federation, address="https://none", pin=None, server_key=SERVER.public)
+    return victim, attempt
 
 
 @pytest.mark.parametrize(
@@ -88,11 +100,8 @@ def test_a_round_key_is_gone_when_its_promise_ends_while_the_client_runs_on(
     says: Says, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "EXPIRY_SECONDS", 0.02)
-    victim, attempt = contributed(tmp_path)
-    attempt.passed(Past(step="reported", bytes_up=1))
+    victim, attempt = reported(tmp_path)
     with victim.state() as state:
-        federation = federation_id(SERVER.public)
-        state.membership = Membership(federation=federation, address="https://none", pin=None, server_key=SERVER.public)
         said = asyncio.run(work(state, victim, attempt, says))
     assert [event.outcome for event in said if isinstance(event, RoundFinished)] == told
     assert not (attempt.folder / "key").exists()
@@ -101,3 +110,15 @@ def test_a_round_key_is_gone_when_its_promise_ends_while_the_client_runs_on(
     assert ended.outcome == "expired"
     [update] = state.updates
     assert update.spent_by == attempt.name, "nothing shows that it is in no sum"
+
+
+def test_a_device_that_is_leaving_waits_no_longer_for_a_server_that_is_gone_than_it_has_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "EXPIRY_SECONDS", 0.02)
+    victim, attempt = reported(tmp_path)
+    replies = iter([Wait(reason="Others are slow.", seconds=0.0)])
+    with victim.state() as state:
+        said = asyncio.run(work(state, victim, attempt, lambda: next(replies, None), rounds=0))
+    assert [event.outcome for event in said if isinstance(event, RoundFinished)] == ["expired"]
+    assert not attempt.alive

@@ -47,6 +47,7 @@ class Worker:
         self._train = train
         self._gate = gate
         self._begun: dict[str, Attempt] = {}
+        self._expiring = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._told: events.Waiting | None = None
 
@@ -64,7 +65,10 @@ class Worker:
                 while (rounds is None or contributed < rounds) and (offer := await self._check_in()) is not None:
                     contributed += await self._take_part(group, *offer)
                 watch.cancel()
-                expiry.cancel()
+                if self._tasks:
+                    await asyncio.wait(self._tasks.values())
+                async with self._expiring:
+                    expiry.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
@@ -199,9 +203,10 @@ class Worker:
             await asyncio.sleep(EXPIRY_SECONDS)
             now = self._context.clock()
             overdue = [attempt for attempt in self._begun.values() if attempt.mustered.not_after < now]
-            for attempt in overdue:
-                await self._cut_short(attempt, "expired", EXPIRED)
-                del self._begun[attempt.name]
+            async with self._expiring:
+                for attempt in overdue:
+                    await self._cut_short(attempt, "expired", EXPIRED)
+                    del self._begun[attempt.name]
 
     async def _cut_short(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
         """End an attempt from without, its key first of all."""
