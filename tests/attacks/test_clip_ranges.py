@@ -2,6 +2,7 @@
 send next to none of them."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -69,3 +70,30 @@ def test_what_was_scaled_down_still_counts_in_its_direction_and_is_told_as_clipp
     np.testing.assert_allclose(other, delta[half:], atol=1.01 / (16 * quantizer.levels))
     clipped = quantizer.prepare(delta, 500, 1.0).clipped
     assert clipped == pytest.approx((np.abs(delta[:half]) > 0.001).sum() / SIZE)
+
+
+@pytest.mark.parametrize("size", [1, 2, 99, 100, 101, 5_000])
+@pytest.mark.parametrize("kind", ["normal", "ties", "tiny", "wide"])
+def test_the_range_that_is_scaled_to_is_just_the_value_that_the_protocol_names(size: int, kind: str) -> None:
+    rng = np.random.default_rng(size)
+    delta = {
+        "normal": rng.normal(0, 0.01, size),
+        "ties": rng.choice([-0.5, 0.0, 0.25], size),
+        "tiny": rng.integers(-9, 9, size) * 2.0**-149,
+        "wide": rng.choice([-1, 1], size) * 2.0 ** rng.uniform(-149, 127, size),
+    }[kind].astype(np.float32)
+    largest = sorted(np.abs(delta).astype(float), reverse=True)[size // EDGE_SHARE]
+    quantized = Quantizer((size,), (1e-300,), 16, 7, 16).prepare(delta, 512, 1.0)
+    assert quantized.scale.tolist() == [16 * 7 / max(1e-300, largest)]
+
+
+def test_a_tensor_that_is_scaled_down_takes_no_copy_of_it() -> None:
+    """A device of little memory has to mask whatever range the server names."""
+    delta = np.ones(2**21, np.float32)
+    quantizer = Quantizer((delta.size,), (0.01,), 16, 7, 16)
+    quantizer.prepare(delta[:1].repeat(delta.size), 512, 1.0)
+    tracemalloc.start()
+    quantizer.prepare(delta, 512, 1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20

@@ -15,7 +15,7 @@ from fedit_shared.errors import SumError, UserError
 
 from .compiled import constant
 from .parameters import DEGREE, EDGE_SHARE, EXTRA_SLOTS, LAYOUTS, LOSS_CEILING, RECORDS_PER_WEIGHT
-from .rounding import mean_values, quantize_rows, split_rows, survey
+from .rounding import mean_values, quantize_rows, size_at, split_rows, survey
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Quantizer:
 def _edge(values: NDArray[np.float32]) -> float:
     """The largest size of a value that is not among the first ⌊size/EDGE_SHARE⌋."""
     place = values.size - 1 - values.size // EDGE_SHARE
-    return float(np.partition(np.abs(values), place)[place])
+    return float(np.uint32(size_at(values.view(np.uint32), place)).view(np.float32))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,25 @@ def survey(delta, bounds, clip):
 
 
 @kernel
+def size_at(bits, rank):
+    """The float32 bits of the absolute value that is at place ``rank``, from 0, were ``bits`` (uint32: of float32, none
+    of them NaN) in order of their absolute values. Of positive floats, order is that of their bits."""
+    found, counts = 0, np.zeros(1 << 16, np.int64)
+    for shift in (16, 0):  # first the upper half of the bits, then, among those that have it, the lower
+        counts[:] = 0
+        for i in range(bits.size):
+            size = np.int64(bits[i] & np.uint32(0x7FFFFFFF))
+            if shift == 16 or size >> 16 == found >> 16:
+                counts[(size >> shift) & 0xFFFF] += 1
+        half = 0
+        while rank >= counts[half]:
+            rank -= counts[half]
+            half += 1
+        found |= half << shift
+    return found
+
+
+@kernel
 def quantize_rows(delta, first, bounds, scale, limit, extras, bits, per, words, out):
     """Slot s of coefficient i of row j holds value (j·m + s)·N + i; see :meth:`Quantized.rows` for shapes."""
     dimension = bounds[-1]

@@ -27,7 +27,7 @@ def warm() -> None:
 
 def _vector(bits: int) -> None:
     quantizer = Quantizer((1,), (1.0,), bits, levels=1, max_weight=1)
-    quantized = quantizer.prepare(np.zeros(1, np.float32), 1, 0.0)
+    quantized = quantizer.prepare(np.full(1, 2, np.float32), 1, 0.0)  # beyond its range, to be scaled
     key = key_from(_NOTHING, _NOTHING)
     (rows,) = masked_rows(quantized, key, 1, _NOTHING, _NOTHING)
     rows.flags.writeable = False
