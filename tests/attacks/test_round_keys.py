@@ -65,7 +65,8 @@ async def work(
     context = Context(state, transport, SERVER.public, clock, emit, victim.contribute)
     enrolment = Enrolment(state, None, accept_new_task=False)
     running = asyncio.create_task(Worker(context, enrolment, preferences, victim.train, gate).run(rounds))  # type: ignore[arg-type]
-    await asked.wait()
+    async with asyncio.timeout(10):
+        await asked.wait()
     for _ in range(5):
         await asyncio.sleep(0.02)
         assert attempt.alive, "as long as it has promised"
