@@ -55,6 +55,14 @@ def test_a_cohort_that_can_be_summed_is_not_given_up():
     assert len(chosen(5, [0, 1, 2, 3, 4], edges)) == 3
 
 
+def test_members_that_share_their_edges_go_before_one_that_has_fewer():
+    """The first list that is found, by taking whoever adds the fewest edges, leaves out one dealer too many here."""
+    edges = named((0, 2), *((member, dealer) for member in (2, 3, 4, 5, 6) for dealer in (0, 1)))
+    members = [0, 2, 3, 4, 5, 6]
+    assert chosen(7, members, edges) == [bytes([k]) for k in (2, 3, 4, 5, 6)]
+    assert by_trying_all(7, members, edges) == 5
+
+
 @pytest.mark.parametrize("size", [64, 255])
 def test_the_largest_cohorts_get_a_list_that_can_be_answered_for_however_tangled_the_reports(size: int):
     """A third lies about everybody at random, a third deals garbage to some: too many ways to try them all."""
