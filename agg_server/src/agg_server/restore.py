@@ -132,7 +132,7 @@ def _go_on(layout: Layout, config: Config, database: Database, manifest: Manifes
     gap = ROUNDS_A_DAY * (1 + int(max(0.0, now - manifest.created) // _DAY))
     blobs = Blobs(layout.blobs(config))
     tools = Tools(config, key, blobs, Rooms(blobs), os.urandom)
-    plans = Plans.of(config, make_task(config, layout.adapter))
+    plans = Plans.of(make_task(config, layout.adapter))
     with database.begin() as connection:
         proposal = next_proposal(connection, tools, plans, ledger.current, os.urandom(32))
     given_up = [round.number for round in live]
