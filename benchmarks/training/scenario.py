@@ -7,6 +7,8 @@ GB = 10**9
 STEPS = 20
 LARGE_STEPS = 6
 """Of the 7B model, whose weights are random: its loss says nothing."""
+CLAIMED_GB = 9.5
+"""What a 7B model in 8 bits is to be trained in, with records of 512 tokens, at twice Shepherd's speed."""
 RECORDS_PER_STEP = 4
 RANK = 8
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -16,6 +18,7 @@ SEED = 1
 System = Literal["ours", "shepherd"]
 Quantized = Literal["int8", "nf4"]
 QUANTIZATIONS: tuple[Quantized, ...] = ("int8", "nf4")
+TOO_LATE = "not measured: the time was up"
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,27 @@ class Result:
 
 
 def rows(device: str, steps: int) -> list[Row]:
-    """Shepherd's first, without a limit, then ours by budget. On CUDA also a 7B-shaped Llama and 4 bits."""
+    """In the order in which they are worth their time: on a CPU Shepherd's first, without a limit, then ours by budget,
+    last in 4 bits; on CUDA a 7B-shaped Llama in 8 bits at 512 tokens, the same in 4 bits, both at 2,048, SmolLM2."""
     if device == "cpu":
-        baseline = Row("shepherd", "smollm2", "cpu", "int8", 256, None, steps=steps)
-        budgets = (1.2, 1.7, 2.4, 4.8)
         return [
-            baseline,
-            *(Row("ours", "smollm2", "cpu", "int8", 256, round(gb * GB), steps=steps) for gb in budgets),
+            Row("shepherd", "smollm2", "cpu", "int8", 256, None, steps=steps),
+            *(Row("ours", "smollm2", "cpu", "int8", 256, round(gb * GB), steps=steps) for gb in (1.2, 1.7, 2.4, 4.8)),
+            Row("ours", "smollm2", "cpu", "nf4", 256, round(1.2 * GB), steps=steps),
         ]
     found = []
+    fewer = min(steps, LARGE_STEPS)
+    for length in (512, 2048):
+        for quantization in QUANTIZATIONS:
+            theirs = [Row("shepherd", "llama-7b", "cuda", "int8", length, None, micro, fewer) for micro in (4, 1)]
+            budgets: tuple[float, ...] = (8.0, 12.0, 16.0, 24.0)
+            if (quantization, length) == ("int8", 512):
+                budgets = (CLAIMED_GB, *budgets)
+            ours = [
+                Row("ours", "llama-7b", "cuda", quantization, length, round(gb * GB), steps=fewer) for gb in budgets
+            ]
+            found += [ours[0], *theirs, *ours[1:]] if quantization == "int8" else ours
     for length in (512, 2048):
         found.append(Row("shepherd", "smollm2", "cuda", "int8", length, None, steps=steps))
         found.append(Row("ours", "smollm2", "cuda", "int8", length, 8 * GB, steps=steps))
-    fewer = min(steps, LARGE_STEPS)
-    for length in (512, 2048):
-        found += [Row("shepherd", "llama-7b", "cuda", "int8", length, None, micro, fewer) for micro in (1, 4)]
-        for quantization in QUANTIZATIONS:
-            budgets = (8, 12, 16, 24)
-            found += [
-                Row("ours", "llama-7b", "cuda", quantization, length, budget * GB, steps=fewer) for budget in budgets
-            ]
     return found

@@ -18,15 +18,18 @@ import msgspec
 
 from edge_client.training import TrainJob
 
-from .scenario import RECORDS_PER_STEP, Result, Row
+from .scenario import RECORDS_PER_STEP, TOO_LATE, Result, Row
 
 
-def measure(row: Row, job: TrainJob) -> Result:
-    """Train in a new process, which may well be killed for its memory."""
+def measure(row: Row, job: TrainJob, seconds: float) -> Result:
+    """Train in a new process, which may well be killed for its memory, and is after ``seconds``."""
     request = json.dumps({"row": asdict(row), "job": msgspec.json.encode(job).decode()})
     command = [sys.executable, "-m", "benchmarks.training.shepherd"]
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(command, input=request, capture_output=True, text=True, env=environment)
+    try:
+        done = subprocess.run(command, input=request, capture_output=True, text=True, env=environment, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return Result(row, TOO_LATE)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return Result(row, last[:300])
@@ -37,7 +40,7 @@ def train(row: Row, job: TrainJob) -> dict[str, Any]:
     """The figures of a :class:`Result`."""
     import torch
     from peft import PeftModel, prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, TrainerCallback, TrainingArguments
+    from transformers import BitsAndBytesConfig, Trainer, TrainerCallback, TrainingArguments
 
     times: list[float] = []
 
@@ -53,8 +56,9 @@ def train(row: Row, job: TrainJob) -> dict[str, Any]:
         torch.cuda.set_per_process_memory_fraction(row.budget / torch.cuda.get_device_properties(0).total_memory)
     four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
     four["bnb_4bit_compute_dtype"] = torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(
-        job.model_folder,
+    assert job.model_folder is not None
+    model = _load(
+        Path(job.model_folder),
         dtype=torch.float16,
         device_map={"": row.device},
         quantization_config=BitsAndBytesConfig(**({"load_in_8bit": True} if row.quantization == "int8" else four)),
@@ -85,6 +89,21 @@ def train(row: Row, job: TrainJob) -> dict[str, Any]:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     rate = (len(times) - 1) * RECORDS_PER_STEP * row.length / (times[-1] - times[0]) if len(times) > 1 else None
     return {"tokens_per_s": rate, "peak": _peak(row), "losses": losses}
+
+
+def _load(folder: Path, **options: Any) -> Any:
+    """transformers' model of the files in ``folder``, or, where there are no weights, of some that are drawn."""
+    from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+
+    from edge_client.training.weights import stored_weights
+
+    from .random_llama import drawn_weights
+
+    if stored_weights(folder):
+        return AutoModelForCausalLM.from_pretrained(folder, **options)
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return LlamaForCausalLM.from_pretrained(None, config=config, state_dict=drawn_weights(folder), **options)
 
 
 def _examples(job: TrainJob) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,73 +12,41 @@ from benchmarks.demo.records import generate
 from edge_client.data import DataSource
 from edge_client.training import CreateJob, TrainJob, create_adapter
 from fedit_shared import adapter as wire
+from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec, TrainingSettings, read_model_file
 
+from . import random_llama
 from .scenario import LEARNING_RATE, RANK, RECORDS_PER_STEP, SEED, TARGETS, Row
 
 _QUESTIONS_PER_RECORD = {256: 10, 512: 20, 2048: 80}
 """Enough for the length: what is longer is cut."""
 _CATEGORIES = ("arithmetic", "sorting", "extraction", "spelling")
 
-# Written shard by shard on whatever is there; the tokenizer, and so the vocabulary, is SmolLM2's.
-_RANDOM_LLAMA = """
-import json, shutil, sys
-from pathlib import Path
-import torch
-from safetensors.torch import save_file
-from transformers import AutoConfig, LlamaConfig
-
-source, out = map(Path, sys.argv[1:])
-out.mkdir(parents=True)
-given = AutoConfig.from_pretrained(source)
-config = LlamaConfig(vocab_size=given.vocab_size, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
-                     num_attention_heads=32, num_key_value_heads=32, max_position_embeddings=4096,
-                     bos_token_id=given.bos_token_id, eos_token_id=given.eos_token_id, dtype=torch.bfloat16)
-device = "cuda" if torch.cuda.is_available() else "cpu"
-def random(*shape):
-    return (torch.randn(*shape, device=device) * 0.02).to(torch.bfloat16).cpu()
-index = {}
-def save(number, tensors):
-    name = f"model-{number:05d}.safetensors"
-    save_file(tensors, out / name, {"format": "pt"})
-    index.update(dict.fromkeys(tensors, name))
-w, i = config.hidden_size, config.intermediate_size
-for layer in range(config.num_hidden_layers):
-    at = f"model.layers.{layer}."
-    tensors = {f"{at}self_attn.{n}_proj.weight": random(w, w) for n in "qkvo"}
-    tensors |= {f"{at}mlp.{n}_proj.weight": random(i, w) for n in ("gate", "up")}
-    tensors[f"{at}mlp.down_proj.weight"] = random(w, i)
-    tensors |= {f"{at}{n}.weight": torch.ones(w).bfloat16() for n in ("input_layernorm", "post_attention_layernorm")}
-    save(layer, tensors)
-save(99, {"model.embed_tokens.weight": random(config.vocab_size, w), "lm_head.weight": random(config.vocab_size, w),
-          "model.norm.weight": torch.ones(w).bfloat16()})
-(out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
-config.save_pretrained(out)
-for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-    shutil.copy(source / name, out)
-"""
-
 
 class Stage:
-    """Makes things once: models in ``cache``, to be kept, the rest in ``folder``. ``smollm2``: that model's folder, if
-    it is not to be fetched."""
+    """Makes things once: SmolLM2 in ``cache``, to be kept, the rest in ``folder``. ``smollm2``: that model's folder, if
+    it is not to be fetched. Methods raise UserError if it cannot be."""
 
     def __init__(self, cache: Path, folder: Path, smollm2: Path | None) -> None:
         self._cache = cache
         self._folder = folder
         self._smollm2 = smollm2
+        self._unfetched: UserError | None = None
 
     def model(self, name: str) -> Path:
         """The folder of the model called ``name``."""
+        if name != "smollm2":
+            folder = self._folder / name
+            return folder if folder.is_dir() else random_llama.write(name, folder)
+        if self._unfetched is not None:  # once is enough: each try takes its time
+            raise self._unfetched
         if self._smollm2 is None:
-            self._smollm2 = ensure_model(self._cache, lambda line: print(line, file=sys.stderr))
-        if name == "smollm2":
-            return self._smollm2
-        out = self._cache / name
-        if not (out / "config.json").is_file():
-            print("Writing a 7B-shaped Llama with random weights (13 GB, once)", file=sys.stderr)
-            subprocess.run([sys.executable, "-c", _RANDOM_LLAMA, str(self._smollm2), str(out)], check=True)
-        return out
+            try:
+                self._smollm2 = ensure_model(self._cache, lambda line: print(line, file=sys.stderr))
+            except UserError as error:
+                self._unfetched = error
+                raise
+        return self._smollm2
 
     def records(self, row: Row) -> Path:
         """Enough records for every step, each at least of the row's length."""

@@ -3,15 +3,24 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.training import __main__ as main
+from benchmarks.training import ours, shepherd
 from benchmarks.training.__main__ import summary
-from benchmarks.training.scenario import GB, Result, rows
+from benchmarks.training.random_llama import SIZES
+from benchmarks.training.scenario import GB, TOO_LATE, Result, Row, rows
+from benchmarks.training.stage import Stage
 from benchmarks.training.table import SECTION, newest, section
+from edge_client.data import DataSource
 from edge_client.hardware import find_hardware
+from edge_client.training import TrainJob
+from fedit_shared.errors import UserError
+from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 
 CPU = rows("cpu", 20)
 
@@ -21,11 +30,12 @@ def done(number: int, rate: float, peak: int, predicted: int | None) -> Result:
 
 
 def test_a_cpus_rows_are_shepherds_and_ours_at_four_budgets_on_the_same_work() -> None:
-    assert [(row.system, row.budget) for row in CPU] == [
-        ("shepherd", None),
-        *(("ours", budget * GB // 10) for budget in (12, 17, 24, 48)),
+    assert [(row.system, row.quantization, row.budget) for row in CPU] == [
+        ("shepherd", "int8", None),
+        *(("ours", "int8", budget * GB // 10) for budget in (12, 17, 24, 48)),
+        ("ours", "nf4", 12 * GB // 10),
     ]
-    assert len({(row.model, row.quantization, row.length, row.steps) for row in CPU}) == 1
+    assert len({(row.model, row.length, row.steps) for row in CPU}) == 1
 
 
 def test_a_cards_rows_hold_both_lengths_and_quantizations_at_every_budget() -> None:
@@ -34,7 +44,88 @@ def test_a_cards_rows_hold_both_lengths_and_quantizations_at_every_budget() -> N
         for row in rows("cuda", 20)
         if row.model == "llama-7b" and row.system == "ours"
     }
-    assert large == {(q, n, b * GB) for q in ("int8", "nf4") for n in (512, 2048) for b in (8, 12, 16, 24)}
+    asked = {(q, n, b * GB) for q in ("int8", "nf4") for n in (512, 2048) for b in (8, 12, 16, 24)}
+    assert large == asked | {("int8", 512, 95 * GB // 10)}
+
+
+def test_a_7b_model_of_drawn_weights_goes_the_way_of_a_cards_rows_in_both_systems_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    monkeypatch.setitem(SIZES, "llama-7b", SIZES["llama-7b"] | small | {"num_key_value_heads": 4, "vocab_size": 300})
+    chosen = [row for row in rows("cuda", 1) if row.model == "llama-7b"]
+    theirs = next(row for row in chosen if row.system == "shepherd")
+    mine = next(row for row in chosen if row.system == "ours")
+    stage = Stage(tmp_path, tmp_path, None)
+
+    def measured(row: Row) -> Result:
+        here = replace(row, device="cpu", budget=row.budget and 2 * GB)
+        return (ours if row.system == "ours" else shepherd).measure(here, stage.job(here), 300.0)
+
+    results = [measured(theirs), measured(mine)]
+    assert [result.outcome for result in results] == ["done"] * 2
+    assert results[1].loss == pytest.approx(results[0].loss, abs=0.01)
+    assert sum(path.stat().st_size for path in (tmp_path / "llama-7b").glob("*.safetensors")) < 1000
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["training", *arguments])
+    main.main()
+
+
+def test_when_the_time_is_up_every_row_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "--minutes", "1e-9", "--cache", str(tmp_path), "--out", str(tmp_path / "figures.json"))
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["outcome"] for row in last["rows"]] == [TOO_LATE] * 5
+    assert not list(tmp_path.glob("llama*")), "nothing was made for them"
+
+
+@pytest.mark.parametrize("measure", [ours.measure, shepherd.measure])
+def test_a_row_that_is_at_work_when_the_time_is_up_is_ended(
+    tmp_path: Path, measure: Callable[[Row, TrainJob, float], Result]
+) -> None:
+    task = TaskSpec(
+        name="t",
+        model=ModelRef(id="m"),
+        adapter_config="{}",
+        tensors=(TensorSpec(name="a", shape=(1, 1)),),
+        training=TrainingSettings(batch_size=4, steps=1, epochs=None),
+    )
+    job = TrainJob(task=task, adapter="", data=DataSource(path=""), work=str(tmp_path / "work"))
+    assert measure(CPU[0], job, 0.1).outcome == TOO_LATE
+
+
+def test_rows_that_are_measured_are_kept_whatever_ends_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(row: Row, stage: Stage, end: float) -> Result:
+        if row.system == "shepherd":
+            return Result(row, "done", 100.0, GB)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_measured", measured)
+    out = tmp_path / "figures.json"
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, "--cache", str(tmp_path), "--out", str(out))
+    assert [result["tokens_per_s"] for result in json.loads(out.read_text())["results"]] == [100.0]
+
+
+def test_a_model_that_cannot_be_fetched_leaves_its_rows_empty_and_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = []
+
+    def fail(*_: object) -> Path:
+        tries.append(1)
+        raise UserError("No network.", advice="Find one.")
+
+    monkeypatch.setattr("benchmarks.training.stage.ensure_model", fail)
+    run(monkeypatch, "--cache", str(tmp_path), "--out", str(tmp_path / "figures.json"))
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {row["outcome"] for row in last["rows"]} == {"No network. Find one."}
+    assert len(tries) == 1
 
 
 def test_the_line_has_shepherds_figures_and_ours_against_them() -> None:
