@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from datetime import datetime
 
 import pytest
 from tiny_model import make_tokenizer
@@ -42,6 +43,37 @@ def test_a_template_that_shows_past_answers_otherwise_still_ends_with_the_answer
         "{% for m in messages %}[{{ m['content'] }}]{% endfor %}{% if add_generation_prompt %}<think>{% endif %}"
     )
     assert shown(Template(tokenizer), RECORD) == ("[Add\n\n1 1]<think>", "2<end>")
+
+
+TOLD = ("%d %b %Y", "%B %d, %Y", "%Y-%m-%d", "%-d.%-m.%y %H:%M:%S %A %a %j %p", "%c", "%x %X")
+
+
+@pytest.mark.parametrize("form", TOLD)
+def test_a_template_that_tells_the_date_tells_the_same_one_every_day(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "\n  {% if strftime_now is defined %}{% set today = strftime_now('" + form + "') %}{% endif %}"
+        "[{{ today }}]{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    template = Template(tokenizer)
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock(2026, 12, 31))
+    new_year = template.prompt(RECORD)
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock(2024, 7, 26))
+    assert template.prompt(RECORD) == new_year
+    plain = tokenizer.apply_chat_template([{"role": "user", "content": "Add\n\n1 1"}], tokenize=False)
+    assert tokenizer.decode(new_year) == plain
+
+
+class Clock:
+    """What transformers asks for the time."""
+
+    def __init__(self, *day: int) -> None:
+        self._day = day
+
+    def now(self) -> datetime:
+        return datetime(*self._day)  # type: ignore[arg-type]
 
 
 NO_SYSTEM = (

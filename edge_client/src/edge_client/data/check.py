@@ -32,8 +32,14 @@ class Characters:
         """The characters' numbers."""
         return {"input_ids": [ord(character) for character in text]}
 
-    def apply_chat_template(self, conversation: object, *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def get_chat_template(self) -> str:
         """Never asked for: there is no template."""
+        raise NotImplementedError
+
+    def apply_chat_template(
+        self, conversation: object, *, chat_template: str, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
+        """Never asked for, either."""
         raise NotImplementedError
 
     def decode(self, token_ids: list[int]) -> str:

@@ -1,6 +1,7 @@
 """How a record is shown to the model: its own chat template, else Alpaca's."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from edge_client.reasons import reason_of
@@ -22,6 +23,17 @@ _ALPACA = (
 )
 
 
+_TODAY = datetime(2024, 7, 26)
+"""The day that a template is told it is, always: what is trained on must not change at midnight, nor from one
+participant to the other. Llama 3's templates name this one themselves where there is no clock."""
+_TOLD = {f"%{letter}": _TODAY.strftime(f"%{letter}") for letter in "aAbBcdfGHIjmMpSuUVwWxXyY"}
+_TOLD |= {f"%-{letter}": str(int(_TODAY.strftime(f"%{letter}"))) for letter in "dHIjmMSy"}
+_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('{form}', '{told}')" for form, told in _TOLD.items())
+    + " }}{% endmacro %}\n"
+)
+"""In Jinja, whose environment here removes the line's end."""
 _WIDENING, _AROUND = 8, 2**20
 """How many characters a template may make of one of the record's, and how many of its own it may add."""
 
@@ -45,8 +57,10 @@ class Tokenizer(Protocol):
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> Any: ...
 
+    def get_chat_template(self) -> str: ...
+
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self, conversation: list[dict[str, str]], *, chat_template: str, tokenize: bool, add_generation_prompt: bool
     ) -> Any: ...
 
 
@@ -103,8 +117,14 @@ class Template:
     def _render(self, turns: list[dict[str, str]], record: Record, *, answered: bool) -> str:
         try:
             with limits.limited():
+                program = self._tokenizer.get_chat_template()
                 text = str(
-                    self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered)
+                    self._tokenizer.apply_chat_template(
+                        turns,
+                        chat_template=_CLOCK + program if "strftime_now" in program else program,
+                        tokenize=False,
+                        add_generation_prompt=not answered,
+                    )
                 )
         except limits.TimeUpError:
             raise UserError(
