@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from .room import find_room
+
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
 _PATIENCE = 5.0
 """Seconds that nvidia-smi may take: with a hung driver it never answers."""
@@ -35,6 +37,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     cores: int
     memory_bytes: int
     free_bytes: int
+    """Both as :func:`.room.find_room` says."""
     fast_bfloat16: bool
     """Whether the CPU multiplies bfloat16 in hardware. Known under Linux only; False elsewhere."""
     gpus: tuple[Gpu, ...]
@@ -52,15 +55,15 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_hardware() -> Hardware:
     """Look around. Takes less than a second; never fails: what cannot be found out is empty or 0."""
-    memory = psutil.virtual_memory()
+    room = find_room()
     gpus = _gpus()
     cuda = _torch_cuda()
     name, flags = _cpu()
     return Hardware(
         cpu=name,
         cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
-        memory_bytes=memory.total,
-        free_bytes=memory.available,
+        memory_bytes=room.total,
+        free_bytes=room.free,
         fast_bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
         gpus=gpus,
         torch_cuda=cuda,

@@ -8,13 +8,14 @@ from pathlib import Path
 import psutil
 import torch
 
+from edge_client.room import find_room
+
 from .failures import NoRoomError
 from .footprint import MAPPED
+from .outlook import FREE_SHARE
 from .sizes import gib
 
 _LINUX = sys.platform.startswith("linux")
-_FREE_SHARE = 0.9
-"""Of what is free now, without a budget from the owner."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SMALLEST_MAPPING = 128 * 1024
 _LARGEST_THRESHOLD = 32 << 20
@@ -110,9 +111,8 @@ class Budget:
             _glibc("malloc_trim", 0)
 
     def _free(self) -> int:
-        if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0] * _FREE_SHARE)
-        return int(psutil.virtual_memory().available * _FREE_SHARE)
+        free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else find_room().free
+        return int(free * FREE_SHARE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
