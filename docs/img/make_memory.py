@@ -92,7 +92,7 @@ def _draw() -> str:
         parts += [_text(x + 19, 33 + 24 * row, words, size=13)]
         x += 44 + 6.6 * len(words)
     for place, budget in enumerate(budgets):
-        work = expected_work(shape, adapter, cuda=False, fast_bfloat16=width == 2, length=256)
+        work = expected_work(shape, adapter, cuda=False, bfloat16=width == 2, length=256)
         work = replace(work, uneven=False)
         plan = make_plan(work, budget, ("int8",), 4)
         parts.append(_bar(TOP + ROW * place, plan, describe(work, plan.way), budget, ours[budget]))

@@ -1,7 +1,12 @@
 """What is here is found without torch, and a card that torch cannot use is given the line that mends it."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import msgspec
+import pytest
 
 from edge_client.hardware import Gpu, cuda_advice, find_hardware, parse_nvidia_smi
 
@@ -23,6 +28,33 @@ def test_a_card_with_a_cpu_torch_gets_the_exact_line() -> None:
     old = cuda_advice((Gpu(name="x", memory_bytes=1, free_bytes=1, driver="551.86"),), "")
     assert old.startswith("Update the NVIDIA driver to 580 or newer (it is 551.86)")
     assert line in old
+
+
+def test_a_card_that_multiplies_no_bfloat16_is_known_where_the_driver_tells() -> None:
+    lines = ["RTX 2060, 6144, 5800, 581.29, 7.5", "RTX 4070, 12282, 11004, 581.29, 8.9", "B200, 9, 9, 581.29, 10.0"]
+    assert [card.bfloat16 for card in parse_nvidia_smi("\n".join([*lines, CARDS]))] == [False, True, True, True, True]
+    found = find_hardware()
+    for cards, expected in ((lines[:1], False), (lines[1:], True), ((), True)):
+        there = msgspec.structs.replace(found, gpus=parse_nvidia_smi("\n".join(cards)))
+        assert there.multiplies_bfloat16(cuda=True) is expected
+        assert there.multiplies_bfloat16(cuda=False) is found.fast_bfloat16
+
+
+SMI = """#!/bin/sh
+case "$1" in *compute_cap*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;; esac
+echo 'GTX 1080, 8192, 8000, 471.11'
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's program")
+def test_an_old_drivers_cards_are_found_though_it_does_not_tell_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(SMI)
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert [card.name for card in find_hardware().gpus] == ["GTX 1080"]
 
 
 def test_this_machine_is_described() -> None:

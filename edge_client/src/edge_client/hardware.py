@@ -17,6 +17,8 @@ from .room import find_room
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
 _PATIENCE = 5.0
 """Seconds that nvidia-smi may take: with a hung driver it never answers."""
+FIELDS = ("name", "memory.total", "memory.free", "driver_version", "compute_cap")
+"""What nvidia-smi is asked for."""
 _CUDA = ("cu130", 580)
 """The CUDA build that torch has been publishing since 2.9 for Linux and Windows, and the driver that it needs."""
 
@@ -28,6 +30,8 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     free_bytes: int
     driver: str
+    bfloat16: bool = True
+    """Whether it multiplies bfloat16: from compute capability 8.0 (Ampere) on; True where the driver does not tell."""
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,10 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     advice: str
     """What to do so that the hardware is used: the exact pip line for a CUDA build, or ""."""
+
+    def multiplies_bfloat16(self, *, cuda: bool) -> bool:
+        """Whether that on which training runs does, its cards or the CPU."""
+        return all(card.bfloat16 for card in self.gpus) if cuda else self.fast_bfloat16
 
     @property
     def accelerator(self) -> str:
@@ -85,14 +93,14 @@ def cuda_advice(gpus: tuple[Gpu, ...], torch_cuda: str) -> str:
 
 
 def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
-    """Cards in the CSV of ``--query-gpu=name,memory.total,memory.free,driver_version`` (MiB); other lines are left
-    out."""
+    """Cards in the CSV of ``--query-gpu=`` and FIELDS (MiB), the last of which may lack; other lines are left out."""
     cards = []
     for line in text.splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 4 and fields[1].isdigit() and fields[2].isdigit():
-            name, total, free, driver = fields
-            cards.append(Gpu(name=name, memory_bytes=int(total) << 20, free_bytes=int(free) << 20, driver=driver))
+        name, total, free, driver, *more = [field.strip() for field in line.split(",")] + [""] * 4
+        if total.isdigit() and free.isdigit():
+            old = re.fullmatch(r"[1-7]\.\d+", more[0]) is not None
+            memory, left = int(total) << 20, int(free) << 20
+            cards.append(Gpu(name=name, memory_bytes=memory, free_bytes=left, driver=driver, bfloat16=not old))
     return tuple(cards)
 
 
@@ -100,14 +108,15 @@ def _gpus() -> tuple[Gpu, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    query = "--query-gpu=name,memory.total,memory.free,driver_version"
-    try:
-        done = subprocess.run(
-            [program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=_PATIENCE
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return parse_nvidia_smi(done.stdout) if done.returncode == 0 else ()
+    for fields in (FIELDS, FIELDS[:-1]):  # drivers before 510 know the last one not, and then tell nothing
+        query = [f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+        try:
+            done = subprocess.run([program, *query], capture_output=True, text=True, timeout=_PATIENCE)
+        except (OSError, subprocess.SubprocessError):
+            return ()
+        if done.returncode == 0:
+            return parse_nvidia_smi(done.stdout)
+    return ()
 
 
 def _cpu() -> tuple[str, set[str]]:

@@ -58,7 +58,7 @@ def command(
     hardware = find_hardware()
     cuda = device == "cuda" or (device == "auto" and hardware.accelerator == "cuda")
     budget = memory or int(FREE_SHARE * free_memory(hardware, cuda=cuda))
-    work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=length)
+    work = expected_work(shape, adapter, cuda=cuda, bfloat16=hardware.multiplies_bfloat16(cuda=cuda), length=length)
     plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)
     if as_json:
         options = {

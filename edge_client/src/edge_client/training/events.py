@@ -37,8 +37,8 @@ class Planned(_Event, frozen=True, kw_only=True):
     quantization: str
     """``int8``, ``nf4`` or ``none``."""
     kernel: str
-    """What multiplies quantized weights: ``bitsandbytes``, ``weight-only`` (int8 dequantized layer by layer), or
-    ``torch``."""
+    """What multiplies quantized weights: ``bitsandbytes``, ``weight-only`` (int8 dequantized layer by layer),
+    ``weight-only in float16`` (so, of float32), or ``torch``."""
     compute_dtype: str
     micro_batch: int
     batch_size: int

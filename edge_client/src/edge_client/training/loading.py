@@ -54,12 +54,19 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """What the machine multiplies fast: bfloat16 where the hardware has it, else float16 on CUDA, float32 on a CPU
-    (bfloat16 without such instructions is emulated: 40 times slower than float32)."""
+    """bfloat16 where the machine multiplies it, else float32: emulated, bfloat16 is 40 times slower than that on a CPU,
+    and float16 does not hold what models trained in bfloat16 compute (see :func:`half_products`)."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    can = torch.cpu.get_capabilities()
-    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+        can = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu.get_capabilities()
+        can = found.get("avx512_bf16") or found.get("amx_bf16")
+    return torch.bfloat16 if can else torch.float32
+
+
+def half_products(device: torch.device) -> bool:
+    """Whether float32 is multiplied with the base's codes in float16: on cards without bfloat16."""
+    return device.type == "cuda" and compute_dtype(device) == torch.float32
 
 
 def load_base(
@@ -82,7 +89,11 @@ def load_base(
             notify(f"{reason} It is loaded {_NAMES[allowed[place + 1]]} instead, as the federation allows.")
             continue
         model.requires_grad_(False)
-        kernel = "weight-only" if use_int8_linear(model) else "bitsandbytes" if quantization == "nf4" else "torch"
+        half = half_products(device)
+        if use_int8_linear(model, half=half):
+            kernel = "weight-only in float16" if half else "weight-only"
+        else:
+            kernel = "bitsandbytes" if quantization == "nf4" else "torch"
         return Base(model, tokenizer, device, dtype, quantization, kernel)
     raise AssertionError("a task allows at least one quantization")
 

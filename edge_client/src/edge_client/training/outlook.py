@@ -25,10 +25,10 @@ _SIZES = (  # billions of parameters, width, layers, inner, heads, key heads, vo
 )
 
 
-def expected_work(shape: ModelShape, adapter: Adapter, *, cuda: bool, fast_bfloat16: bool, length: int) -> Work:
+def expected_work(shape: ModelShape, adapter: Adapter, *, cuda: bool, bfloat16: bool, length: int) -> Work:
     """The work as it will be once the libraries are loaded; the child measures what this estimates."""
     base = LIBRARIES + TOKENIZER_ENTRY * shape.vocabulary
-    width = 2 if cuda or fast_bfloat16 else 4
+    width = 2 if bfloat16 else 4
     return Work(shape, adapter, cuda, width, length, base, uneven=True)  # as nearly all data is
 
 
@@ -61,7 +61,7 @@ def largest_model(hardware: Hardware, length: int = 512) -> float | None:
             }
         )
         adapter = usual_adapter(shape, 8, None)
-        work = expected_work(shape, adapter, cuda=cuda, fast_bfloat16=hardware.fast_bfloat16, length=length)
+        work = expected_work(shape, adapter, cuda=cuda, bfloat16=hardware.multiplies_bfloat16(cuda=cuda), length=length)
         if smallest(work, ("int8",), 1).budget <= FREE_SHARE * free:
             fitting = billions
     return fitting
