@@ -23,6 +23,7 @@ from edge_client.training.trainer import Trainer
 from edge_client.training.work_folder import WorkFolder
 from fedit_shared.messages import TaskSpec, TrainingSettings
 from fedit_shared.messages.task import Quantization
+from fedit_shared.strategies import Turn
 
 from .settings import Machine
 
@@ -78,7 +79,7 @@ class Worker:
         tokenizer = load_tokenizer(folder)
         self._base_bytes = self._budget.used()
         allowed = task.training.quantization
-        first = self._plan(task.training.max_length, allowed).way.quantization
+        first = self._plan(task.training.max_length, None, allowed).way.quantization
         if machine.memory is not None:
             self._budget.apply()
         self.base = load_base(folder, allowed[allowed.index(first) :], self._device, notify, tokenizer)
@@ -132,12 +133,13 @@ class Worker:
         emit: Callable[[TrainEvent], None],
     ) -> Trainer:
         longest = longest_of(examples)
+        turn = msgspec.structs.replace(self._task, strategy=work.strategy).turn(work.round)
         trainer, _ = self._place.begin(
             vector,
-            msgspec.structs.replace(self._task, strategy=work.strategy).turn(work.round),
+            turn,
             steps,
             self._task.training,
-            planning=self._plan(longest, (self.base.quantization,)),
+            planning=self._plan(longest, turn, (self.base.quantization,)),
             longest=longest,
             seed=work.seed,
             budget=self._budget,
@@ -154,8 +156,8 @@ class Worker:
         length = self._task.training.max_length
         return self._server.evaluate(Evaluate(adapter=_text(adapter), records=tuple(records), max_length=length))
 
-    def _plan(self, longest: int, allowed: Sequence[Quantization]) -> Planning:
-        work = make_work(self._folder, self._task, self._device, longest=longest, base=self._base_bytes)
+    def _plan(self, longest: int, turn: Turn | None, allowed: Sequence[Quantization]) -> Planning:
+        work = make_work(self._folder, self._task, turn, self._device, longest=longest, base=self._base_bytes)
         return make_plan(work, self._budget.limit, allowed, self._task.training.batch_size)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import bitsandbytes
@@ -24,6 +25,7 @@ from edge_client.training.model_files import read_config
 from edge_client.training.process import _environment
 from edge_client.training.shape import read_shape
 from fedit_shared import adapter as wire
+from fedit_shared.strategies import turn_of
 
 RECORDS, LENGTH = 3, 64
 
@@ -70,6 +72,29 @@ def test_activations_are_what_autograd_keeps(workshop: Workshop, dtype: torch.dt
     assert kept(model) == pytest.approx(planned + once, rel=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("round", [1, 2])
+def test_a_factor_that_rests_keeps_no_activations_and_has_no_gradient(
+    workshop: Workshop, dtype: torch.dtype, round: int
+) -> None:
+    """Round 1 of rolora trains B, round 2 A."""
+    model, work = language_model(workshop, dtype)
+    manifest, _ = wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())
+    adapter = task_adapter(manifest, turn_of("rolora", [(t.name, t.size) for t in manifest], round))
+    for name, parameter in model.model.named_parameters():
+        if "lora_" in name:
+            parameter.requires_grad_(("lora_B" in name) == (round == 1))
+    lines = {line.what: line.bytes for line in table(replace(work, adapter=adapter), Way("int8", RECORDS, 0))}
+    planned = sum(size for what, size in lines.items() if what.startswith("activations, "))
+    once = RECORDS * LENGTH * work.shape.width * (4 + work.width)
+    all_of_it = sum(line.bytes for line in table(work, Way("int8", RECORDS, 0)) if line.what in lines)
+    assert kept(model) == pytest.approx(planned + once, rel=0.05)
+    assert sum(lines.values()) < all_of_it
+    trained = sum(p.numel() for n, p in model.model.named_parameters() if "lora_" in n and p.requires_grad)
+    assert lines["gradients, float32"] == 4 * trained
+    assert lines["optimizer state, 32 bits"] == 8 * trained
+
+
 def test_weights_are_what_the_model_holds(workshop: Workshop) -> None:
     model, work = language_model(workshop, torch.float32)
     layers = [m for m in model.model.modules() if isinstance(m, bitsandbytes.nn.Linear8bitLt)]
@@ -82,6 +107,7 @@ def test_weights_are_what_the_model_holds(workshop: Workshop) -> None:
 
 LOADING = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 from edge_client.training import loading

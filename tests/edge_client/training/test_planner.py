@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_client.training.failures import NoRoomError
@@ -43,6 +43,7 @@ def test_predictions_are_within_a_tenth_of_what_was_measured(uneven: bool) -> No
         assert predicted == pytest.approx(measured * MB, rel=0.1), (width, records, again, pooled)
 
 
+@settings(deadline=None)
 @given(st.integers(750, 8000), st.integers(1, 64), st.integers(16, 2048))
 def test_a_plan_fits_and_its_table_sums_to_its_peak(budget: int, batch_size: int, length: int) -> None:
     work = replace(WORK, length=length)
@@ -109,6 +110,7 @@ def test_an_optimizer_state_in_bytes_is_taken_where_it_saves_much_and_the_full_o
     assert make_plan(work, 10**12, ("int8",), 16).way.optimizer_bits == 32
 
 
+@settings(deadline=None)
 @given(st.integers(750, 8000))
 def test_a_small_adapters_optimizer_state_is_never_rounded(budget: int) -> None:
     try:

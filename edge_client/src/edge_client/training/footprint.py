@@ -21,6 +21,7 @@ from typing import NamedTuple
 from fedit_shared.adapter import size
 from fedit_shared.messages import TensorSpec
 from fedit_shared.messages.task import Quantization
+from fedit_shared.strategies import Role, Turn
 
 from .shape import ModelShape
 
@@ -56,9 +57,11 @@ class Line(NamedTuple):
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter: values in all, and the (name, inputs, rank) of the layers that it adapts."""
+    """A LoRA adapter: values in all, and those of them that are trained; and the (name, inputs, rank) of the layers
+    that it adapts, whose inputs are 0 where A rests, and rank where B does: a factor that rests keeps nothing."""
 
     parameters: int
+    trained: int
     modules: tuple[tuple[str, int, int], ...]
 
 
@@ -96,17 +99,21 @@ def make_adapter(shape: ModelShape, rank: int, targets: Sequence[str]) -> Adapte
     """An adapter of ``rank`` on the layers named ``targets``; names that ``shape`` does not know count for nothing."""
     chosen = [matrix for matrix in shape.matrices if matrix.name in targets]
     modules = tuple((matrix.name, matrix.inputs, rank) for _ in range(shape.layers) for matrix in chosen)
-    return Adapter(shape.layers * sum(rank * (m.inputs + m.outputs) for m in chosen), modules)
+    values = shape.layers * sum(rank * (m.inputs + m.outputs) for m in chosen)
+    return Adapter(values, values, modules)
 
 
-def task_adapter(tensors: Sequence[TensorSpec]) -> Adapter:
-    """The adapter of a task's manifest."""
-    modules = tuple(
-        (tensor.name.split(".")[-3], tensor.shape[1], tensor.shape[0])
-        for tensor in tensors
-        if tensor.name.endswith(".lora_A.weight")
-    )
-    return Adapter(size(tensors), modules)
+def task_adapter(tensors: Sequence[TensorSpec], turn: Turn | None = None) -> Adapter:
+    """The adapter of a task's manifest, as ``turn`` trains it, by default all of it."""
+    resting = {t.name for t, role in zip(tensors, turn.roles, strict=True) if role is Role.REST} if turn else set()
+    modules = []
+    for tensor in tensors:
+        layer, is_a, _ = tensor.name.partition(".lora_A.weight")
+        if is_a:
+            rank, inputs = tensor.shape
+            kept = 0 if tensor.name in resting else inputs, 0 if f"{layer}.lora_B.weight" in resting else rank
+            modules.append((layer.split(".")[-1], *kept))
+    return Adapter(size(tensors), size([t for t in tensors if t.name not in resting]), tuple(modules))
 
 
 def table(work: Work, way: Way) -> list[Line]:
@@ -114,11 +121,12 @@ def table(work: Work, way: Way) -> list[Line]:
     shape, a, tokens = work.shape, work.width, way.micro_batch * work.length
     kept = shape.layers - way.recomputed
     layer = {name: sum(sizes) for name, sizes in _layer(work).items()}
+    held = 4 * (work.adapter.parameters + work.adapter.trained)
     lines = [Line("interpreter, libraries, tokenizer, records", work.base)] if not work.cuda else []
     lines += weights(work, way.quantization)
     lines += [
-        Line("adapter, its start and its modules", 8 * work.adapter.parameters + MODULE * len(work.adapter.modules)),
-        Line("gradients, float32", 4 * work.adapter.parameters),
+        Line("adapter, its start and its modules", held + MODULE * len(work.adapter.modules)),
+        Line("gradients, float32", 4 * work.adapter.trained),
         Line(f"optimizer state, {way.optimizer_bits} bits", optimizer_state(work, way)),
     ]
     if way.recomputed:
@@ -142,7 +150,7 @@ def table(work: Work, way: Way) -> list[Line]:
 
 def optimizer_state(work: Work, way: Way) -> int:
     """AdamW's two moments; in 8 bits with a scale for BLOCK values."""
-    values = 2 * work.adapter.parameters
+    values = 2 * work.adapter.trained
     return values * 4 if way.optimizer_bits == 32 else values + values * 4 // BLOCK
 
 
@@ -208,7 +216,10 @@ def _adapter_inputs(work: Work) -> list[int]:
             by_name[name] = by_name.get(name, 0) + inputs
         return [inputs * a // layers for inputs in by_name.values()] + [sum(ranks)]
     known = {matrix.name: matrix.source for matrix in work.shape.matrices}
-    sources: dict[str, int] = {known.get(name, name): inputs for name, inputs, _ in modules}
+    sources: dict[str, int] = {}
+    for name, inputs, _ in modules:
+        source = known.get(name, name)
+        sources[source] = max(inputs, sources.get(source, 0))
     sources.pop("heads", None)  # attention keeps its output anyway
     return [inputs * a for inputs in sources.values()] + [sum(ranks)]
 

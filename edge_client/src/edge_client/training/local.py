@@ -109,12 +109,14 @@ def finish(trainer: Trainer, schedule: Schedule) -> Done | None:
     return Done(delta, trainer.private, schedule.seen(at.step), at.learned, at.loss / at.learned, at.step)
 
 
-def make_work(model_folder: Path, task: TaskSpec, device: torch.device, *, longest: int, base: int) -> Work:
-    """What the planner prices: records of up to ``longest`` tokens, with ``base`` bytes in use before the model is
-    loaded."""
+def make_work(
+    model_folder: Path, task: TaskSpec, turn: Turn | None, device: torch.device, *, longest: int, base: int
+) -> Work:
+    """What the planner prices: what ``turn`` trains, by default the whole adapter, on records of up to ``longest``
+    tokens, with ``base`` bytes in use before the model is loaded."""
     return Work(
         shape=read_shape(read_config(model_folder)),
-        adapter=task_adapter(task.tensors),
+        adapter=task_adapter(task.tensors, turn),
         cuda=device.type == "cuda",
         width=compute_dtype(device).itemsize,
         length=longest,

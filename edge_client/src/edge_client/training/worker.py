@@ -80,7 +80,7 @@ def _train(
     examples = make_examples(records.records, tokenizer, settings, notify, refuse=refuse, positions=positions)
     longest = longest_of(examples)
     budget.release()
-    work = make_work(model_folder, job.task, device, longest=longest, base=budget.used())
+    work = make_work(model_folder, job.task, turn, device, longest=longest, base=budget.used())
     work = replace(work, uneven=any(len(example.tokens) < longest for example in examples))
     allowed = settings.quantization
     planning = make_plan(work, budget.limit, allowed, settings.batch_size, folder.way())
