@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from edge_client.training.loading import choose_device
 from edge_client.training.memory import Budget, is_out_of_memory
 from edge_client.training.sizes import gib
 
@@ -43,9 +45,26 @@ def test_less_than_is_in_use_already_is_refused_with_advice() -> None:
     assert caught.value.advice
 
 
+def test_the_cap_of_a_card_is_set_on_the_card_that_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through torch's own check of its arguments: it refuses a device without a number."""
+    set_to: list[tuple[float, int]] = []
+    card = SimpleNamespace(total_memory=10 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *given: set_to.append(given), raising=False)
+    for wanted in ("auto", "cuda"):
+        Budget(choose_device(wanted), 4 * 2**30).apply()
+    Budget(choose_device("auto"), 11 * 2**30).apply()
+    assert set_to == [(0.4, 0), (0.4, 0), (1.0, 0)]
+    assert choose_device("cpu").type == "cpu"
+
+
 def test_other_errors_are_not_taken_for_memory_that_ran_out() -> None:
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("out of memory"))

@@ -47,10 +47,13 @@ class Base:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """``auto``: a CUDA card where torch sees one. Raises ModelError for a card that is not there."""
+    """``auto``: a CUDA card where torch sees one, by its number, which some of torch's functions insist on. Raises
+    ModelError for a card that is not there."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("torch finds no CUDA card here.", advice="`fedit-client doctor` says what to install.")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:

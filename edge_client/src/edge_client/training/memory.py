@@ -30,6 +30,7 @@ _MESSAGES = (
     "could not create a memory",
     "could not create a primitive",  # oneDNN's way of saying it
     "cannot allocate memory",
+    "cublas_status_alloc_failed",
 )
 
 
