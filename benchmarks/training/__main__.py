@@ -18,7 +18,7 @@ from typing import Any
 from edge_client.hardware import find_hardware
 from fedit_shared.errors import UserError
 
-from . import ours, shepherd
+from . import heads, ours, shepherd
 from .scenario import GB, STEPS, TOO_LATE, Result, Row, rows
 from .stage import Stage
 
@@ -125,6 +125,8 @@ def main() -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * (options.minutes or _MINUTES[options.device])
+    if there and options.device == "cuda":
+        kept["heads"] = heads.measure(end - time.monotonic())
     with tempfile.TemporaryDirectory(dir=options.cache) as folder:
         stage = Stage(options.cache, Path(folder), options.model)
         for row in rows(options.device, options.steps):

@@ -1,6 +1,7 @@
 """The benchmark of the trainer: the line that it ends with, and the rows that it measures."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.training import __main__ as main
-from benchmarks.training import ours, shepherd
+from benchmarks.training import heads, ours, shepherd
 from benchmarks.training.__main__ import summary
 from benchmarks.training.random_llama import SIZES
 from benchmarks.training.scenario import GB, TOO_LATE, Result, Row, rows
@@ -66,6 +67,14 @@ def test_a_7b_model_of_drawn_weights_goes_the_way_of_a_cards_rows_in_both_system
     assert [result.outcome for result in results] == ["done"] * 2
     assert results[1].loss == pytest.approx(results[0].loss, abs=0.01)
     assert sum(path.stat().st_size for path in (tmp_path / "llama-7b").glob("*.safetensors")) < 1000
+
+
+def test_losses_from_the_hidden_states_on_are_compared_and_a_kernel_that_is_not_here_says_so() -> None:
+    own, *others = heads.compare("cpu", tokens=8, width=16, words=50, times=1)
+    assert own["outcome"] == "done"
+    assert own["loss"] == pytest.approx(math.log(50), abs=0.3)
+    assert [each["name"] for each in others] == ["liger-kernel", "cut-cross-entropy"]
+    assert all(each["outcome"] == "done" or "Error" in each["outcome"] for each in others)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
