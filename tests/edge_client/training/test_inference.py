@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from transformers import AutoModelForCausalLM
 
 from edge_client.data import DataSource, Record, Template
 from edge_client.inference import InferenceProcess, Open, Scored
+from edge_client.inference.generation import Generator
 from edge_client.training import Loading, Notice
 from edge_client.training.language_model import LanguageModel
+from edge_client.training.loading import load_base
+from edge_client.training.process import _environment
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
 from fedit_shared.messages import ModelRef
@@ -131,3 +136,49 @@ def test_a_model_that_is_not_there_is_told_before_the_libraries_load(workshop: W
     with pytest.raises(UserError, match="no folder"):
         ask(gone, never, said)
     assert said == [Loading(part="files")]
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import torch
+from edge_client.inference.generation import Generator
+from edge_client.training.language_model import LanguageModel
+from edge_client.training.loading import load_base
+from edge_client.training.memory import Budget
+
+cpu = torch.device("cpu")
+base, budget = load_base(Path(sys.argv[1]), ("none",), cpu, print), Budget(cpu, None)
+generator = Generator(base, LanguageModel(base.model.eval(), base.dtype, print))
+def answer(lengths):
+    with generator.ready():
+        for length in lengths:
+            generator.answers([[5] * length, [7] * 20], 8)
+    budget.release()
+    return budget.used()
+before = answer(range(200, 210))
+print(answer(range(30, 110)) - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_prompts_of_lengths_that_were_never_seen_take_no_memory_for_good(model_folder: Path) -> None:
+    """In bfloat16 on a processor that multiplies it, where kernels are compiled for numbers of tokens."""
+    command = [sys.executable, "-c", GROWTH, str(model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(1))
+    assert int(done.stdout) < 30 * 2**20, done.stderr
+
+
+def test_prompts_filled_up_get_the_answers_that_they_get_alone_up_to_the_models_last_position(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "short", max_position_embeddings=41)
+    base = load_base(folder, ("none",), torch.device("cpu"), print)
+    language_model = LanguageModel(base.model.eval().float(), torch.float32, print)
+    given = [list(range(10, 10 + length)) for length in (5, 20, 36)]
+    answers = []
+    for multiple in (1, 32):
+        language_model.row_multiple = multiple
+        generator = Generator(base, language_model)
+        with generator.ready():
+            answers.append([generator.answers([prompt], 4) for prompt in given])
+    assert answers[0] == answers[1]
+    assert all(answer.tokens for (answer,) in answers[0])

@@ -128,7 +128,7 @@ def test_rounded_up_numbers_of_tokens_change_neither_loss_nor_gradient(model_fol
         found = []
         for multiples in ((1, 1), (32, 16)):
             language_model = load(model_folder)
-            language_model._row_multiple, language_model._head_multiple = multiples
+            language_model.row_multiple, language_model._head_multiple = multiples
             weights = [p for name, p in language_model.model.named_parameters() if "q_proj" in name]
             loss = language_model.loss(examples, [])
             found.append([loss, *torch.autograd.grad(loss, weights)])
@@ -144,7 +144,7 @@ def test_a_record_as_long_as_the_table_of_positions_can_be_rounded_up(lengths: t
     language_model = load(save_model(tmp_path / "GPT2", "GPT2", max_position_embeddings=41))
     examples = [Example(tuple(range(20, 20 + length)), 5, place) for place, length in enumerate(lengths)]
     plain = language_model.record_losses(examples)
-    language_model._row_multiple = 32
+    language_model.row_multiple = 32
     assert language_model.record_losses(examples) == pytest.approx(plain, rel=1e-5)
 
 

@@ -31,6 +31,7 @@ class Generator:
         self._base = base
         self._model: Any = base.model
         self._precision = language_model.precision
+        self._multiple = language_model.row_multiple
         ends = base.model.generation_config.eos_token_id
         self._stop = {base.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
         config = base.model.config.get_text_config()
@@ -59,7 +60,9 @@ class Generator:
         new = max_new_tokens if self._context is None else min(max_new_tokens, self._context - width)
         if new < 1:
             return [Generated(text="", tokens=0, ended=False) for _ in prompts]
-        output: Tensor = self._generate(prompts, new)
+        if self._pads:
+            width = self._rounded(width, new)
+        output: Tensor = self._generate(prompts, new, width)
         return [self._answer(row) for row in output[:, width:].tolist()]
 
     def _answer(self, tokens: list[int]) -> Generated:
@@ -68,8 +71,13 @@ class Generator:
         text = self._base.tokenizer.decode(said, skip_special_tokens=True).strip()
         return Generated(text=text, tokens=len(said) + (end is not None), ended=end is not None)
 
-    def _generate(self, prompts: Sequence[Sequence[int]], new: int, **options: Any) -> Any:
-        width = max(map(len, prompts))
+    def _rounded(self, width: int, new: int) -> int:
+        """``width`` rounded up as a row of training is, as far as the context goes."""
+        rounded = width + -width % self._multiple
+        return rounded if self._context is None else min(rounded, self._context - new)
+
+    def _generate(self, prompts: Sequence[Sequence[int]], new: int, width: int, **options: Any) -> Any:
+        """``width``: tokens that each of ``prompts`` is padded to, at its left."""
         pad = min(self._stop, default=0)
         tokens = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -96,7 +104,8 @@ class Generator:
         return bool((together - alone).norm() <= _TOLERANCE * alone.norm())
 
     def _first_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        output = self._generate(prompts, 1, output_logits=True, return_dict_in_generate=True)
+        width = max(map(len, prompts))
+        output = self._generate(prompts, 1, width, output_logits=True, return_dict_in_generate=True)
         logits: Tensor = output.logits[0]
         return logits.float()
 

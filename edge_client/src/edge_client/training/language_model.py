@@ -31,7 +31,8 @@ _TOLERANCE = 0.02
 
 class LanguageModel:
     """``model`` as :meth:`hidden` and :meth:`head`. ``dtype``: of activations; ``packs``: whether records of differing
-    lengths go through it in one row, without padding."""
+    lengths go through it in one row, without padding; ``row_multiple``: what a row's number of tokens is rounded up
+    to."""
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype, notify: Notify) -> None:
         self.model = model
@@ -40,7 +41,7 @@ class LanguageModel:
         self._decoder = model.get_decoder()
         self._output: type | None = None
         compiled = self.device.type == "cpu" and dtype != torch.float32
-        self._row_multiple, self._head_multiple = (_ROW_MULTIPLE, _HEAD_MULTIPLE) if compiled else (1, 1)
+        self.row_multiple, self._head_multiple = (_ROW_MULTIPLE, _HEAD_MULTIPLE) if compiled else (1, 1)
         self._positions = read_positions(model.config.to_dict())
         if not self._splits():
             self._output = None
@@ -100,11 +101,11 @@ class LanguageModel:
         if self.packs and sum(sizes) < len(sizes) * max(sizes):
             starts = [0, *accumulate(sizes[:-1])]
             rows = [list(example.tokens) for example in examples]
-            if filling := -sum(sizes) % self._row_multiple:
+            if filling := -sum(sizes) % self.row_multiple:
                 rows.append([0] * filling)  # by itself: the last record's positions may be the model's last
             hidden = self.hidden(**packed(rows, self.device))
         else:
-            length = max(sizes) + -max(sizes) % self._row_multiple
+            length = max(sizes) + -max(sizes) % self.row_multiple
             if self._positions is not None:
                 length = min(length, max(max(sizes), self._positions))
             starts = [row * length for row in range(len(sizes))]

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "fedit_record_by_record"
+_PADDED = "fedit_padded"
 _PROBE_LENGTHS = (5, 7, 4)
 _TOLERANCE = 0.05
 """Of the norm of a record's hidden states: bfloat16 rounds, and differently in products of other shapes."""
@@ -61,6 +63,8 @@ def _attend(
 
 
 AttentionInterface.register(NAME, _attention)
+AttentionInterface.register(_PADDED, _attention)
+AttentionMaskInterface.register(_PADDED, sdpa_mask)
 
 
 def packed(tokens: Sequence[Sequence[int]], device: torch.device) -> dict[str, Any]:
@@ -99,11 +103,11 @@ def enable_packing(model: PreTrainedModel, decoder: nn.Module) -> bool:
 
 @contextmanager
 def padded(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block ``model`` takes batches padded at the left, with a mask: :func:`packed`'s attention knows
-    none."""
+    """Within the block ``model`` takes batches padded at the left, with a mask: for :func:`packed`'s attention
+    transformers makes none."""
     packs = model.config.get_text_config()._attn_implementation == NAME
     if packs:
-        model.set_attn_implementation("sdpa")
+        model.set_attn_implementation(_PADDED)
     try:
         yield
     finally:
