@@ -1,11 +1,9 @@
 """What an experiment's arms share: task, clients, adapter versions, and what was found so far."""
 
 import hashlib
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,9 @@ from numpy.typing import NDArray
 from agg_server.blobs import Blobs
 from agg_server.publishing import adapter_key, read_version
 from agg_server.task import read_folder
-from benchmarks.pages import ROOT
+from benchmarks.machine import machine
 from edge_client.data import Example, Record
 from edge_client.disk import Disk, disk_errors
-from edge_client.hardware import find_hardware
 from edge_client.training.batches import Schedule
 from edge_client.training.create import create
 from edge_client.training.job import CreateJob
@@ -39,6 +36,8 @@ from .settings import Arms, Evaluation, Experiment, Machine, Model
 from .station import examples_of
 from .view import View
 from .worker import Work, checkpoint_folder, schedule
+
+_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
 
 
 @dataclass
@@ -166,7 +165,7 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         categories=tuple(record.category for record in population.evaluation),
         holdings=tuple(population.holdings()),
         heterogeneity=population.heterogeneity,
-        machine=machine(),
+        machine=machine(*_LIBRARIES),
         settings=_told(experiment),
     )
     journal = Journal(out, header)
@@ -230,19 +229,3 @@ def _key(experiment: Experiment, population: Population, task: TaskSpec) -> str:
     """In hex, over all that decides the results: settings, records, model and start."""
     people: Sequence[object] = (population.records, population.dealt, population.evaluation)
     return hashlib.sha256(msgspec.msgpack.encode((_decisive(experiment), people, task), order="sorted")).hexdigest()
-
-
-def machine() -> dict[str, object]:
-    """Where and on what this runs."""
-    hardware = find_hardware()
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit,
-        "cpu": hardware.cpu,
-        "cores": hardware.cores,
-        "memory_gib": round(hardware.memory_bytes / 2**30, 1),
-        "cards": [card.name for card in hardware.gpus],
-        "versions": hardware.versions,
-    }

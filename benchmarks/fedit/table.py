@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from benchmarks.machine import where
 from benchmarks.pages import Section, table
 
 from .journal import BASE
@@ -50,12 +51,8 @@ def _figures(name: str) -> list[str]:
 
 
 def _about(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
-    cards = "".join(f", {card}" for card in machine["cards"])
     return (
-        f"Begun on {machine['date']} at commit {machine['commit']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']:.0f} GiB{cards}; {versions}. {result['clients']} clients of heterogeneity "
+        f"{where(result['machine'], 'Begun')} {result['clients']} clients of heterogeneity "
         f"{result['heterogeneity']:.2f}, {result['rounds']} rounds; judged on {result['records']} records.\n"
     )
 

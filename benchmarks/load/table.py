@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.machine import where
 from benchmarks.pages import RESULTS, Section, table
 
 from .crowd import RoundFigures
@@ -36,16 +37,11 @@ def _figures(result: Mapping[str, Any]) -> list[RoundFigures]:
 
 
 def _about(result: Mapping[str, Any]) -> str:
-    machine, scenario = result["machine"], result["scenario"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    scenario = result["scenario"]
     share = f"one in {scenario['vanish']} vanishes" if scenario["vanish"] else "nobody vanishes"
-    where = (
-        f"{machine['cpu']}, {machine['cores']} cores for server and devices together, {machine['memory_gib']:.0f} GiB"
-    )
-    what = f"{scenario['devices']:,} devices, d = {scenario['dimension']:,}, {share}"
     return (
-        f"Measured on {machine['date']} at commit {machine['commit']}: {where}; Python {machine['python']}, "
-        f"{versions}; load of the machine {machine['load']} before. {what}.\n"
+        f"{where(result['machine'])} Server and devices share its cores: {scenario['devices']:,} devices, "
+        f"d = {scenario['dimension']:,}, {share}.\n"
     )
 
 

@@ -3,15 +3,14 @@
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import machine
 
 from . import baseline, ours
 from .measure import Figure, load, pin
@@ -42,22 +41,12 @@ def measure(scenario: Scenario, name: str) -> Iterator[Figure]:
             yield Figure(f"peak memory, {role}", "flower", value, "bytes", d=d)
 
 
-def machine(cores: list[int]) -> dict[str, Any]:
-    """Where and on what this was measured."""
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    versions = {name: version(name) for name in ("numpy", "numba", "cryptography")}
+def here(cores: list[int]) -> dict[str, Any]:
+    """Where and on what this is measured."""
+    found = machine("numpy", "numba", "cryptography")
     if FLOWER.exists():
-        versions["flwr"] = _python(FLOWER, "benchmarks.secagg.flower", "version").strip()
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": len(cores),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+" if _git("status", "--porcelain", "shared") else ""),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
+        found["versions"]["flwr"] = _python(FLOWER, "benchmarks.secagg.flower", "version").strip()
+    return found | {"cores": len(cores)}
 
 
 def encode(where: dict[str, Any], scenario: Scenario, figures: Sequence[Figure]) -> str:
@@ -71,15 +60,6 @@ def encode(where: dict[str, Any], scenario: Scenario, figures: Sequence[Figure])
 def _python(python: Path, module: str, *arguments: str) -> str:
     command = [str(python), "-m", module, *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _lines(path: str) -> list[str]:
-    file = Path(path)
-    return file.read_text().splitlines() if file.exists() else []
 
 
 def main() -> None:
@@ -96,13 +76,12 @@ def main() -> None:
     if not hasattr(os, "sched_setaffinity"):
         sys.exit("Only Linux lets this benchmark pin its cores and read its memory.")
     scenario, name = (QUICK, "QUICK") if options.quick else (FULL, "FULL")
-    before = os.getloadavg()[0]
-    where = machine(pin())
+    where = here(pin())
     figures = []
     for figure in measure(scenario, name):
         figures.append(figure)
         print(f"{figure.system:9} {figure.what:24} {figure.value:12.4g} {figure.unit}", file=sys.stderr, flush=True)
-    where["load"] = {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)}
+    where["load"] = {"before": where["load"], "after": round(os.getloadavg()[0], 2)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(encode(where, scenario, figures))
     print(json.dumps(summary(scenario, figures)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import where
 from benchmarks.pages import RESULTS, Section, table
 
 from .measure import Figure
@@ -47,7 +48,7 @@ def section(result: dict[str, Any]) -> str:
         return find(figures, what, system, **where)
 
     parts = [
-        _about(result["machine"]),
+        where(result["machine"]) + "\n",
         _headline(figures),
         *_by_dimension(look),
         _check(look),
@@ -56,15 +57,6 @@ def section(result: dict[str, Any]) -> str:
         _steps(look),
     ]
     return "\n".join(parts)
-
-
-def _about(machine: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    return (
-        f"Measured on {machine['date']} at commit {machine['commit']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']:.0f} GiB; Python {machine['python']}, {versions}; load of the machine "
-        f"{machine['load']['before']} before.\n"
-    )
 
 
 def _headline(figures: list[Figure]) -> str:

@@ -2,19 +2,15 @@
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine
 from edge_client.hardware import find_hardware
 from fedit_shared.errors import UserError
 
@@ -26,25 +22,6 @@ ROOT = Path(__file__).parents[2]
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 _NOT_THERE = "no CUDA device here: not measured"
 _MINUTES = {"cpu": 60.0, "cuda": 9.0}
-
-
-def machine() -> dict[str, Any]:
-    """Where and on what this was measured."""
-    hardware = find_hardware()
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return {
-        "cpu": hardware.cpu,
-        "cores": hardware.cores,
-        "memory_gib": round(hardware.memory_bytes / 2**30, 1),
-        "fast_bfloat16": hardware.fast_bfloat16,
-        "cards": [f"{card.name}, {card.memory_bytes / 2**30:.0f} GiB, driver {card.driver}" for card in hardware.gpus],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _LIBRARIES},
-        "commit": commit.stdout.strip(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
@@ -120,7 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "training.json", help="where the figures go")
     options = parser.parse_args()
     there = options.device == "cpu" or find_hardware().accelerator == "cuda"
-    kept: dict[str, Any] = {"machine": machine(), "results": []}
+    kept: dict[str, Any] = {"machine": machine(*_LIBRARIES), "results": []}
     results = []
     options.cache.mkdir(parents=True, exist_ok=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import where
 from benchmarks.pages import RESULTS, Section, table
 
 from .__main__ import summary
@@ -27,18 +28,7 @@ def section(kept: dict[str, Any]) -> str:
     ratios = iter(row["speed_ratio"] for row in summary(results)["rows"])
     rows = [_row(result, next(ratios) if result.row.system == "ours" else None) for result in results]
     head = ["", "budget", "tokens/s", "against Shepherd", "peak", "planned", "loss", "how"]
-    return f"{_about(kept['machine'])}\n{table(head, rows)}"
-
-
-def _about(machine: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    cards = "".join(f", {card}" for card in machine["cards"])
-    narrow = "multiplies bfloat16" if machine["fast_bfloat16"] else "does not multiply bfloat16"
-    return (
-        f"Measured on {machine['date']} at commit {machine['commit']}: {machine['cpu']} (it {narrow}), "
-        f"{machine['cores']} cores, {machine['memory_gib']:.0f} GiB{cards}; "
-        f"Python {machine['python']}, {versions}; load of the machine {machine['load']} before. GB are 10⁹ bytes.\n"
-    )
+    return f"{where(kept['machine'])} GB are 10⁹ bytes.\n\n{table(head, rows)}"
 
 
 def _row(result: Result, ratio: float | None) -> tuple[str, ...]:
