@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Peer, Seat
+from peers import Peer, Seat, until
 from prometheus_client.parser import text_string_to_metric_families
 from served import assert_exact, enrolled
 from server_process import ServerProcess, command
@@ -48,15 +48,15 @@ class Story:
             for peer, seat in there:
                 await peer.take_seat(seat)
             blobs = self.server.folder / "blobs"
-            await self._look(peers[0])
+            await self._look(peers[0], 200)
             aside = blobs.rename(blobs.with_name("aside"))
             blobs.touch()
-            await self._look(peers[0])
+            await self._look(peers[0], 503)
             with pytest.raises(FeditError, match="cannot write to its disk"):
                 await peers[0].put_chunk(self.seats[0], 0)
             blobs.unlink()
             aside.rename(blobs)
-            await self._look(peers[0])
+            await self._look(peers[0], 200)
             with pytest.raises(ProtocolError):
                 await peers[0].send(there[1][1].deal)  # another one's
             for peer, seat in there:
@@ -66,9 +66,15 @@ class Story:
             await peers[0].adapter(self.seats[0].offer.adapter)
             self.page = await asyncio.to_thread(self._metrics)
 
-    async def _look(self, peer: Peer) -> None:
-        async with peer.http.get(peer.link.address + "/readyz") as response:
-            self.ready.append((response.status, (await response.text()).strip()))
+    async def _look(self, peer: Peer, awaited: int) -> None:
+        """What it says once it has this status: what it found before counts for a moment."""
+
+        async def ask() -> tuple[int, str]:
+            await asyncio.sleep(0.6)  # one address may ask twice a second
+            async with peer.http.get(peer.link.address + "/readyz") as response:
+                return response.status, (await response.text()).strip()
+
+        self.ready.append(await until(ask, lambda answer: answer[0] == awaited))
 
     def _metrics(self) -> Page:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.server.port + 1}/metrics") as response:

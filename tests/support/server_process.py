@@ -163,7 +163,7 @@ class ServerProcess:
         context.verify_mode = ssl.CERT_NONE
         try:
             with (
-                socket.create_connection(("127.0.0.1", self.port), 1) as plain,
+                socket.create_connection(("127.0.0.1", self.port), 10) as plain,
                 context.wrap_socket(plain) as line,
             ):
                 line.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -47,6 +47,15 @@ from .driver import Driver
 PROBE = "probe"
 """A blob that is written to see whether blobs can be."""
 PROBE_BYTES = 4096
+PROBE_SECONDS = 2.0
+"""What was found counts for so long: anybody may ask, and each look syncs the disk."""
+
+
+class _Looked(NamedTuple):
+    """When (loop time), and what was found to fail."""
+
+    time: float
+    failing: list[str]
 
 
 class _Contributor(NamedTuple):
@@ -66,6 +75,8 @@ class Service:
         self._key = driver.tools.key
         self._federation = federation_id(driver.tools.key.public)
         self._dealing: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._looking = asyncio.Lock()
+        self._looked: _Looked | None = None
 
     async def enrol(self, message: Enrol) -> Enrolled:
         """Let a device in by its invitation."""
@@ -174,6 +185,14 @@ class Service:
     async def failing(self) -> list[str]:
         """What keeps this server from work: ``database`` unless it answers, ``blobs`` unless one can be written. The
         self test has passed: else it would not be listening."""
+        loop = asyncio.get_running_loop()
+        async with self._looking:
+            if self._looked is None or loop.time() - self._looked.time > PROBE_SECONDS:
+                found = await self._look_at_itself()
+                self._looked = _Looked(loop.time(), found)
+            return self._looked.failing
+
+    async def _look_at_itself(self) -> list[str]:
         driver, found = self._driver, []
         try:
             await driver.on_ledger(driver.ledger.require_working)
