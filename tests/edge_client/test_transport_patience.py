@@ -172,6 +172,33 @@ def test_a_clock_that_is_off_is_named_with_its_distance(tmp_path: Path) -> None:
     linked(in_turn(answer(refused, 401)), tmp_path, [], work)
 
 
+def test_clocks_that_come_apart_once_the_server_was_met_are_waited_for(tmp_path: Path) -> None:
+    """Whichever of the two was set wrong, and for however long: no device is to drop out of its rounds for it."""
+    told: list[object] = []
+
+    async def work(transport: Transport) -> None:
+        assert await transport.send(Leave()) == Accepted()
+        assert await transport.send(Leave()) == Accepted()
+
+    refused = Refused(code="unauthorized", message="Too new.", server_time=int(time.time()) - 5 * 3600)
+    linked(in_turn(answer(Accepted()), answer(refused, 401), answer(Accepted())), tmp_path, told, work)
+    assert problems(told) == ["this machine's clock is 5 hours ahead of the server's"]
+    assert isinstance(told[-1], Recovered)
+
+
+def test_devices_that_are_asked_to_wait_together_do_not_come_back_together(tmp_path: Path) -> None:
+    told: list[object] = []
+
+    async def work(transport: Transport) -> None:
+        await transport.send(Leave())
+
+    many = answer(Refused(code="unavailable", message="Too many requests."), 429, {"Retry-After": "1"})
+    for _ in range(2):
+        linked(in_turn(many, answer(Accepted())), tmp_path, told, work)
+    pauses = [news.seconds for news in told if isinstance(news, Trouble)]
+    assert len(set(pauses)) == len(pauses) == 2
+
+
 def test_a_server_that_asks_to_wait_is_given_the_time_it_asks_for(tmp_path: Path) -> None:
     told: list[object] = []
 

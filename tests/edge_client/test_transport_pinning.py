@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import BasicAuth, web
-from tls_server import Handler, Line, Tls, answer, serving
+from lines import Line
+from tls_server import Handler, Tls, answer, serving
 from yarl import URL
 
 from edge_client.transport import Recovered, Server, Transport, Trouble, WrongServerError

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from participants import KillingDisk, QuickClient, plain_of, quick_client, run_client
 from safetensors.numpy import load_file
 from server_process import ServerProcess
-from tls_server import Line
 
 from edge_client.client import (
     Contributed,
@@ -24,14 +22,12 @@ from edge_client.client import (
     RosterAccepted,
     RoundFinished,
     Trained,
-    Uploading,
     Voted,
     worker,
 )
 from edge_client.state import DiskError
 from edge_client.training import TrainEvent, TrainJob
 from fedit_shared.identity import JoinLink
-from fedit_shared.messages import CHUNK_SIZE
 
 Serve = Callable[..., ServerProcess]
 
@@ -262,29 +258,6 @@ def test_a_full_disk_stops_a_client_with_one_clear_error_and_loses_nothing(serve
         await asyncio.gather(*others, return_exceptions=True)
         for number in range(1, len(written) + 1):
             assert_exact(server, number, homes)
-
-    asyncio.run(go())
-
-
-def test_a_large_upload_over_a_line_that_keeps_breaking_sends_little_twice(serve: Serve, tmp_path: Path) -> None:
-    async def go() -> None:
-        server = serve(target=3, scale=4096)
-        links = server.invite("--count", 3)
-        line = Line(server.port, cut_after=17 * CHUNK_SIZE // 2)
-        homes = [tmp_path / str(number) for number in range(3)]
-        async with line.open() as port:
-            shaky = replace(links[0], address=f"https://127.0.0.1:{port}")
-            said = await asyncio.gather(
-                *(
-                    run_client(quick_client(link, home), 1)
-                    for link, home in zip([shaky, *links[1:]], homes, strict=True)
-                )
-            )
-        size = next(event.total for event in said[0] if isinstance(event, Uploading))
-        assert size > 30 * CHUNK_SIZE
-        assert line.opened > 3
-        assert line.bytes_up < 1.2 * size
-        assert_exact(server, 1, homes)
 
     asyncio.run(go())
 

@@ -69,7 +69,10 @@ def process(*arguments: object) -> Said:
 
 
 class ServerProcess:
-    """One federation's folder and, between ``start`` and ``stop`` or ``kill``, the process that serves it."""
+    """One federation's folder and, between ``start`` and ``stop`` or ``kill``, the process that serves it.
+
+    ``program``: the module that is run instead of the server's own; ``environment``: what it is told besides.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,8 @@ class ServerProcess:
         self.folder = root / "federation"
         self.port = free_port()
         self.log = root / "server.log"
+        self.program = "agg_server"
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         made = command(
             *("init", self.folder, "--adapter", adapter or make_adapter(root / "adapter", scale=scale)),
@@ -110,15 +115,23 @@ class ServerProcess:
 
     def start(self) -> None:
         """Serve; returns when it is ready."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "agg_server", "serve", str(self.folder)], stdout=log, stderr=log
-            )
+        self._spawn()
+        assert self._process is not None
         end = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, "the server did not open its port"
             time.sleep(0.05)
+
+    def _spawn(self) -> None:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | self.environment
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.program, "serve", str(self.folder)],
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
 
     @property
     def pid(self) -> int:

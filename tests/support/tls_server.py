@@ -1,10 +1,9 @@
-"""A TLS server on loopback whose answers a test writes, and a line to it that breaks when told to."""
+"""A TLS server on loopback whose answers a test writes."""
 
-import asyncio
 import datetime
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -85,56 +84,3 @@ def answer(message: msgspec.Struct, status: int = 200, headers: dict[str, str] |
         content_type=MEDIA_TYPE,
         headers={PROTOCOL_HEADER: "1", **(headers or {})},
     )
-
-
-@dataclass
-class Line:
-    """A TCP relay to ``port``. ``cut_after``: bytes upstream after which a connection is reset, None: never.
-
-    ``connects``: CONNECT requests are answered as a proxy does, whatever host they name, and noted in ``asked``.
-    """
-
-    port: int
-    cut_after: int | None = None
-    connects: bool = False
-    bytes_up: int = 0
-    opened: int = 0
-    asked: list[str] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.opened += 1
-        if self.connects:
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.asked.append(head.split(b"\r\n")[0].decode())
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
-        down = asyncio.create_task(self._down(far_reader, writer))
-        with suppress(OSError):
-            await self._up(reader, far_writer)
-        down.cancel()
-        for end in (writer, far_writer):
-            end.transport.abort()
-
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        passed = 0
-        while data := await reader.read(16384):
-            passed += len(data)
-            if self.cut_after is not None and passed > self.cut_after:
-                return
-            self.bytes_up += len(data)
-            writer.write(data)
-            await writer.drain()
-
-    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(16384):
-                writer.write(data)
-                await writer.drain()

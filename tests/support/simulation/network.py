@@ -154,26 +154,31 @@ class SimSession:
         method: str,
         url: str,
         *,
-        data: bytes | None,
+        data: AsyncIterator[bytes] | None,
         headers: dict[str, str],
         timeout: aiohttp.ClientTimeout,
         **_: Any,
     ) -> "_Exchange":
         path = "/" + url.split("/", 3)[3]
-        return _Exchange(self._network, Request(self._device, method, path, _ALWAYS | headers, data or b""), timeout)
+        return _Exchange(self._network, Request(self._device, method, path, _ALWAYS | headers, b""), data, timeout)
 
     async def close(self) -> None:
         """There is nothing to close."""
 
 
 class _Exchange:
-    def __init__(self, network: Network, request: Request, timeout: aiohttp.ClientTimeout) -> None:
+    def __init__(
+        self, network: Network, request: Request, body: AsyncIterator[bytes] | None, timeout: aiohttp.ClientTimeout
+    ) -> None:
         self._network = network
         self._request = request
+        self._body = body
         self._seconds = timeout.total or timeout.sock_read
 
     async def __aenter__(self) -> "_Response":
         process, request = _here(), self._request
+        if self._body is not None:
+            request.body = b"".join([piece async for piece in self._body])
         process.effect(f"sends {request.method} {_short(request.path)}")
         self._network.watch_request(request)
         try:

@@ -1,6 +1,6 @@
 """Signed requests to one server, tried until they are answered."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
 from secrets import token_bytes
@@ -39,6 +39,7 @@ SLOWEST_BYTES_PER_SECOND = 8192
 """A line slower than this counts as broken."""
 CONNECTIONS = 64
 """Every round that still needs answers holds one open."""
+_PIECE_BYTES = 2**16
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509})
 
 
@@ -114,17 +115,13 @@ class Transport:
 
         Raises the ProtocolError that the server refused it with, WrongServerError or ClockError.
         """
-        body = encode(message)
-        return await self.exchange("POST", ROUTES[type(message)].path, body, seconds=wait + ANSWER_SECONDS)
+        return await self.exchange("POST", ROUTES[type(message)].path, encode(message), wait=wait)
 
-    async def exchange(self, method: str, path: str, body: bytes = b"", *, seconds: float) -> ServerMessage:
-        """The message that answers a request; each try may take ``seconds``."""
-        limits = aiohttp.ClientTimeout(
-            total=seconds + len(body) / SLOWEST_BYTES_PER_SECOND, sock_connect=CONNECT_SECONDS
-        )
+    async def exchange(self, method: str, path: str, body: bytes = b"", *, wait: int = 0) -> ServerMessage:
+        """The message that answers a request, as :meth:`send`."""
         for number, delay in enumerate(delays()):
             try:
-                return await self.once(method, path, body, limits=limits, read=read_message)
+                return await self.once(method, path, body, limits=limits(body, wait), read=read_message)
             except TryAgainError as error:
                 if number or not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
                     await self.pause(error, delay)
@@ -151,8 +148,8 @@ class Transport:
         except ClockError:
             raise
         except UnauthorizedError:
-            # aiohttp sends a GET or PUT again by itself where an idle connection had been closed. If the first copy
-            # did arrive, the second one is a replay to the server, so the request is signed anew before it counts.
+            # aiohttp sends a GET again by itself where the connection broke. If the first copy did arrive, the second
+            # one is a replay to the server, so the request is signed anew before it counts.
             return await self._once(method, path, body, limits, read, headers or {})
 
     async def _once(
@@ -165,12 +162,11 @@ class Transport:
         headers: dict[str, str],
     ) -> T:
         assert self._session is not None, "use it as `async with Transport(…)`"
-        self.sent_bytes += len(body)
         try:
             async with self._session.request(
                 method,
                 self.server.address + path,
-                data=body or None,
+                data=self._pieces(body) if body else None,
                 headers=self._signed(method, path, body) | headers,
                 timeout=limits,
                 allow_redirects=False,
@@ -185,11 +181,19 @@ class Transport:
         self._patience.succeeded()
         return result
 
+    async def _pieces(self, body: bytes) -> AsyncIterator[bytes]:
+        """The body, once: aiohttp, which would send bytes again by itself, cannot begin this anew."""
+        for start in range(0, len(body), _PIECE_BYTES):
+            piece = body[start : start + _PIECE_BYTES]
+            self.sent_bytes += len(piece)
+            yield piece
+
     def _signed(self, method: str, path: str, body: bytes) -> dict[str, str]:
         token = sign_request(
             self._key, self.server.federation, method, path, body, time=int(self._clock()), nonce=token_bytes(16)
         )
-        return {"Authorization": token} | ({"Content-Type": MEDIA_TYPE} if body else {})
+        described = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body))} if body else {}
+        return {"Authorization": token} | described
 
     async def _require_success(self, response: aiohttp.ClientResponse) -> None:
         if PROTOCOL_HEADER not in response.headers:
@@ -206,11 +210,13 @@ class Transport:
             raise TryAgainError(f"the server says: {refused.message}", self._retry_after(response))
         raise self._refusal(refused)
 
-    def _refusal(self, refused: Refused) -> ProtocolError:
+    def _refusal(self, refused: Refused) -> Exception:
         if refused.server_time is not None and abs(ahead := self._clock() - refused.server_time) > LIFETIME:
+            off = f"clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the server's"
+            if self._met:  # they agreed before, and will again: one of the two machines has just woken up, say
+                return TryAgainError(f"this machine's {off}")
             return ClockError(
-                f"This machine's clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the server's.",
-                advice="Let the operating system set it by network time, then start again.",
+                f"This machine's {off}.", advice="Let the operating system set it by network time, then start again."
             )
         return refusal(refused.code)(f"The server refused: {refused.message}", advice=refused.advice)
 
@@ -224,13 +230,19 @@ class Transport:
             case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
                 problem = f"the certificate of {self.server.address} is not to be trusted ({reason})"
             case _:
-                return TryAgainError(_problem(error))
+                return TryAgainError(_problem(error), unheard=True)
         if self._met:  # a captive portal, say: nothing was sent to it, and it will go away
             return TryAgainError(problem)
         return WrongServerError(
             f"{problem[0].upper()}{problem[1:]}. Nothing was sent to it.",
             advice="Ask the operator for a new link. On a foreign network, a login page may be in between.",
         )
+
+
+def limits(body: bytes, wait: int = 0) -> aiohttp.ClientTimeout:
+    """Of one try with this body, which the slowest line has time to carry. ``wait``: as :meth:`Transport.send`."""
+    seconds = wait + ANSWER_SECONDS + len(body) / SLOWEST_BYTES_PER_SECOND
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
 
 
 async def read_message(response: aiohttp.ClientResponse) -> ServerMessage:

@@ -29,12 +29,14 @@ News = Callable[[Trouble | Recovered], None]
 
 
 class TryAgainError(Exception):
-    """A try that failed in a way that time may heal; ``after``: seconds that the server asked to wait."""
+    """A try that failed in a way that time may heal; ``after``: seconds that the server asked to wait. ``unheard``: no
+    answer came, so what was asked for may have been done."""
 
-    def __init__(self, problem: str, after: float = 0.0) -> None:
+    def __init__(self, problem: str, after: float = 0.0, *, unheard: bool = False) -> None:
         super().__init__(problem)
         self.problem = problem
         self.after = after
+        self.unheard = unheard
 
 
 def delays() -> Iterator[float]:
@@ -70,8 +72,8 @@ class Patience:
     _troubled: bool = field(default=False, init=False)
 
     async def wait(self, error: TryAgainError, delay: float) -> None:
-        """Say what is wrong, then wait ``delay``, or what the server asked for if that is longer."""
-        seconds = max(delay * self.base, error.after)
+        """Say what is wrong, then wait ``delay``, beyond what the server asked for: it asks many for the same."""
+        seconds = error.after + delay * self.base
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + seconds
