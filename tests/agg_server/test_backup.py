@@ -211,3 +211,10 @@ def test_a_blob_that_is_damaged_is_named_by_backup_and_by_verify(told: Told, tmp
     said(command("restore", tmp_path / "damaged", tmp_path / "again"))
     opened.write_bytes(whole)
     said(command("verify", folder))
+
+
+def test_a_backup_is_put_into_another_database_which_the_settings_then_name(told: Told, tmp_path: Path):
+    said(command("restore", told.root / "published", tmp_path / "back", "--database", "sqlite:///other.sqlite3"))
+    assert (tmp_path / "back" / "other.sqlite3").exists()
+    assert not (tmp_path / "back" / "server.sqlite3").exists()
+    assert ServerProcess.adopt(tmp_path / "back", told.server.port).rounds()[0]["outcome"] == "published"
