@@ -71,8 +71,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         async with AsyncExitStack() as stack:
             await told.happen(stack)
 
-    asyncio.run(run())
-    told.server.kill()
+    try:
+        asyncio.run(run())
+    finally:
+        told.server.kill()
     return told
 
 

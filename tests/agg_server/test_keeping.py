@@ -35,8 +35,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> ServerProcess:
                 await asyncio.gather(*(peer.whole_round(after=last) for peer in peers))
             await peers[0].offer(after=ROUNDS)
 
-    asyncio.run(run())
-    assert server.stop() == 0
+    try:
+        asyncio.run(run())
+    finally:
+        status = server.stop()
+    assert status == 0
     return server
 
 

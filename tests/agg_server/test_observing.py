@@ -100,8 +100,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     server.configure("server", metrics=f"127.0.0.1:{server.port + 1}", log="json")
     server.start()
     told = Story(server)
-    asyncio.run(told.happen())
-    assert server.stop() == 0
+    try:
+        asyncio.run(told.happen())
+    finally:
+        status = server.stop()
+    assert status == 0
     return told
 
 
