@@ -78,9 +78,8 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     certificate = layout.path(config.server.certificate)
     watch = Watch(driver, database, layout.blobs(config), certificate, connections)
     metrics_runner = web.AppRunner(make_metrics_app(metrics, watch.look), access_log=None, handle_signals=False)
-    watching = asyncio.create_task(watch_lag(metrics.lagged))
+    watching = [asyncio.create_task(watch_lag(metrics.lagged)), asyncio.create_task(renewal.watch())]
     listening: list[asyncio.Server] = []
-    watching = asyncio.create_task(renewal.watch())
     try:
         await runner.setup()
         await metrics_runner.setup()
@@ -96,10 +95,10 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         await stopping.wait()
         announce("Stopping: finishing what is under way.")
     finally:
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         for server in listening:
             server.close()
-        watching.cancel()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
         await runner.cleanup()
         await metrics_runner.cleanup()
