@@ -57,7 +57,7 @@ constraints:  ## renew constraints.txt: the newest versions that fit together, t
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	$(DEV) > build/constraints/dev.txt
 	build/constraints/bin/pip install hatchling editables
-	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt 'psycopg[binary]'
+	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt
 	sed -n '/^#/p' constraints.txt > build/constraints/new.txt
 	build/constraints/bin/pip freeze --all --exclude-editable | sed 's/+.*//' \
 	  | grep -v -E '^(pip|triton|cuda-.*|nvidia-[^m].*)==' >> build/constraints/new.txt

@@ -1,8 +1,9 @@
-"""A served federation for each test that asks for one."""
+"""A served federation for each test that asks for one, and one PostgreSQL for all that do."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import postgres as postgresql
 import pytest
 from server_process import ServerProcess
 
@@ -21,3 +22,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Postgres]:
+    """A real PostgreSQL, in which each test makes a database of its own."""
+    if postgresql.binaries() is None:
+        pytest.skip("PostgreSQL is not installed here (Debian: apt-get install postgresql)")
+    with postgresql.postgres() as server:
+        yield server

@@ -3,8 +3,8 @@
 import json
 import socket
 import sqlite3
+import sys
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -241,8 +241,10 @@ def test_a_missing_broken_or_newer_database_is_named_and_left_alone(tmp_path: Pa
     assert not file.exists()
 
 
-@pytest.mark.skipif(find_spec("psycopg") is not None, reason="psycopg is installed")
-def test_a_database_whose_driver_is_missing_is_named_with_what_to_install_and_without_its_password(tmp_path: Path):
+def test_a_database_whose_driver_is_missing_is_named_with_what_to_install_and_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as where it is not installed
     server = ServerProcess(tmp_path)
     server.configure("server", database="postgresql://fedit:hush@localhost/fedit")
     told = command("serve", server.folder)

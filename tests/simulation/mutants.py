@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 from simulation.draw import draw  # noqa: E402
 from simulation.runner import Runner, runner  # noqa: E402
 
-from agg_server import blobs, ledger, publishing, uploads  # noqa: E402
+from agg_server import blobs, folders, ledger, publishing, uploads  # noqa: E402
 from agg_server.driver import driver, work, writer  # noqa: E402
 from agg_server.rounds import views  # noqa: E402
 from agg_server.rounds.events import SurvivorsOffered  # noqa: E402
@@ -226,7 +226,7 @@ def blobs_are_not_synced() -> Any:
         def __getattr__(self, name: str) -> Any:
             return nothing if name == "fsync" else getattr(os, name)
 
-    return patch.multiple(blobs, os=Loose(), sync_folder=nothing)
+    return patch.multiple(blobs, os=Loose(), sync_folder=nothing), patch.object(folders, "sync_folder", nothing)
 
 
 def chunks_are_not_synced() -> Any:

@@ -98,6 +98,10 @@ class Peer:
     async def __aexit__(self, *error: object) -> None:
         await self.http.close()
 
+    def address(self) -> str:
+        """Where the next request goes."""
+        return self.link.address
+
     async def request(
         self, method: str, path: str, body: bytes = b"", *, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes, Any]:
@@ -109,7 +113,7 @@ class Peer:
             sent = {"Authorization": token, PROTOCOL_HEADER: "1", "Content-Type": MEDIA_TYPE} | (headers or {})
             try:
                 async with self.http.request(
-                    method, self.link.address + path, data=body or None, headers=sent
+                    method, self.address() + path, data=body or None, headers=sent
                 ) as response:
                     return response.status, await response.read(), response.headers
             except (aiohttp.ClientError, ConnectionError):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from copy import copy
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +84,8 @@ class ServerProcess:
         target: int = 0,
         adapter: Path | None = None,
         model: str = "tiny",
+        database: str = "",
+        blobs: str = "",
         **rules: object,
     ) -> None:
         self.folder = root / "federation"
@@ -95,7 +98,7 @@ class ServerProcess:
             *("init", self.folder, "--adapter", adapter or make_adapter(root / "adapter", scale=scale)),
             *("--model", model),
             *("--address", f"https://127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.port}"),
-            *("--cohort-target", target, "--rounds", rounds),
+            *("--cohort-target", target, "--rounds", rounds, "--database", database, "--blobs", blobs),
         )
         assert made.returncode == 0, made.stderr
         quick = {"answer_grace": "1s", "muster_window": "10min" if target else "1s"}
@@ -107,6 +110,7 @@ class ServerProcess:
         """For a folder that is there already, and whose settings name this port."""
         server = cls.__new__(cls)
         server.folder, server.port, server._process = folder, port, None
+        server.program, server.environment = "agg_server", {}
         server.log = folder.with_name(f"{folder.name}.log")
         return server
 
@@ -115,23 +119,28 @@ class ServerProcess:
 
     def start(self) -> None:
         """Serve; returns when it is ready."""
-        self._spawn()
-        assert self._process is not None
-        end = time.monotonic() + 60
-        while not self._answers():
-            assert self._process.poll() is None, self.log.read_text()
-            assert time.monotonic() < end, "the server did not open its port"
-            time.sleep(0.05)
+        self.launch()
+        self.wait_until_ready()
 
-    def _spawn(self) -> None:
+    def launch(self) -> None:
+        """Serve; returns at once."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | self.environment
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.program, "serve", str(self.folder)],
+                [sys.executable, "-m", self.program, "serve", str(self.folder), "--listen", f"127.0.0.1:{self.port}"],
                 stdout=log,
                 stderr=log,
                 env=environment,
             )
+
+    def wait_until_ready(self) -> None:
+        """Return once it serves."""
+        assert self._process is not None
+        end = time.monotonic() + 240
+        while not self.is_ready():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, "the server did not open its port"
+            time.sleep(0.05)
 
     @property
     def pid(self) -> int:
@@ -170,7 +179,18 @@ class ServerProcess:
         rounds: list[dict[str, Any]] = json.loads(made.stdout)
         return rounds
 
-    def _answers(self) -> bool:
+    def replica(self) -> "ServerProcess":
+        """Another process that is to serve the same folder, on a port of its own."""
+        other = copy(self)
+        other.port, other.log, other._process = free_port(), self.log.with_name(f"server-{free_port()}.log"), None
+        return other
+
+    def is_ready(self) -> bool:
+        """What /readyz says; False if nothing answers."""
+        return self.answers("/readyz")
+
+    def answers(self, path: str) -> bool:
+        """Whether it has 200 for this page."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -179,7 +199,7 @@ class ServerProcess:
                 socket.create_connection(("127.0.0.1", self.port), 10) as plain,
                 context.wrap_socket(plain) as line,
             ):
-                line.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                line.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
                 return b" 200 " in line.recv(64)
         except OSError:
             return False

@@ -64,7 +64,7 @@ class Simulated:
         **rules: object,
     ) -> None:
         self.now = START
-        self.database = Database(f"sqlite:///{folder / 'test.sqlite3'}")
+        self.database = self.make_database(folder)
         self.database.migrate()
         self.config = make_config(rounds, rules, strategy, step or {})
         task = TaskSpec(
@@ -85,6 +85,10 @@ class Simulated:
             (Sim(i, SigningKey(seeded("sim", i))) for i in range(count)), key=lambda device: device.identity
         )
         self.restart()
+
+    def make_database(self, folder: Path) -> Database:
+        """Where it keeps its journal."""
+        return Database(f"sqlite:///{folder / 'test.sqlite3'}")
 
     def reopened(self, **rules: object) -> "Simulated":
         """This federation after a new start with other rules."""
@@ -131,8 +135,9 @@ class Simulated:
         """Do everything that is due, and open the next round when one is over."""
         done: set[Due] = set()
         while True:
+            current = self.ledger.current
             with self.database.begin() as connection:
-                opening = next_proposal(connection, self.tools, self.plans, self.ledger.current, self._random(32))
+                opening = next_proposal(connection, self.tools, self.plans, current, self._random(32))
             if opening is not None:
                 assert self.ledger.record([opening], self.now).outcomes == [None]
             fresh = [due for due in self.ledger.due(self.now) if due not in done]

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 from fedit_shared.errors import UnauthorizedError
 from fedit_shared.identity import verify_request
@@ -11,8 +12,16 @@ from fedit_shared.identity.requests import LIFETIME, SCHEME
 _JOIN = "Join with `fedit-client join LINK`; the operator makes links with `fedit-server invite`."
 
 
+class UsedOnce(Protocol):
+    """Numbers used once, remembered for at least as long as a token is good."""
+
+    def use(self, nonce: bytes) -> None:
+        """Raise UnauthorizedError if this was used before."""
+        ...
+
+
 class Nonces:
-    """Numbers used once, remembered for at least as long as a token is good: two sets, thrown away in turn."""
+    """Those of a server that is alone: two sets, thrown away in turn."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -30,13 +39,19 @@ class Nonces:
 
 
 class Gate:
-    """Lets requests of active devices through. ``active`` is asked anew each time."""
+    """Lets requests of active devices through. ``active`` is asked anew each time; ``nonces``: None keeps them here."""
 
-    def __init__(self, federation: bytes, active: Callable[[], Collection[bytes]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        federation: bytes,
+        active: Callable[[], Collection[bytes]],
+        clock: Callable[[], float],
+        nonces: UsedOnce | None = None,
+    ) -> None:
         self._federation = federation
         self._active = active
         self._clock = clock
-        self._nonces = Nonces(clock)
+        self._nonces = Nonces(clock) if nonces is None else nonces
 
     def require_known(self, header: str) -> bytes:
         """Who claims to ask. Raises UnauthorizedError for a stranger, before any body is read."""

@@ -18,9 +18,9 @@ from fedit_shared.errors import FeditError, UserError
 from fedit_shared.identity import federation_id
 
 from . import __version__
-from .blobs import Blobs, make_folder, sync_folder
 from .config import FILE, Config
 from .contents import read_whole, wanted
+from .folders import make_folder, sync_folder
 from .layout import Layout, write_private
 from .store import Database
 from .store.tables import metadata
@@ -82,9 +82,10 @@ def _fill(layout: Layout, config: Config, out: Path) -> Manifest:
     with copy.begin() as connection:
         blobs = wanted(connection, ())
     copy.close()
+    store = layout.blobs(config)
     for blob in blobs:
         try:
-            data = read_whole(Blobs(layout.blobs(config)), blob)
+            data = read_whole(store, blob)
         except FeditError as error:
             damaged.append(error.message)
             continue

@@ -9,18 +9,18 @@ import os
 import shutil
 import struct
 import tempfile
-import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from .errors import storage_error
+from .folders import make_folder, sync_folder
+from .uploads import Upload
 
 _OFFSET = struct.Struct("<I")
-_making = threading.RLock()
-"""A folder that another thread has made counts only once its name is on disk."""
 
 
 class Blobs:
-    """The folder. Keys are paths relative to it, of this server's own making."""
+    """The folder, a :class:`.storage.Storage`. Keys are paths relative to it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -35,6 +35,21 @@ class Blobs:
     def path(self, key: str) -> Path:
         """Where the blob lies or will lie."""
         return self._root / key
+
+    def file(self, key: str) -> Path:
+        """The file itself. Raises FileNotFoundError."""
+        path = self.path(key)
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        return path
+
+    def place(self, key: str) -> str:
+        """The file's path."""
+        return str(self.path(key))
+
+    def upload(self, key: str, size: int) -> Upload:
+        """The upload of ``size`` bytes in this file, begun or not."""
+        return Upload(self.path(key), size)
 
     def read(self, key: str) -> bytes:
         """The whole blob. Raises FileNotFoundError."""
@@ -59,6 +74,16 @@ class Blobs:
             sync_folder(target.parent)
         except OSError as error:
             raise storage_error(error) from error
+
+    def having(self, prefix: str, parts: Collection[str]) -> set[str]:
+        """The names right below ``prefix`` that have one of ``parts`` below them."""
+        root = self.path(prefix)
+        folders = root.iterdir() if root.is_dir() else ()
+        return {folder.name for folder in folders if any((folder / part).exists() for part in parts)}
+
+    def empty(self) -> bool:
+        """Whether the folder is not there, or nothing in it."""
+        return not self._root.exists() or not any(self._root.iterdir())
 
     def delete(self, prefix: str) -> None:
         """Remove the blob, or all below the folder, if there."""
@@ -87,22 +112,3 @@ def read_item(file: Path, index: int, count: int) -> bytes:
         start = ends[index - 1] if index else table
         stream.seek(start)
         return stream.read(ends[index] - start)
-
-
-def make_folder(folder: Path) -> None:
-    """The folder and its parents, each name on disk."""
-    with _making:
-        if folder.is_dir():
-            return
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was made, renamed or deleted in ``folder`` survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,8 @@ _Clip = Annotated[float, msgspec.Meta(ge=SMALLEST_RANGE, le=LARGEST_RANGE)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400, pattern=TEXT_PATTERN)]
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.|\.git$))(?:\b[\w.-]+\b/)?\b[\w.-]{1,96}\b")
 
+_BUCKET = re.compile(r"s3://([a-z0-9][a-z0-9.-]+[a-z0-9])((?:/[\w.-]+)*/?)", re.ASCII)
+
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
@@ -139,6 +141,8 @@ def _refuse_contradictions(config: Config, text: str) -> None:
     if config.server_step.optimizer not in OPTIMIZERS:
         near = nearest(config.server_step.optimizer, OPTIMIZERS)
         raise at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
+    if "://" in config.server.blobs and bucket_and_prefix(config.server.blobs) is None:
+        raise at(text, "server", "blobs", "[server] blobs is a folder, or has the form s3://BUCKET/PREFIX.")
     model = config.model.id
     if not is_hub_id(model) and (set(model) & set("/\\:") or not model.strip(". ")):
         told = "is a Hugging Face id (OWNER/NAME), or the name, without its path, of a folder that participants have"
@@ -152,6 +156,23 @@ def _refuse_contradictions(config: Config, text: str) -> None:
                 host_and_port(value)
             except ValueError as error:
                 raise at(text, "server", key, f"[server] {key} has the form HOST:PORT.") from error
+
+
+def bucket_and_prefix(blobs: str) -> tuple[str, str] | None:
+    """``s3://BUCKET/PREFIX`` in two; None for a folder."""
+    found = _BUCKET.fullmatch(blobs)
+    return None if found is None else (found[1], found[2].strip("/"))
+
+
+def listening(config: Config, listen: str | None, metrics: str | None) -> Config:
+    """The settings with other places to listen at, where they are given. Raises UserError for what is no HOST:PORT."""
+    given = {key: value for key, value in (("listen", listen), ("metrics", metrics)) if value is not None}
+    for key, value in given.items():
+        try:
+            host_and_port(value)
+        except ValueError as error:
+            raise UserError(f"--{key} {value!r} has not the form HOST:PORT.") from error
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **given))
 
 
 def is_hub_id(model: str) -> bool:

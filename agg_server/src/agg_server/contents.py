@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 
 from fedit_shared.strategies import STRATEGIES
 
-from .blobs import Blobs
 from .errors import CorruptError
 from .hashed import load_hashed
 from .optimizer import OPTIMIZERS
 from .publishing import adapter_key, state_key
 from .rooms import sum_key
+from .storage import Storage
 from .store import AdapterVersion, Journal, Retention, Versions
 
 
@@ -51,7 +51,7 @@ def _of_version(version: AdapterVersion, pruned: bool) -> Iterator[Wanted]:
             yield Wanted(key, f"The state of {optimizer} ({strategy}) beside a{named}", None, True)
 
 
-def read_whole(blobs: Blobs, blob: Wanted) -> bytes | None:
+def read_whole(blobs: Storage, blob: Wanted) -> bytes | None:
     """The blob's bytes, their hash checked; None for an optional one that is not there. Raises CorruptError."""
     advice = "Put it back from a backup: the same path below its folder blobs/."
     try:

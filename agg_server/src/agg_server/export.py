@@ -6,13 +6,13 @@ from fedit_shared import adapter
 from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec
 
-from .blobs import Blobs
 from .publishing import read_version
+from .storage import Storage
 
 CARD = "README.md"
 
 
-def export(blobs: Blobs, task: TaskSpec, version: bytes, out: Path, card: str) -> None:
+def export(blobs: Storage, task: TaskSpec, version: bytes, out: Path, card: str) -> None:
     """Write ``adapter_config.json``, ``adapter_model.safetensors`` and the model ``card`` into the new or empty folder
     ``out``.
 

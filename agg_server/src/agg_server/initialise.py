@@ -15,9 +15,9 @@ from fedit_shared.identity import PublicKey, SigningKey
 from fedit_shared.messages import MODEL_FILE
 
 from . import task, tls
-from .blobs import Blobs, make_folder, sync_folder
 from .clipping import first_ranges
 from .config import Config, host_and_port, is_hub_id, parse_config
+from .folders import make_folder, sync_folder
 from .layout import Layout, write_private
 from .publishing import adapter_key
 from .store import AdapterVersion, Database, Versions
@@ -25,7 +25,8 @@ from .template import Values, render
 
 
 class Wishes(NamedTuple):
-    """What the operator gave on the command line. ``model``: None takes what the adapter's folder says."""
+    """What the operator gave on the command line. ``model``: None takes what the adapter's folder says; ``database``
+    and ``blobs``: empty for SQLite and a folder."""
 
     adapter: Path
     model: str | None
@@ -37,6 +38,8 @@ class Wishes(NamedTuple):
     rounds: int
     certificate: Path | None
     key: Path | None
+    database: str = ""
+    blobs: str = ""
 
 
 class Made(NamedTuple):
@@ -118,6 +121,8 @@ def _values(wishes: Wishes, model: str | None, revision: str) -> Values:
         revision=revision if chosen == model else "",
         cohort_min=wishes.cohort_min,
         cohort_target=wishes.cohort_target,
+        database=wishes.database,
+        blobs=wishes.blobs,
     )
 
 
@@ -136,7 +141,7 @@ def _fill(layout: Layout, config: Config, wishes: Wishes, data: bytes, text: str
             write_private(layout.adapter / name, (wishes.adapter / name).read_bytes())
     write_private(layout.adapter / adapters.FILE_NAME, data)
     version = adapters.version(data)
-    Blobs(layout.blobs(config)).write(adapter_key(version), data)
+    layout.blobs(config).write(adapter_key(version), data)
     spec = task.make_task(config, layout.adapter)
     database = Database(layout.database_url(config))
     database.migrate()
@@ -150,6 +155,8 @@ def _fill(layout: Layout, config: Config, wishes: Wishes, data: bytes, text: str
         clip=first_ranges(spec),
     )
     with database.begin() as connection:
+        if Versions().all(connection):
+            raise UserError("This database has a federation already.", advice="Name one that is empty.")
         Versions().add(connection, first)
     database.close()
     write_private(layout.config_file, text.encode())

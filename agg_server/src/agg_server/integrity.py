@@ -13,7 +13,6 @@ from fedit_shared.secagg.bodies import OUTCOMES, DealBody, ResultBody, RosterBod
 from fedit_shared.secagg.session import compute_sid
 
 from . import rounds, tls
-from .blobs import Blobs
 from .config import Config
 from .contents import read_whole, wanted
 from .errors import CorruptError
@@ -55,7 +54,7 @@ def examine(layout: Layout, config: Config, database: Database) -> Findings:
         broken, results = _signatures(database, numbers, key.public)
     except FeditError as error:
         return Findings([*damage, str(error)])
-    store = Blobs(layout.blobs(config))
+    store = layout.blobs(config)
     found = 0
     for blob in blobs:
         try:

@@ -8,7 +8,10 @@ from sqlalchemy import make_url
 from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
-from .config import FILE, Config, load_config
+from .blobs import Blobs
+from .config import FILE, Config, bucket_and_prefix, load_config
+from .objects import ObjectBlobs
+from .storage import Storage
 
 
 class Layout:
@@ -42,9 +45,16 @@ class Layout:
         url = make_url(self.database_url(config))
         return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
-    def blobs(self, config: Config) -> Path:
-        """The folder for adapters, uploads and sums."""
-        return self.path(config.server.blobs)
+    def blobs(self, config: Config) -> Storage:
+        """The folder, or the storage, for adapters, uploads and sums. Raises UserError for one that cannot be used."""
+        bucket = bucket_and_prefix(config.server.blobs)
+        if bucket is not None:
+            return ObjectBlobs(*bucket, self.folder / "cache")
+        return Blobs(self.path(config.server.blobs))
+
+    def disk(self, config: Config) -> Path:
+        """The folder whose disk fills."""
+        return self.folder if bucket_and_prefix(config.server.blobs) else self.path(config.server.blobs)
 
     def signing_key(self) -> SigningKey:
         """The federation's key. Raises UserError if it is gone or damaged."""

@@ -3,6 +3,11 @@
 :meth:`Ledger.record` is the only way in: a batch of proposed events is checked and applied, written in one
 transaction, and only then do their senders hear of it. If the database refuses, the state is folded again from what
 is on disk, so memory never runs ahead of it.
+
+Where other replicas record in the same database, nor does it lag behind: a transaction of :meth:`record` has the
+journal for itself, and folds what the others wrote before it applies anything; whoever reads folds it first as well. So
+all replicas apply the same events in the same order, and what a second one proposes once more is refused by the table
+of legal steps.
 """
 
 from collections.abc import Sequence
@@ -47,33 +52,51 @@ class Due(NamedTuple):
 
 
 class Ledger:
-    """The live rounds: the current one, and earlier ones in which a cohort is not final."""
+    """The live rounds: the current one, and earlier ones in which a cohort is not final.
 
-    def __init__(self, database: Database, key: SigningKey) -> None:
+    ``shared``: others may record in the database as well; None: if it is one that can be shared.
+    """
+
+    def __init__(self, database: Database, key: SigningKey, *, shared: bool | None = None) -> None:
         self._database = database
+        self._shared = database.shared if shared is None else shared
         self._key = key
         self._journal = Journal()
         self._versions = Versions()
         self._rounds: dict[int, Round] = {}
         self._current: Round | None = None
         self._ahead = True
+        self._place = 0
+        """Of the last event that is folded."""
+        self.moved = False
+        """Whether events of others were folded since the last :meth:`record`."""
 
     def load(self) -> None:
         """Fold the open rounds from the journal."""
-        with self._database.begin() as connection:
-            recorded = self._journal.open_events(connection)
-            last = self._journal.last_round(connection)
-            if last and not any(r.round == last for r in recorded):
-                recorded += self._journal.events_of(connection, last)
-        folded: dict[int, Round] = {}
+        with self._database.alone() as connection:
+            self._load(connection)
+
+    def _load(self, connection: Connection) -> None:
+        self._ahead = True
+        self._place = self._journal.last_event(connection)
+        recorded = self._journal.open_events(connection)
+        last = self._journal.last_round(connection)
+        if last and not any(r.round == last for r in recorded):
+            recorded += self._journal.events_of(connection, last)
+        self._rounds, self._current = {}, None
+        self._fold(recorded)
+        self._ahead = False
+
+    def _fold(self, recorded: list[Recorded]) -> None:
         for number, time, event in recorded:
             if isinstance(event, RoundOpened):
-                folded[number] = rounds.open_round(event, time)
+                self._current = self._rounds[number] = rounds.open_round(event, time)
             else:
-                rounds.apply(folded[number], event, time)
-        self._current = folded.get(last)
-        self._rounds = {number: round for number, round in folded.items() if not round.final}
-        self._ahead = False
+                rounds.apply(self._rounds[number], event, time)
+        self._forget_final()
+
+    def _forget_final(self) -> None:
+        self._rounds = {number: round for number, round in self._rounds.items() if not round.final}
 
     @property
     def current(self) -> Round | None:
@@ -111,27 +134,34 @@ class Ledger:
 
         What is accepted is on disk when this returns. If the disk refuses, everything is refused.
         """
-        self._catch_up()
-        self._ahead = True  # until the end: whatever goes wrong, the next to look reads the disk
+        if not proposals:
+            self._catch_up()
+            self.moved = False
+            return Batch([], [])
         recorded: list[Recorded] = []
         outcomes: list[FeditError | None] = []
-        for proposed, event in proposals:
-            try:
-                number = self._apply(proposed, event, now)
-                if number is not None:
-                    recorded.append(Recorded(number, now, event))
-                outcomes.append(None)
-            except FeditError as error:
-                outcomes.append(error)
-        if recorded:
-            try:
-                with self._database.begin() as connection:
+        try:
+            with self._database.alone() as connection:
+                self._follow(connection)
+                self._ahead = True  # until the end: whatever goes wrong, the next to look reads the disk
+                for proposed, event in proposals:
+                    try:
+                        number = self._apply(connection, proposed, event, now)
+                        if number is not None:
+                            recorded.append(Recorded(number, now, event))
+                        outcomes.append(None)
+                    except FeditError as error:
+                        outcomes.append(error)
+                if recorded:
                     self._store(connection, recorded)
-            except UnavailableError as error:
-                self.load()
-                return Batch([outcome or error for outcome in outcomes], [])
-            self._rounds = {number: round for number, round in self._rounds.items() if not round.final}
-        self._ahead = False
+                    self._place = self._journal.last_event(connection)
+        except UnavailableError as error:
+            self._ahead = True
+            self.load()
+            outcomes += [None] * (len(proposals) - len(outcomes))
+            return Batch([outcome or error for outcome in outcomes], [])
+        self._forget_final()
+        self._ahead = self.moved = False
         return Batch(outcomes, recorded)
 
     def due(self, now: float) -> list[Due]:
@@ -172,11 +202,24 @@ class Ledger:
         raise NotFoundError("There is no such cohort, or no more.", advice=STALE)
 
     def _catch_up(self) -> None:
-        """Nothing is read from a state that did not reach the disk."""
+        """Nothing is read from a state that did not reach the disk, or that lags behind what others have recorded."""
         if self._ahead:
             self.load()
+        elif self._shared:
+            with self._database.begin() as connection:
+                self._follow(connection)
 
-    def _apply(self, number: int | None, event: AnyEvent, now: float) -> int | None:
+    def _follow(self, connection: Connection) -> None:
+        """Fold what other replicas have recorded."""
+        if self._ahead:
+            self._load(connection)
+        elif self._shared and (place := self._journal.last_event(connection)) > self._place:
+            recorded = self._journal.events_between(connection, self._place, place)
+            self._ahead = True
+            self._fold(recorded)
+            self._place, self._ahead, self.moved = place, False, True
+
+    def _apply(self, connection: Connection, number: int | None, event: AnyEvent, now: float) -> int | None:
         """The round that the event was applied to; None if it need not be recorded."""
         if isinstance(event, RoundOpened):
             current = self._current
@@ -185,7 +228,7 @@ class Ledger:
             self._current = self._rounds[event.round] = rounds.open_round(event, now)
             return event.round
         if isinstance(event, CohortEvent):
-            round = self._round_of(event)
+            round = self._round_of(connection, event)
         else:
             round = self._rounds.get(number or 0)
             if round is None:
@@ -195,15 +238,15 @@ class Ledger:
         rounds.apply(round, event, now)
         return round.number
 
-    def _round_of(self, event: CohortEvent) -> Round | None:
+    def _round_of(self, connection: Connection, event: CohortEvent) -> Round | None:
         """The live round of the event's cohort; None if the cohort is final and the event thus of no use any more."""
         try:
             return self._find(event.cohort)[0]
         except NotFoundError:
-            if isinstance(event, Reported | Voted | Answered):
-                with self._database.begin() as connection:
-                    if self._journal.was_member(connection, event.cohort, event.identity):
-                        return None
+            if isinstance(event, Reported | Voted | Answered) and self._journal.was_member(
+                connection, event.cohort, event.identity
+            ):
+                return None
             raise
 
     def _store(self, connection: Connection, recorded: list[Recorded]) -> None:
@@ -214,6 +257,7 @@ class Ledger:
             if self._versions.rollback(connection) == round.opened.version:
                 self._versions.rollback_done(connection)
         self._journal.append(connection, recorded)
+        self._database.announce(connection)
         for number, time, event in recorded:
             round = self._rounds[number]
             if isinstance(event, CohortEnded):

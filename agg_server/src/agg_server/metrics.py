@@ -35,7 +35,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._phase_clock = PhaseClock(lambda phase, seconds: self._phases.labels(phase).observe(seconds))
+        self._leading = False
+        self._phase_clock = PhaseClock(self._phase)
         self._make_rounds()
         self._make_traffic()
         self._make_vitals()
@@ -51,6 +52,7 @@ class Metrics:
         self._version = self._gauge("fedit_adapter_version", "The adapter version that is current")
         self._published = self._gauge("fedit_last_version_timestamp_seconds", "When the newest version was made")
         self._finished = self._gauge("fedit_finished", "1 once all of [federation] rounds are published")
+        self._leads = self._gauge("fedit_leads", "1 while this process, of all replicas, does what is due")
         self._loss = self._gauge("fedit_mean_loss", "Weighted mean loss of the last published round")
         self._error = self._gauge(
             "fedit_quantization_error_ratio",
@@ -87,6 +89,15 @@ class Metrics:
         self._version.set(version)
         self._published.set(published)
         self._finished.set(finished)
+
+    def leads(self, leads: bool) -> None:
+        """Whether this replica leads now: phases, which all of them see, are told by that one."""
+        self._leading = leads
+        self._leads.set(leads)
+
+    def _phase(self, phase: str, seconds: float) -> None:
+        if self._leading:
+            self._phases.labels(phase).observe(seconds)
 
     def round_ended(self, report: RoundReport) -> None:
         """A round is over."""

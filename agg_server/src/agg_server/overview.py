@@ -39,7 +39,7 @@ def overview(layout: Layout, config: Config, database: Database) -> Overview:
     return Overview(
         name=config.federation.name,
         address=config.server.address,
-        served=is_served(layout),
+        served=database.is_led() if database.shared else is_served(layout),
         version=stands.newest.version,
         adapter=stands.newest.adapter.hex(),
         next_from=stands.current.version,
@@ -62,7 +62,7 @@ def all_rounds(layout: Layout, config: Config, database: Database) -> list[Round
 
 
 def _ledger(layout: Layout, database: Database) -> Ledger:
-    ledger = Ledger(database, layout.signing_key())
+    ledger = Ledger(database, layout.signing_key(), shared=False)  # as it is now, all of it at one moment
     ledger.load()
     return ledger
 

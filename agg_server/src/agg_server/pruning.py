@@ -5,7 +5,6 @@ from typing import NamedTuple
 from fedit_shared.errors import UserError
 from fedit_shared.strategies import STRATEGIES
 
-from .blobs import Blobs
 from .config import Config
 from .layout import Layout
 from .ledger import Ledger
@@ -13,6 +12,7 @@ from .optimizer import OPTIMIZERS
 from .publishing import adapter_key, state_key
 from .rooms import sum_key
 from .standing import standing
+from .storage import Storage
 from .store import AdapterVersion, Database, Journal, Pruned, Retention, Versions
 
 
@@ -53,11 +53,11 @@ def prune(layout: Layout, config: Config, database: Database, keep: int, *, real
             Retention().note(connection, Pruned(last, max(before.rounds, bound - 1)))
             Retention().drop_events(connection, plan.rounds)
     if really:
-        _delete(Blobs(layout.blobs(config)), plan)
+        _delete(layout.blobs(config), plan)
     return plan
 
 
-def require_kept(blobs: Blobs, version: AdapterVersion, pruned: Pruned) -> None:
+def require_kept(blobs: Storage, version: AdapterVersion, pruned: Pruned) -> None:
     """Raise UserError for a version whose file was let go."""
     if version.version <= pruned.versions:
         try:
@@ -68,7 +68,7 @@ def require_kept(blobs: Blobs, version: AdapterVersion, pruned: Pruned) -> None:
             ) from None
 
 
-def _delete(blobs: Blobs, plan: Plan) -> None:
+def _delete(blobs: Storage, plan: Plan) -> None:
     for version in plan.versions:
         for optimizer in OPTIMIZERS:
             for strategy in STRATEGIES:

@@ -12,11 +12,11 @@ from fedit_shared import adapter
 from fedit_shared.messages import TaskSpec
 from fedit_shared.quantize import Mean
 
-from .blobs import Blobs
 from .blockwise import blocks
 from .errors import CorruptError
 from .hashed import load_hashed, save_hashed
 from .optimizer import OPTIMIZERS, ServerStep, State
+from .storage import Storage
 
 
 class Published(NamedTuple):
@@ -38,7 +38,7 @@ def state_key(version: bytes, optimizer: str, strategy: str) -> str:
     return f"adapters/{version.hex()}.{optimizer}-{strategy}"
 
 
-def read_version(blobs: Blobs, version: bytes) -> bytes:
+def read_version(blobs: Storage, version: bytes) -> bytes:
     """An adapter's file. Raises CorruptError if it is gone or its hash is not its name."""
     try:
         data = blobs.read(adapter_key(version))
@@ -65,7 +65,7 @@ def combine(means: Iterable[Mean], dimension: int, total_weight: int) -> NDArray
 
 
 def publish(
-    blobs: Blobs, task: TaskSpec, round: int, base: bytes, update: NDArray[np.float64], settings: ServerStep
+    blobs: Storage, task: TaskSpec, round: int, base: bytes, update: NDArray[np.float64], settings: ServerStep
 ) -> Published:
     """Take round ``round``'s step from the version ``base`` and store what comes out, the optimizer's state first.
 
@@ -90,7 +90,7 @@ def publish(
     return Published(version, len(data), _distance(following, vector))
 
 
-def _read_state(blobs: Blobs, base: bytes, settings: ServerStep, strategy: str) -> State:
+def _read_state(blobs: Storage, base: bytes, settings: ServerStep, strategy: str) -> State:
     try:
         return load_hashed(blobs.read(state_key(base, settings.optimizer, strategy)))
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from fedit_shared.errors import ProtocolError, TooLargeError
+from fedit_shared.errors import ProtocolError, TooLargeError, UnauthorizedError
 
 from .auth import Gate
 from .errors import GoneError
@@ -19,21 +19,34 @@ PATIENCE_SECONDS = 30.0
 
 
 class Reader:
-    """Reads bodies whole. ``offload`` runs a function on a worker thread; ``pace``: of one device."""
+    """Reads bodies whole. ``offload`` runs a function on a worker thread; ``pace``: of one device; ``renew`` asks
+    anew who has joined, where that may have been by another replica."""
 
     def __init__(
-        self, gate: Gate, offload: Callable[[Callable[[], Any]], Awaitable[Any]], pace: Pace, memory: Memory
+        self,
+        gate: Gate,
+        offload: Callable[[Callable[[], Any]], Awaitable[Any]],
+        pace: Pace,
+        memory: Memory,
+        renew: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._gate = gate
         self._pace = pace
         self._memory = memory
         self._offload = offload
+        self._renew = renew
 
     async def signed(self, request: web.Request, limit: int) -> tuple[bytes, bytes]:
         """Who asks, and the body, verified. Nothing is read from a stranger. Raises BusyError for a device that asks
         too often."""
         header = request.headers.get("Authorization", "")
-        identity = self._gate.require_known(header)
+        try:
+            identity = self._gate.require_known(header)
+        except UnauthorizedError:
+            if self._renew is None:
+                raise
+            await self._renew()
+            identity = self._gate.require_known(header)
         request["device"] = identity
         body = await self.body(request, limit)
         check = partial(self._gate.require_signed, header, request.method, request.path_qs, body)

@@ -19,10 +19,10 @@ from sqlalchemy import func, inspect, select, text
 from fedit_shared.errors import FeditError, UserError
 
 from .backup import BLOBS, DATABASE, Manifest, copy_rows, read_manifest
-from .blobs import Blobs, sync_folder
 from .config import Config
 from .driver.opening import Plans, next_proposal
 from .driver.work import Tools
+from .folders import sync_folder
 from .layout import Layout, write_private
 from .ledger import Ledger, Proposal
 from .lock import is_served
@@ -75,9 +75,9 @@ def _fill(backup: Path, manifest: Manifest, layout: Layout, database: str | None
         settings = layout.config_file.read_text(encoding="utf-8")
         layout.config_file.write_text(with_values(settings, {"database": database}, section="server"), encoding="utf-8")
     config = layout.load()
-    if layout.blobs(config).exists() and any(layout.blobs(config).iterdir()):
-        raise UserError(f"{layout.blobs(config)} is not empty.", advice="Move it away, or change [server] blobs.")
-    blobs = Blobs(layout.blobs(config))
+    blobs = layout.blobs(config)
+    if not blobs.empty():
+        raise UserError(f"{blobs.place('')} is not empty.", advice="Move it away, or change [server] blobs.")
     for name in manifest.files:
         if name.startswith(f"{BLOBS}/"):
             blobs.write(name.removeprefix(f"{BLOBS}/"), (backup / name).read_bytes())
@@ -130,7 +130,7 @@ def _go_on(layout: Layout, config: Config, database: Database, manifest: Manifes
     for round in live:
         _record(ledger, [Proposal(round.number, event) for event in forsake(round, reason)], now)
     gap = ROUNDS_A_DAY * (1 + int(max(0.0, now - manifest.created) // _DAY))
-    blobs = Blobs(layout.blobs(config))
+    blobs = layout.blobs(config)
     tools = Tools(config, key, blobs, Rooms(blobs), os.urandom)
     plans = Plans.of(make_task(config, layout.adapter))
     with database.begin() as connection:

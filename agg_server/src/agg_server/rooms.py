@@ -1,26 +1,25 @@
 """Where a cohort's files lie: uploads and packets until it is final, its opened sum for good."""
 
-from collections.abc import Collection
-
 from fedit_shared.parameters import upload_size
 from fedit_shared.secagg import Session
 
-from .blobs import Blobs, pack_items, read_item
-from .uploads import Upload
+from .blobs import pack_items, read_item
+from .storage import Storage, Uploading
 
 _COHORTS = "cohorts"
+_PASSING = ("uploads", "packets")
 
 
 class Rooms:
     """Files of cohorts, by cohort id and identity."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Storage) -> None:
         self._blobs = blobs
 
-    def upload(self, session: Session, identity: bytes) -> Upload:
+    def upload(self, session: Session, identity: bytes) -> Uploading:
         """The device's upload, begun or not."""
         size = upload_size(session.dimension, session.settings.slot_bits)
-        return Upload(self._blobs.path(f"{_folder(session.roster.cohort)}/uploads/{identity.hex()}"), size)
+        return self._blobs.upload(f"{_folder(session.roster.cohort)}/uploads/{identity.hex()}", size)
 
     def store_packets(self, cohort: bytes, dealer: bytes, packets: list[bytes]) -> None:
         """What a dealer sealed, an item for each member of the roster."""
@@ -28,7 +27,7 @@ class Rooms:
 
     def packet(self, session: Session, dealer: bytes, member: int) -> bytes:
         """What ``dealer`` sealed to the member at this 0-based place, with its proof."""
-        file = self._blobs.path(_packets(session.roster.cohort, dealer))
+        file = self._blobs.file(_packets(session.roster.cohort, dealer))
         return read_item(file, member, session.parameters.members)
 
     def store_sum(self, cohort: bytes, content: bytes) -> None:
@@ -41,15 +40,13 @@ class Rooms:
 
     def clear(self, cohort: bytes) -> None:
         """Delete uploads and packets: the cohort is final."""
-        for part in ("uploads", "packets"):
+        for part in _PASSING:
             self._blobs.delete(f"{_folder(cohort)}/{part}")
 
-    def clear_others(self, live: Collection[bytes]) -> None:
-        """Delete uploads and packets of all cohorts but these: a kill may have come between end and clearing."""
-        root = self._blobs.path(_COHORTS)
-        for folder in root.iterdir() if root.is_dir() else ():
-            if bytes.fromhex(folder.name) not in live:
-                self.clear(bytes.fromhex(folder.name))
+    def occupied(self) -> set[bytes]:
+        """The cohorts that have uploads or packets here."""
+        names = self._blobs.having(_COHORTS, _PASSING)
+        return {bytes.fromhex(name) for name in names}
 
 
 def sum_key(cohort: bytes) -> str:

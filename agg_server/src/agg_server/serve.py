@@ -18,7 +18,6 @@ from fedit_shared.secagg import warm
 
 from .app import make_app, make_metrics_app
 from .auth import Gate
-from .blobs import Blobs
 from .config import GO_ON, Config, host_and_port
 from .door import Door, make_room
 from .driver import Driver
@@ -35,7 +34,7 @@ from .renewal import Renewal
 from .rooms import Rooms
 from .self_test import self_test
 from .standing import Standing
-from .store import Database
+from .store import Database, SharedNonces
 from .task import make_task
 from .watch import Watch, watch_lag
 
@@ -55,9 +54,10 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     loop.add_signal_handler(signal.SIGHUP, renewal.look)
     driver, metrics = _assemble(layout, config, database)
     service = Service(driver, database)
-    gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time)
-    memory = Memory()
-    reader = Reader(gate, driver.on_pool, Pace(config.server.device_requests, time.monotonic, "device"), memory)
+    nonces = SharedNonces(database, time.time) if database.shared else None
+    gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time, nonces)
+    memory, pace = Memory(), Pace(config.server.device_requests, time.monotonic, "device")
+    reader = Reader(gate, driver.on_pool, pace, memory, driver.attendance.renew if database.shared else None)
     app = make_app(service, reader, metrics, config.federation.name)
     make_room(config.server.connections)
     door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic), memory)
@@ -76,7 +76,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         return 0 if runner.server is None else len(runner.server.connections)
 
     certificate = layout.path(config.server.certificate)
-    watch = Watch(driver, database, layout.blobs(config), certificate, connections)
+    watch = Watch(driver, database, layout.disk(config), certificate, connections)
     metrics_runner = web.AppRunner(make_metrics_app(metrics, watch.look), access_log=None, handle_signals=False)
     watching = [asyncio.create_task(watch_lag(metrics.lagged)), asyncio.create_task(renewal.watch())]
     listening: list[asyncio.Server] = []
@@ -108,7 +108,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
 
 def _assemble(layout: Layout, config: Config, database: Database) -> tuple[Driver, Metrics]:
     key = layout.signing_key()
-    blobs = Blobs(layout.blobs(config))
+    blobs = layout.blobs(config)
     tools = Tools(config, key, blobs, Rooms(blobs), os.urandom)
     ledger = Ledger(database, key)
     metrics = Metrics()

@@ -27,9 +27,12 @@ certificate = {certificate}
 key = {key}
 # Whether links carry the hash of the certificate's key. Needed unless all participants' machines trust who signed it.
 pin = {pin}
-# Or "postgresql://USER:PASSWORD@HOST/NAME", which needs: pip install "psycopg[binary]".
-# database = "sqlite:///server.sqlite3"
-# blobs = "blobs"
+# Or "postgresql://USER@HOST/NAME" (14 or newer; a database of its own), which several `fedit-server serve` can share;
+# it needs: pip install "psycopg[binary]". The password: here after USER, or in PGPASSWORD or ~/.pgpass.
+{database}
+# A folder, or "s3://BUCKET/PREFIX" for S3-compatible storage, which needs: pip install obstore. Keys and place are from
+# the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP (without TLS).
+{blobs}
 # Open connections at most, half of them from one address: a device that waits holds one for each of its rounds, and one
 # that uploads three more.
 # connections = 10000
@@ -119,9 +122,14 @@ class Values(NamedTuple):
     revision: str
     cohort_min: int
     cohort_target: int
+    database: str = ""
+    blobs: str = ""
 
 
 def render(values: Values) -> str:
     """The file's text."""
     quoted = {field: json.dumps(value, ensure_ascii=False) for field, value in values._asdict().items()}
+    for field, usual in (("database", "sqlite:///server.sqlite3"), ("blobs", "blobs")):
+        given = getattr(values, field)
+        quoted[field] = f"{field} = {quoted[field]}" if given else f"# {field} = {json.dumps(usual)}"
     return _TEMPLATE.format(**quoted)

@@ -18,14 +18,14 @@ from fedit_shared.errors import ConflictError, ProtocolError
 from fedit_shared.messages import CHUNK_SIZE
 from fedit_shared.parameters import DEGREE, PRIMES
 
-from .blobs import make_folder, sync_folder
 from .errors import storage_error
+from .folders import make_folder, sync_folder
 
 _HASH_STEP = 1 << 20
 
 
 class Upload:
-    """One device's masked vector of ``size`` bytes. Methods block on the disk; several threads may use one."""
+    """One device's masked vector of ``size`` bytes, a :class:`.storage.Uploading`. Several processes may use one."""
 
     def __init__(self, file: Path, size: int) -> None:
         self._file = file
@@ -36,18 +36,14 @@ class Upload:
     def put(self, index: int, content: bytes) -> None:
         """Chunk ``index``, on disk when this returns. Raises ProtocolError for a chunk that this upload does not
         have, ConflictError for other content than before, UnavailableError if the disk refuses."""
-        if not 0 <= index < self._chunks:
-            raise ProtocolError(f"This upload has chunks 0 to {self._chunks - 1}, not {index}.")
-        expected = min(CHUNK_SIZE, self._size - index * CHUNK_SIZE)
-        if len(content) != expected:
-            raise ProtocolError(f"Chunk {index} of this upload has {expected} bytes, not {len(content)}.")
+        expected = check_chunk(self._size, index, content)
         try:
             if not self._marks.exists():
                 self._begin()
             with open(self._marks, "r+b") as marks, open(self._file, "r+b") as stream:
                 if os.pread(marks.fileno(), 1, index) == b"\1":
                     if os.pread(stream.fileno(), expected, index * CHUNK_SIZE) != content:
-                        raise ConflictError(f"Chunk {index} was sent before with other content.")
+                        raise other_content(index)
                     return
                 os.pwrite(stream.fileno(), content, index * CHUNK_SIZE)
                 _sync(stream.fileno())
@@ -58,7 +54,7 @@ class Upload:
 
     def held(self) -> bytes:
         """Which chunks are on disk: bit i, little-endian bits."""
-        return np.packbits(np.frombuffer(self._read_marks(), np.uint8), bitorder="little").tobytes()
+        return bits(self._read_marks())
 
     def complete(self) -> bool:
         """Whether all chunks are on disk."""
@@ -74,7 +70,7 @@ class Upload:
 
     def vector(self) -> NDArray[np.uint32]:
         """The vector, mapped from the file: uint32 (rows, 2, N)."""
-        return np.memmap(self._file, "<u4", "r").reshape(-1, len(PRIMES), DEGREE)
+        return as_vector(np.memmap(self._file, "<u4", "r"))
 
     def discard(self) -> None:
         """Forget all chunks; they can be sent again."""
@@ -109,6 +105,32 @@ class Upload:
             return self._marks.read_bytes()
         except FileNotFoundError:
             return bytes(self._chunks)
+
+
+def check_chunk(size: int, index: int, content: bytes) -> int:
+    """The bytes of chunk ``index`` of an upload of ``size`` bytes; ``content`` has as many. Raises ProtocolError."""
+    chunks = -(-size // CHUNK_SIZE)
+    if not 0 <= index < chunks:
+        raise ProtocolError(f"This upload has chunks 0 to {chunks - 1}, not {index}.")
+    expected = min(CHUNK_SIZE, size - index * CHUNK_SIZE)
+    if len(content) != expected:
+        raise ProtocolError(f"Chunk {index} of this upload has {expected} bytes, not {len(content)}.")
+    return expected
+
+
+def other_content(index: int) -> ConflictError:
+    """A chunk stays as it was first sent."""
+    return ConflictError(f"Chunk {index} was sent before with other content.")
+
+
+def bits(marks: bytes) -> bytes:
+    """A byte for each chunk, 1 if it is held, as :meth:`.storage.Uploading.held` tells it."""
+    return np.packbits(np.frombuffer(marks, np.uint8), bitorder="little").tobytes()
+
+
+def as_vector(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """An upload's words as (rows, 2, N)."""
+    return words.reshape(-1, len(PRIMES), DEGREE)
 
 
 def _sync(descriptor: int) -> None:

@@ -12,7 +12,6 @@ from .options import folder_argument, open_folder
 @click.argument("version", type=click.IntRange(0))
 def rollback_command(folder: Path, version: int) -> None:
     """Have the next round begin from an earlier adapter VERSION. Later versions are kept."""
-    from agg_server.blobs import Blobs
     from agg_server.config import GO_ON
     from agg_server.overview import standing_of
     from agg_server.pruning import require_kept
@@ -26,7 +25,7 @@ def rollback_command(folder: Path, version: int) -> None:
         if found is None:
             newest = versions.newest(connection).version
             raise UserError(f"There is no adapter version {version}.", advice=f"There are 0 to {newest}.")
-        require_kept(Blobs(layout.blobs(config)), found, Retention().pruned(connection))
+        require_kept(layout.blobs(config), found, Retention().pruned(connection))
         versions.order_rollback(connection, version)
     click.echo(f"The next round begins from version {version} ({found.adapter.hex()[:16]}…).")
     if standing_of(layout, config, database).finished:
@@ -52,7 +51,6 @@ def export_command(
     folder: Path, out: Path, version: int | None, results_file: Path | None, data_license: str | None
 ) -> None:
     """Write an adapter version as a PEFT folder OUT, for PeftModel.from_pretrained, with a model card, README.md."""
-    from agg_server.blobs import Blobs
     from agg_server.card import lineage, write_card
     from agg_server.export import export
     from agg_server.overview import all_rounds, standing_of
@@ -74,11 +72,9 @@ def export_command(
     task = make_task(config, layout.adapter)
     with database.begin() as connection:
         versions = Versions().all(connection)
-        require_kept(Blobs(layout.blobs(config)), chosen, Retention().pruned(connection))
+        require_kept(layout.blobs(config), chosen, Retention().pruned(connection))
     story = lineage(versions, all_rounds(layout, config, database), chosen)
-    export(
-        Blobs(layout.blobs(config)), task, chosen.adapter, out, write_card(story, task, config, results, data_license)
-    )
+    export(layout.blobs(config), task, chosen.adapter, out, write_card(story, task, config, results, data_license))
     click.echo(f"Adapter version {chosen.version} is in {out}.")
     if version is None and chosen.version != newest.version:
         click.echo(f"It is the one that you went back to; --version {newest.version} writes the newest.")

@@ -22,6 +22,8 @@ _EXISTING = click.Path(path_type=Path)
 @click.option("--rounds", default=0, help="Adapter versions to publish; 0: no end.")
 @click.option("--certificate", type=_EXISTING, help="A TLS certificate (PEM). Default: a self-signed one is made.")
 @click.option("--key", type=_EXISTING, help="Its private key (PEM).")
+@click.option("--database", metavar="URL", default="", help="postgresql://…, an empty one. Default: SQLite in DIR.")
+@click.option("--blobs", metavar="WHERE", default="", help="A folder, or s3://BUCKET/PREFIX. Default: DIR/blobs.")
 def init_command(
     folder: Path,
     adapter: Path,
@@ -34,13 +36,17 @@ def init_command(
     rounds: int,
     certificate: Path | None,
     key: Path | None,
+    database: str,
+    blobs: str,
 ) -> None:
     """Make a federation's folder DIR: settings, keys, certificate, database. More settings are in its TOML file."""
     from agg_server.initialise import Wishes, initialise
     from fedit_shared.identity import federation_id
 
     os.umask(0o077)  # keys, devices and updates are nobody else's
-    wishes = Wishes(adapter, model, name, address, listen, cohort_min, cohort_target, rounds, certificate, key)
+    wishes = Wishes(
+        adapter, model, name, address, listen, cohort_min, cohort_target, rounds, certificate, key, database, blobs
+    )
     made = initialise(folder, wishes)
     click.echo(f"Made {made.config.federation.name!r} in {folder}.")
     click.echo(f"  base model   {made.config.model.id}")

@@ -10,6 +10,7 @@ from .options import folder_argument, json_option, open_folder
 
 if TYPE_CHECKING:
     from agg_server.rounds.report import CohortReport, RoundReport
+    from agg_server.storage import Storage
 
 
 @click.command("status")
@@ -61,7 +62,8 @@ def rounds_command(folder: Path, as_json: bool) -> None:
     layout, config, database = open_folder(folder)
     reports = all_rounds(layout, config, database)
     if as_json:
-        rows = [_row(report, layout.blobs(config)) for report in reports]
+        blobs = layout.blobs(config)
+        rows = [_row(report, blobs) for report in reports]
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
         return
     print_table(
@@ -104,7 +106,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
             click.echo(f"round {report.round}: {drop.device[:16]} dropped in {drop.phase}: {drop.reason}")
 
 
-def _row(report: "RoundReport", blobs: Path) -> dict[str, Any]:
+def _row(report: "RoundReport", blobs: "Storage") -> dict[str, Any]:
     import msgspec
 
     from agg_server.rooms import sum_key
@@ -116,7 +118,7 @@ def _row(report: "RoundReport", blobs: Path) -> dict[str, Any]:
     row["relative_error"] = report.relative_error
     for cohort in row["cohorts"]:
         opened = cohort["loss"] is not None
-        cohort["sum"] = str(blobs / sum_key(bytes.fromhex(cohort["cohort"]))) if opened else None
+        cohort["sum"] = blobs.place(sum_key(bytes.fromhex(cohort["cohort"]))) if opened else None
     return row
 
 

@@ -2,28 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
 from agg_server.config import GO_ON
+from agg_server.errors import BusyError
 from agg_server.ledger import Due, Ledger, Proposal
 from agg_server.logs import about
 from agg_server.metrics import Metrics
 from agg_server.publishing import read_version
 from agg_server.rounds.effects import ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, give_up
-from agg_server.rounds.events import CohortEnded, CohortEvent, RoundEnded
+from agg_server.rounds.events import AnyEvent, CohortEnded, CohortEvent, RoundEnded
 from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
 from agg_server.rounds.words import describe
 from agg_server.standing import Standing, standing
-from agg_server.store import Database, Device, People
+from agg_server.store import Claims, Database, SharedNonces, Watch
 from fedit_shared.errors import ConflictError, FeditError
 
+from .attendance import Attendance
 from .desk import Desk
 from .failures import Failures, may_pass
+from .leading import Leading
 from .opening import Plans, next_proposal
 from .waiting import Waiting
 from .work import Job, Tools, job
@@ -31,6 +34,8 @@ from .writer import Turn, Writer
 
 T = TypeVar("T")
 HOUSEKEEPING_SECONDS = 5.0
+ELSEWHERE_SECONDS = 2.0
+"""How soon to see whether a sum that another replica opens still is to be opened."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +52,11 @@ def lane(due: Due) -> Due:
 
 
 class Driver:
-    """One federation at work. :meth:`start` first, :meth:`stop` last."""
+    """One federation at work. :meth:`start` first, :meth:`stop` last.
+
+    Where several replicas share the database, what is due is done by the one that leads; sums, which are the heavy
+    part, by whichever has claimed them. A server that is alone leads.
+    """
 
     def __init__(
         self,
@@ -69,9 +78,12 @@ class Driver:
         self._database = database
         self._plans = plans
         self._metrics = metrics
-        self._people = People()
-        self._seen: dict[bytes, Device] = {}
+        self._claims = Claims(database)
+        self._leading: Leading | None = None
+        if database.shared:
+            self._leading = Leading(Watch(database), self._claims, self._lead, self._look)
         self._writer = Writer(ledger, clock, self._after_turn)
+        self.attendance = Attendance(database, desk, self._writer)
         self._pool = ThreadPoolExecutor(threads, "work")
         self._started: set[Due] = set()
         self._lanes: set[Due] = set()
@@ -83,16 +95,17 @@ class Driver:
     async def start(self) -> None:
         """Fold the journal, and go on from there."""
         await self.on_ledger(self.ledger.load)
-        await self._refresh_people()
+        await self.attendance.read()
         await self.on_pool(self.tools.blobs.settle)
-        busy = await self.on_ledger(self.ledger.busy_cohorts)
-        await self.on_pool(partial(self.tools.rooms.clear_others, busy))
         current = await self.on_ledger(lambda: self.ledger.current)
         if current is not None:
             adapter = (current.ended or current.opened).adapter
             await self.on_pool(partial(read_version, self.tools.blobs, adapter))  # a damaged one is found now
         self._writing = asyncio.create_task(self._writer.run())
-        await self._advance()
+        if self._leading is not None:
+            await self._leading.start()
+        else:
+            await self._lead()
         await self.standing()
         self._spawn(self._keep_house())
 
@@ -100,13 +113,16 @@ class Driver:
         """Let everybody go, finish what is being written, and close."""
         self._stopping = True
         self.waiting.close()
+        if self._leading is not None:
+            await self._leading.stop()
         for task in self._tasks:
             task.cancel()
         self._writer.stop()
         if self._writing is not None:
             await self._writing
         with suppress(FeditError):
-            await self.on_ledger(partial(self._write_seen, self._take_seen()))
+            await self.attendance.write()
+        await self.on_pool(self._claims.close)
         self._writer.close()
         self._pool.shutdown(cancel_futures=True)
 
@@ -126,8 +142,9 @@ class Driver:
         """How the federation stands now; the metrics tell it from now on."""
 
         def read() -> Standing:
+            current = self.ledger.current
             with self._database.begin() as connection:
-                return standing(connection, self.tools.config.federation, self.ledger.current)
+                return standing(connection, self.tools.config.federation, current)
 
         found = await self.on_ledger(read)
         self._metrics.stands(found.current.version, found.newest.created, finished=found.finished)
@@ -138,9 +155,26 @@ class Driver:
         """Events that wait for the writer."""
         return self._writer.queued
 
-    def note_seen(self, device: Device) -> None:
-        """A device checked in; written with the next housekeeping."""
-        self._seen[device.identity] = device
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what is due."""
+        return self._leading is None or self._leading.now
+
+    @asynccontextmanager
+    async def claimed(self, name: bytes) -> AsyncIterator[None]:
+        """Of all replicas, only this one is in here under this name. Raises BusyError if another is."""
+        if not self._database.shared:
+            yield
+            return
+        if not await self.on_pool(partial(self._claims.take, name)):
+            raise BusyError("Another request of this device is under way.", advice="Try again in a moment.")
+        try:
+            yield
+        finally:
+            await self._give_back(name)
+
+    async def _give_back(self, claim: bytes) -> None:
+        await self.on_pool(partial(self._claims.give_back, claim))
 
     def _after_turn(self, turn: Turn) -> None:
         self.waiting.update(turn.stages)
@@ -148,7 +182,7 @@ class Driver:
         self._started &= set(turn.due)  # what is not due any more may become so again
         self._failures.keep({lane(due) for due in turn.due})
         for due in turn.due:
-            if due not in self._started and lane(due) not in self._lanes:
+            if due not in self._started and lane(due) not in self._lanes and self._does(due):
                 self._started.add(due)
                 self._lanes.add(lane(due))
                 self._spawn(self._perform(due))
@@ -162,17 +196,39 @@ class Driver:
             elif isinstance(event, RoundEnded):
                 self._spawn(self._wind_up())
 
+    def _does(self, due: Due) -> bool:
+        return self.leads or isinstance(due.effect, OpenSum)
+
     async def _perform(self, due: Due) -> None:
         try:
-            work = await self.on_ledger(partial(self._job, due))
-            event = await self.on_pool(work) if work is not None else None
-            if event is not None:
-                await self.submit(Proposal(due.round, event))
+            await self._attempt(due)
+        except _ElsewhereError:
+            await asyncio.sleep(ELSEWHERE_SECONDS)
+            self._started.discard(due)
         except Exception as error:
             await self._after_failure(due, error)
         finally:
             self._lanes.discard(lane(due))
             self._writer.look()  # something newer may have had to wait for this
+
+    async def _attempt(self, due: Due) -> None:
+        claim = due.effect.cohort if isinstance(due.effect, OpenSum) and self._database.shared else None
+        work = await self.on_ledger(partial(self._job, due))
+        if work is None:
+            return
+        try:
+            event = await self.on_pool(partial(self._work, work, claim))
+            if event is not None:
+                await self.submit(Proposal(due.round, event))
+        finally:
+            if claim is not None:  # one that failed here may go well elsewhere
+                self._spawn(self._give_back(claim))
+
+    def _work(self, work: Job, claim: bytes | None) -> AnyEvent | None:
+        """Do it, unless another replica does. Claimed only when a thread is free: each takes what it can do."""
+        if claim is not None and not self._claims.take(claim):
+            raise _ElsewhereError
+        return work()
 
     async def _after_failure(self, due: Due, error: Exception) -> None:
         """Wait before the next attempt, or give up what only a mended program could do: no federation is to hang on
@@ -236,6 +292,20 @@ class Driver:
         final = [cohort.id for cohort in round.cohorts.values() if cohort.phase in FINAL]
         return report(round, self.clock()), final
 
+    def _look(self) -> None:
+        self._writer.look()
+
+    async def _lead(self) -> None:
+        """Go on with what an earlier leader, or an earlier run of this process, may have left."""
+        self._metrics.leads(self.leads)
+        if not self.leads:
+            return
+        left = await self.on_pool(self.tools.rooms.occupied)  # before it is asked which are busy: none is newer
+        busy = await self.on_ledger(self.ledger.busy_cohorts)
+        await self._clear(sorted(left - busy))
+        await self._advance()
+        self._writer.look()
+
     async def _clear(self, cohorts: list[bytes]) -> None:
         for cohort in cohorts:
             await self.on_pool(partial(self.tools.rooms.clear, cohort))
@@ -247,40 +317,24 @@ class Driver:
                 await self.submit(proposal)
 
     def _next_proposal(self) -> Proposal | None:
+        current = self.ledger.current
         with self._database.begin() as connection:
-            return next_proposal(connection, self.tools, self._plans, self.ledger.current, self.tools.random(32))
+            return next_proposal(connection, self.tools, self._plans, current, self.tools.random(32))
 
     async def _keep_house(self) -> None:
         while not self._stopping:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
-                await self.on_ledger(partial(self._write_seen, self._take_seen()))
-                await self._refresh_people()
-                await self._advance()
+                await self.attendance.write()
+                await self.attendance.read()
+                if self.leads:
+                    await self._advance()
+                    if self._database.shared:
+                        await self.on_pool(SharedNonces(self._database, self.clock).tidy)
                 self._writer.look()  # the clock may have been set
             except Exception as error:
                 self._metrics.job_failed("Housekeeping")
                 _log.error("housekeeping failed, trying again: %s", error, exc_info=None if may_pass(error) else error)
-
-    def _take_seen(self) -> list[Device]:
-        seen, self._seen = list(self._seen.values()), {}
-        return seen
-
-    def _write_seen(self, seen: list[Device]) -> None:
-        if seen:
-            with self._database.begin() as connection:
-                for device in seen:
-                    self._people.seen(connection, device)
-
-    async def _refresh_people(self) -> None:
-        """Devices may have been blocked by another process."""
-
-        def read() -> None:
-            with self._database.begin() as connection:
-                statuses = self._people.statuses(connection)
-            self.desk.replace({identity for identity, status in statuses.items() if status == "active"})
-
-        await self.on_ledger(read)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         if self._stopping:
@@ -294,6 +348,10 @@ class Driver:
 def _about(due: Due) -> dict[str, object]:
     effect = due.effect.event if isinstance(due.effect, Propose) else due.effect
     return about(round=due.round, cohort=getattr(effect, "cohort", None))
+
+
+class _ElsewhereError(Exception):
+    """Another replica does this."""
 
 
 def _name(effect: Effect) -> str:

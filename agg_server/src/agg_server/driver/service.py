@@ -14,8 +14,8 @@ from agg_server.rounds.causes import LEFT
 from agg_server.rounds.events import Answered, Dealt, Mustered, Offered, Reported, Voted, Withdrawn
 from agg_server.rounds.state import Phase, Round
 from agg_server.rounds.views import POLL_SECONDS
+from agg_server.storage import Uploading
 from agg_server.store import Database, Device, People
-from agg_server.uploads import Upload
 from fedit_shared.errors import ConflictError, FeditError, ForgedError, NotFoundError
 from fedit_shared.identity import federation_id, verify
 from fedit_shared.messages import (
@@ -47,6 +47,7 @@ from .driver import Driver
 PROBE = "probe"
 """A blob that is written to see whether blobs can be."""
 PROBE_BYTES = 4096
+READY_SECONDS = 5.0
 PROBE_SECONDS = 2.0
 """What was found counts for so long: anybody may ask, and each look syncs the disk."""
 
@@ -105,7 +106,7 @@ class Service:
             accelerator=message.accelerator,
             memory_gib=message.memory_gib,
         )
-        self._driver.note_seen(device)
+        self._driver.attendance.note(device)
         return await self._driver.waiting.until(b"", message.wait, partial(self._offer, identity), Wait)
 
     async def muster(self, identity: bytes, message: Muster) -> Accepted:
@@ -136,10 +137,12 @@ class Service:
         """Take the receipt of a finished upload, after checking that it is of just this upload and these packets.
 
         A device's deals are taken one after the other: a second one, checked beside the first, could put its packets
-        in the place of those that are recorded, and every member would refuse them.
+        in the place of those that are recorded, and every member would refuse them; or find fault with the upload, and
+        take it away after the first was recorded. So too if they come to two replicas.
         """
         event = Dealt(cohort=message.cohort, identity=identity, body=message.body, signature=message.signature)
-        async with self._dealing.setdefault(identity, asyncio.Lock()):
+        alone = self._dealing.setdefault(identity, asyncio.Lock())
+        async with alone, self._driver.claimed(b"deal" + identity):
             found = await self._driver.on_ledger(partial(self._contributing, identity, message.cohort))
             if not found.dealt:
                 await self._driver.on_pool(partial(self._check_deal, found.session, identity, message))
@@ -176,15 +179,15 @@ class Service:
         return Accepted()
 
     async def adapter_file(self, adapter: bytes) -> Path:
-        """Where this version's file lies. Raises NotFoundError."""
-        path = self._driver.tools.blobs.path(adapter_key(adapter))
-        if not await self._driver.on_pool(path.is_file):
-            raise NotFoundError("There is no such adapter version.")
-        return path
+        """A file with this version. Raises NotFoundError."""
+        try:
+            return await self._driver.on_pool(partial(self._driver.tools.blobs.file, adapter_key(adapter)))
+        except FileNotFoundError:
+            raise NotFoundError("There is no such adapter version.") from None
 
     async def failing(self) -> list[str]:
-        """What keeps this server from work: ``database`` unless it answers, ``blobs`` unless one can be written. The
-        self test has passed: else it would not be listening."""
+        """What keeps this server from work: ``database`` unless it answers, ``blobs`` unless one can be written,
+        soon. The self test has passed: else it would not be listening."""
         loop = asyncio.get_running_loop()
         async with self._looking:
             if self._looked is None or loop.time() - self._looked.time > PROBE_SECONDS:
@@ -195,12 +198,14 @@ class Service:
     async def _look_at_itself(self) -> list[str]:
         driver, found = self._driver, []
         try:
-            await driver.on_ledger(driver.ledger.require_working)
-        except FeditError:
+            async with asyncio.timeout(READY_SECONDS):
+                await driver.on_ledger(driver.ledger.require_working)
+        except (FeditError, TimeoutError):
             found.append("database")
         try:
-            await driver.on_pool(partial(driver.tools.blobs.write, PROBE, bytes(PROBE_BYTES)))
-        except FeditError:
+            async with asyncio.timeout(READY_SECONDS):
+                await driver.on_pool(partial(driver.tools.blobs.write, PROBE, bytes(PROBE_BYTES)))
+        except (FeditError, TimeoutError):
             found.append("blobs")
         return found
 
@@ -255,7 +260,7 @@ class Service:
             )
         return _Contributor(found.session, dealt)
 
-    def _upload(self, found: _Contributor, identity: bytes) -> Upload:
+    def _upload(self, found: _Contributor, identity: bytes) -> Uploading:
         return self._driver.tools.rooms.upload(found.session, identity)
 
     def _check_deal(self, session: Session, identity: bytes, message: Deal) -> None:

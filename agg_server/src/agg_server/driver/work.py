@@ -12,7 +12,6 @@ import numpy as np
 
 from agg_server import cohort as cohorts
 from agg_server import publishing, summing
-from agg_server.blobs import Blobs
 from agg_server.clipping import combined_error, first_ranges, next_ranges
 from agg_server.config import Config
 from agg_server.rooms import Rooms
@@ -29,6 +28,7 @@ from agg_server.rounds.events import (
     SurvivorsOffered,
 )
 from agg_server.rounds.state import Cohort, Round, muster_of
+from agg_server.storage import Storage
 from fedit_shared.errors import SumError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, encode
@@ -44,7 +44,7 @@ class Tools(NamedTuple):
 
     config: Config
     key: SigningKey
-    blobs: Blobs
+    blobs: Storage
     rooms: Rooms
     random: Callable[[int], bytes]
 

@@ -58,7 +58,10 @@ class Writer:
 
     async def call(self, work: Callable[[], T]) -> T:
         """Run ``work`` on the ledger's thread, between batches."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._ledger.moved:
+            self.look()  # what others have recorded may make something due here
+        return result
 
     def look(self) -> None:
         """Have the loop take a turn although nothing came."""
@@ -72,8 +75,8 @@ class Writer:
             try:
                 outcomes, turn = await self.call(partial(self._turn, [entry.proposal for entry in batch]))
             except Exception as error:
-                _log.exception("A turn of the writer failed")
                 problem = error if isinstance(error, FeditError) else FeditError("The server failed.")
+                _log.error("A turn of the writer failed: %s", problem, exc_info=problem is not error)
                 _finish(batch, [problem] * len(batch))
                 pause = 1.0
                 continue

@@ -1,11 +1,16 @@
-"""The database behind the store: SQLite in the federation's folder, or another by URL."""
+"""The database behind the store: SQLite in the federation's folder, which one process serves, or PostgreSQL by URL,
+which several serve together."""
 
+import logging
+import os
+import socket
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -15,16 +20,44 @@ from fedit_shared.installing import UPGRADE_SERVER
 
 BUSY_SECONDS = 5.0
 _SIGNS_OF_DAMAGE = ("database disk image is malformed", "file is not a database")
+CHANNEL = "fedit"
+"""Where PostgreSQL tells the replicas that something was recorded."""
+LOCKS = 0xFED17
+"""Advisory locks of PostgreSQL are two numbers; this is the first of ours. A database holds one federation."""
+LEADER, JOURNAL = 1, 2
+_PARAMETERS = {
+    "application_name": f"fedit-server {socket.gethostname()}/{os.getpid()}",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "15000",
+}
+"""libpq's, unless the URL has its own: a database that is gone without a word is noticed within seconds."""
+_SESSION = f"""
+    SET lock_timeout = {BUSY_SECONDS * 1000:.0f};
+    SET idle_in_transaction_session_timeout = 10000;
+    SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2;
+"""
+"""And the other way round: a replica that is gone, or frozen in a transaction, does not hold up the others."""
+_log = logging.getLogger(__name__)
 
 
 class Database:
-    """Transactions. Each is durable when its ``with`` block ends, or nothing of it is."""
+    """Transactions. Each is durable when its ``with`` block ends, or nothing of it is.
+
+    ``shared``: other processes may record events in it as well. ``replica``: by what they tell this one.
+    """
 
     def __init__(self, url: str, busy_seconds: float = BUSY_SECONDS) -> None:
         """``busy_seconds``: how long SQLite waits for another program's transaction."""
+        self.replica = os.urandom(8).hex()
         try:
             self._url = _with_driver(make_url(url))
-            self._engine = _engine(self._url, busy_seconds)
+            if self._url.get_backend_name() not in ("sqlite", "postgresql"):
+                raise ArgumentError
+            self.shared = self._url.get_backend_name() == "postgresql"
+            self.engine = _engine(self._url, busy_seconds)
         except ArgumentError as error:  # its text, and the URL's, may hold a password
             raise UserError(
                 "The database URL cannot be used.", advice="Set [server] database: sqlite:///FILE or postgresql://…"
@@ -51,7 +84,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         try:
-            with self.begin() as connection:
+            with self.alone() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
@@ -64,14 +97,41 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """One transaction. Raises UnavailableError where the database is locked, full or away."""
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise _damaged(self._url, error) or _unavailable(error) from error
+            raise _damaged(self._url, error) or unavailable(error) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """One transaction beside which there is no other of this kind, in any process: what an earlier one committed
+        is seen in it. SQLite's are all so. Raises UnavailableError as :meth:`begin`."""
+        with self.begin() as connection:
+            if self.shared:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:a, :b)"), {"a": LOCKS, "b": JOURNAL})
+            yield connection
+
+    def announce(self, connection: Connection) -> None:
+        """Have the other replicas look, once this transaction is committed."""
+        if self.shared:
+            connection.execute(text("SELECT pg_notify(:a, :b)"), {"a": CHANNEL, "b": self.replica})
+
+    def is_led(self) -> bool:
+        """Whether a replica leads now. Only for a shared database."""
+        with self.begin() as connection:
+            found = connection.execute(
+                text(
+                    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+                    " WHERE locktype = 'advisory' AND classid = :a AND objid = :b AND granted"
+                    " AND datname = current_database()"
+                ),
+                {"a": LOCKS, "b": LEADER},
+            ).scalar()
+        return bool(found)
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 def _with_driver(url: URL) -> URL:
@@ -80,8 +140,8 @@ def _with_driver(url: URL) -> URL:
 
 
 def _engine(url: URL, busy_seconds: float) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+    if url.get_backend_name() == "postgresql":
+        return _postgresql(url)
     engine = create_engine(url, connect_args={"timeout": busy_seconds, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -109,12 +169,27 @@ def _damaged(url: URL, error: DBAPIError) -> CorruptError | None:
     )
 
 
-def _unavailable(error: DBAPIError) -> FeditError:
+def _postgresql(url: URL) -> Engine:
+    wanted = {key: value for key, value in _PARAMETERS.items() if key not in url.query}
+    engine = create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=56, connect_args=wanted)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
+        connection.execute(_SESSION)
+        connection.commit()
+
+    return engine
+
+
+def unavailable(error: DBAPIError) -> FeditError:
+    """What a failed statement means to the one who caused it."""
     detail = str(error.orig)
-    if isinstance(error, OperationalError) and "locked" in detail:
+    if isinstance(error, OperationalError) and ("locked" in detail or "lock timeout" in detail):
         return UnavailableError("The database is locked by another program.", advice="Try again in a moment.")
     if isinstance(error, OperationalError) and ("full" in detail or "disk I/O" in detail):
         return UnavailableError("The server's disk is full.", advice="Nothing is lost. Try again later.")
-    return UnavailableError(
-        f"The database failed: {detail}.", advice="Nothing is lost. The operator has to look at it."
-    )
+    advice = "Nothing is lost. The operator has to look at it."
+    if isinstance(error.orig, sqlite3.Error):
+        return UnavailableError(f"The database failed: {detail}.", advice=advice)
+    _log.warning("the database failed: %s", " ".join(detail.split()))  # devices need not know where it is
+    return UnavailableError("The database fails or does not answer.", advice=advice)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Result, insert, select, update
+from sqlalchemy import Connection, Result, func, insert, select, update
 
 from agg_server.rounds.events import AnyEvent
 from agg_server.rounds.report import RoundReport
@@ -62,6 +62,15 @@ class Journal:
     def open_events(self, connection: Connection) -> list[Recorded]:
         """All events of the rounds that are not final, in order."""
         query = select(events).join(rounds, rounds.c.round == events.c.round).where(rounds.c.final == 0)
+        return _recorded(connection.execute(query.order_by(events.c.seq)))
+
+    def last_event(self, connection: Connection) -> int:
+        """The place in the order of all events that the last one has; 0 before the first."""
+        return connection.execute(select(func.max(events.c.seq))).scalar() or 0
+
+    def events_between(self, connection: Connection, place: int, last: int) -> list[Recorded]:
+        """All events after ``place``, up to ``last``, in order."""
+        query = select(events).where(events.c.seq > place, events.c.seq <= last)
         return _recorded(connection.execute(query.order_by(events.c.seq)))
 
     def keep_result(self, connection: Connection, result: CohortResult, members: Iterable[bytes]) -> None:

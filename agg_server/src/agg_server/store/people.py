@@ -56,10 +56,11 @@ class People:
 
         Raises UnauthorizedError for an invitation that is unknown, used up or expired, or a blocked device.
         """
+        query = select(invitations).where(invitations.c.token_hash == token_hash)
+        row = connection.execute(query.with_for_update()).first()  # its last use is given once, whoever else looks
         device = self.device(connection, identity)
         if device and device.status == "blocked":
             raise UnauthorizedError("This device is blocked here.", advice="Ask the operator why.")
-        row = connection.execute(select(invitations).where(invitations.c.token_hash == token_hash)).first()
         if row is None:
             raise UnauthorizedError("This invitation is not known here.", advice=_NEW_LINK)
         if device and device.status == "active":

@@ -1,4 +1,4 @@
-"""The tables. Alembic's first revision makes just these."""
+"""The tables, as Alembic's revisions make them."""
 
 from sqlalchemy import (
     BigInteger,
@@ -90,4 +90,15 @@ orders = Table(
     metadata,
     Column("name", String(40), primary_key=True),
     Column("value", Integer, nullable=False),
+)
+
+passing = MetaData(naming_convention=metadata.naming_convention)
+"""What only PostgreSQL has, for replicas, and no backup needs."""
+
+nonces = Table(
+    "nonces",
+    passing,
+    Column("nonce", LargeBinary(48), primary_key=True),
+    Column("used", Float, nullable=False, index=True),  # Unix seconds
+    prefixes=["UNLOGGED"],
 )

@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select
 
+from fedit_shared.errors import UserError
+
 from .tables import adapters, orders
 
 _ROLLBACK = "rollback"
@@ -41,8 +43,14 @@ class Versions:
         return None if row is None else _version(row)
 
     def newest(self, connection: Connection) -> AdapterVersion:
-        """The version with the highest number."""
-        return _version(connection.execute(select(adapters).order_by(adapters.c.version.desc()).limit(1)).one())
+        """The version with the highest number. Raises UserError if there is none: no federation was made here."""
+        row = connection.execute(select(adapters).order_by(adapters.c.version.desc()).limit(1)).first()
+        if row is None:
+            raise UserError(
+                "The database is empty: it is not this federation's.",
+                advice="Set [server] database as it was, or make a new federation: `fedit-server init --database URL`.",
+            )
+        return _version(row)
 
     def next_from(self, connection: Connection, last: int | None) -> AdapterVersion:
         """The version that the next round begins from: what a rollback ordered, else ``last``, the version that the

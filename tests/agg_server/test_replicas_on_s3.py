@@ -1,0 +1,70 @@
+"""Replicas that share a PostgreSQL and S3-compatible storage, and no folder but the one with their settings."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bucket import SECRET, Bucket, bucket
+from peers import summed
+from postgres import Postgres
+from replicas import Replicas, everybody, finished, seated, started
+from safetensors.numpy import load_file
+from server_process import command
+
+from benchmarks.demo.plain import plain_slots
+from fedit_shared.messages import chunk_path
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    with bucket(tmp_path_factory.mktemp("s3")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, s3: Bucket) -> Iterator[Replicas]:
+    root = tmp_path_factory.mktemp("replicas")
+    with started(root, postgres, 2, target=3, scale=300, blobs="s3://bucket/fedit/one") as replicas:
+        yield replicas
+
+
+def test_a_round_whose_leader_is_killed_and_whose_storage_is_away_for_a_while_ends_with_the_exact_sum(
+    two: Replicas, s3: Bucket, tmp_path: Path
+):
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            there = await seated(stack, two, 3)
+            peer, seat = there[0]
+            assert len(peer.chunks(seat)) > 2
+            await peer.put_chunk(seat, 1)
+            s3.stop()
+            status, raw, headers = await peer.request("PUT", chunk_path(seat.roster.cohort, 0), peer.chunks(seat)[0])
+            assert (status, "Retry-After" in headers) == (503, True), raw
+            s3.start()
+            assert await peer.held(seat) == b"\x02"
+            await everybody(there, "contribute")
+            await asyncio.to_thread(two.kill_leader)
+            results = await finished(there)
+            told = two.first.rounds()[0]
+            place = told["cohorts"][0]["sum"]
+            opened = load_file(s3.folder / place.removeprefix("s3://bucket/"))["slots"]
+            plain = [plain_slots(seat.session, seat.update, seat.randomness) for _, seat in there if seat.session]
+            assert np.array_equal(opened, summed(plain))
+            status, whole = await peer.adapter(results[0].adapter)
+            assert (status, sha256(whole).digest()) == (200, results[0].adapter)
+            assert await peer.adapter(results[0].adapter, {"Range": "bytes=100-"}) == (206, whole[100:])
+            assert command("export", two.first.folder, tmp_path / "out").returncode == 0
+            assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == whole
+            # what is not needed any more goes, and the next round goes on from what was published
+            offer = await peer.offer(after=1)
+            assert offer.adapter == results[0].adapter
+
+    asyncio.run(run())
+    told = "".join(log.read_text() for log in two.first.log.parent.glob("*.log"))
+    assert "traceback" not in told.lower()
+    assert SECRET not in told
+    assert not (two.first.folder / "blobs").exists()
