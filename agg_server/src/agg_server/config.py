@@ -147,8 +147,7 @@ def _refuse_contradictions(config: Config, text: str) -> None:
     if not is_hub_id(model) and (set(model) & set("/\\:") or not model.strip(". ")):
         told = "is a Hugging Face id (OWNER/NAME), or the name, without its path, of a folder that participants have"
         raise at(text, "model", "id", f"[model] id {told}.")
-    address = urlsplit(config.server.address)
-    if address.scheme != "https" or not address.hostname or address.path.strip("/"):
+    if not _is_address(config.server.address):
         raise at(text, "server", "address", "[server] address has the form https://HOST:PORT, without a path.")
     for key, value in (("listen", config.server.listen), ("metrics", config.server.metrics)):
         if value:
@@ -173,6 +172,17 @@ def listening(config: Config, listen: str | None, metrics: str | None) -> Config
         except ValueError as error:
             raise UserError(f"--{key} {value!r} has not the form HOST:PORT.") from error
     return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **given))
+
+
+def _is_address(text: str) -> bool:
+    """Whether a join link can be made of it."""
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    odd = url.path.strip("/") or url.query or url.fragment or "@" in url.netloc or not text.isprintable()
+    return url.scheme == "https" and bool(url.hostname) and not odd
 
 
 def is_hub_id(model: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from fedit_shared.errors import UserError
+from fedit_shared.messages import UNREADABLE
 
 from .markup import code, table
 
@@ -73,7 +74,7 @@ def read_results(file: Path) -> Results:
         return msgspec.json.decode(file.read_bytes(), type=Results)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.", advice=_ADVICE) from error
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UserError(f"{file} holds no results: {error}.", advice=_ADVICE) from error
 
 

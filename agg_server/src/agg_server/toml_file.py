@@ -37,6 +37,8 @@ def parse(text: str, kind: type[S], *, advice: str = "", dec_hook: Callable[[typ
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}.", advice=advice) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError("not valid TOML: a number too long, or nested too deeply.", advice=advice) from error
     _refuse_unknown(tables, text, kind)
     training = tables.get("training", {})
     if {"steps", "minutes"} & set(training):

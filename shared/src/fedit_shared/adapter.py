@@ -161,13 +161,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """dtype, shape, start and end of one tensor, consistent in themselves."""
     try:
-        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        dtype, shape, (start, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
         whole = all(type(number) is int and number >= 0 for number in (*shape, start, end))
     except (TypeError, KeyError, ValueError) as error:
         raise _bad(f"the entry of {name[:_MAX_NAME]} is not readable") from error
     if dtype not in _WIDTH:
-        raise _bad(f"{name[:_MAX_NAME]} is of type {str(dtype)[:20]}; F16, BF16 and F32 are read")
-    if not whole or len(name) > _MAX_NAME or not 1 <= len(shape) <= 4 or not all(1 <= n <= 2**31 for n in shape):
+        raise _bad(f"{name[:_MAX_NAME]} is of type {dtype[:20]}; F16, BF16 and F32 are read")
+    if (
+        not whole
+        or len(name) > _MAX_NAME
+        or not name.isprintable()
+        or not 1 <= len(shape) <= 4
+        or not all(1 <= n <= 2**31 for n in shape)
+    ):
         raise _bad(f"the entry of {name[:_MAX_NAME]} is out of bounds")
     if end - start != math.prod(shape) * _WIDTH[dtype]:
         raise _bad(f"{name} has {end - start} bytes, not those of its shape")

@@ -6,18 +6,24 @@ and which exit status in a shell. A client that vanished is not an error but a v
 
 from typing import ClassVar
 
+from .text import shown
+
+LONGEST = 2000
+"""Characters of a message, and of an advice. What they quote may be somebody else's, and longer."""
+
 
 class FeditError(Exception):
-    """Base of all: a message in plain words, and advice: what to do next."""
+    """Base of all: a message in plain words, and advice: what to do next. Both can be shown on a terminal as they are,
+    whatever they quote."""
 
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "internal"
 
     def __init__(self, message: str, *, advice: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
+        self.message = shown(message, LONGEST)
+        self.advice = shown(advice, LONGEST)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}".strip()

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Result, func, insert, select, update
 from agg_server.rounds.events import AnyEvent
 from agg_server.rounds.report import RoundReport
 from fedit_shared.errors import UserError
+from fedit_shared.messages import UNREADABLE
 from fedit_shared.messages import Result as CohortResult
 
 from .tables import events, results, rounds
@@ -111,7 +112,7 @@ def _read(body: bytes, kind: Any) -> Any:
     """A stored row. Raises UserError if it is not of this release, or damaged."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UserError(
             f"The database holds a row that this release cannot read: {error}.",
             advice="Serve it with the release that wrote it, or put it back from a backup.",

@@ -16,6 +16,7 @@ from edge_client.transport.patience import News, Patience, TryAgainError, delays
 from edge_client.transport.pinning import tls_context
 from edge_client.transport.proxy import is_loopback, proxy_for
 from fedit_shared.errors import FeditError, UserError
+from fedit_shared.messages import UNREADABLE
 
 from .pairwise import Message
 
@@ -188,7 +189,7 @@ class Endpoint:
         try:
             completion = msgspec.json.decode(data, type=_Completion)
             text = completion.choices[0].message.content or ""
-        except (msgspec.MsgspecError, IndexError) as error:
+        except (*UNREADABLE, IndexError) as error:
             raise JudgeError(
                 f"{self.url.host} answers, but not as /v1/chat/completions does.",
                 advice="Check --endpoint: it usually ends with /v1.",

@@ -15,6 +15,7 @@ from edge_client.disk import Disk, disk_errors
 from edge_client.inference import Open, TaskFigure
 from fedit_shared import adapter as wire
 from fedit_shared.errors import UserError
+from fedit_shared.messages import UNREADABLE
 
 from .lines import Lines
 
@@ -153,7 +154,7 @@ def read_header(folder: Path) -> Header | None:
     data = Disk().read(folder / "evaluation.json")
     try:
         return None if data is None else msgspec.json.decode(data, type=Header)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UserError(f"{folder / 'evaluation.json'} is of no evaluation: {error}.", advice=_ADVICE) from error
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from edge_client.disk import disk_errors
 from fedit_shared.errors import UserError
+from fedit_shared.messages import UNREADABLE
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -28,7 +29,7 @@ class Lines(Generic[T]):
                 os.truncate(path, len(whole))
         try:
             self.values: list[T] = [msgspec.json.decode(line, type=kind) for line in whole.splitlines()]
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise UserError(
                 f"{path} holds other lines than expected: {error}.", advice="Name another folder."
             ) from error

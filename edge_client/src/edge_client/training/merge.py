@@ -68,7 +68,7 @@ def merge(job: MergeJob, progress: Progress) -> Merged:
     try:
         files = weight_files(folder)
         total = sum(file.stat().st_size for file in files)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"The weights in {folder} cannot be found: {reason_of(error)}.") from error
     changes = _stored(files, _changes(Path(job.adapter), empty_model(folder)))
     with whole_folder(out) as beside:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fedit_shared.messages import ModelRef
+from fedit_shared.messages import UNREADABLE, ModelRef
 
 from . import hub
 from .failures import ModelError
@@ -81,7 +81,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ModelError(f"{path} is no JSON object: {error}.") from error
 
 

@@ -118,6 +118,8 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     vocabulary = _number(text, "vocab_size", most=_MOST_WORDS)
     key_heads = _key_heads(text, kind, heads)
     head_width = _number(text, "head_dim", default=_HEAD_WIDTH.get(kind, width // heads))
+    if not head_width:
+        raise ModelError(f"The model's config.json has {heads} heads in a width of {width}, which no model has.")
     inner = _number(text, "ffn_hidden_size", "ffn_dim", "n_inner", "intermediate_size", default=4 * width)
     experts = _number(text, "num_local_experts", "num_experts", "n_routed_experts", default=1)
     attention = heads * head_width

@@ -9,8 +9,15 @@ from typing import Any
 import msgspec
 from safetensors import safe_open
 
+from fedit_shared.messages import UNREADABLE
+
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+
+
+class _Index(msgspec.Struct, frozen=True):
+    weight_map: dict[str, str]
+    """Tensor → file."""
 
 
 class StoredTensor:
@@ -37,10 +44,15 @@ def stored_weights(folder: Path) -> dict[str, StoredTensor]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers would take: others may lie beside them. Raises OSError, ValueError and KeyError."""
+    """The files that transformers would take: others may lie beside them. Raises OSError and ValueError."""
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     if not (folder / _INDEX).is_file():
         raise OSError(f"it has neither {_SINGLE} nor {_INDEX}")
-    index = msgspec.json.decode((folder / _INDEX).read_bytes())
-    return [folder / Path(name).name for name in sorted(set(index["weight_map"].values()))]
+    try:
+        names = set(msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index).weight_map.values())
+    except UNREADABLE as error:
+        raise ValueError(f"{_INDEX} is no index: {error}") from error
+    if odd := [name for name in names if Path(name).name != name or name == ".."]:
+        raise ValueError(f"{_INDEX} names {odd[0]!r}, which is no file of this folder")
+    return [folder / name for name in sorted(names)]

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from edge_client.disk import Disk, disk_errors
 from fedit_shared.errors import UserError
+from fedit_shared.messages import UNREADABLE
 
 from .events import Finished
 from .footprint import BLOCK, Way
@@ -22,7 +23,7 @@ _RESULT = "result.msgpack"
 _DELTA = "delta.f32"
 _PRIVATE = "private.f32"
 _LOCK = "lock"
-_DAMAGE = (SafetensorError, msgspec.MsgspecError, KeyError, TypeError, ValueError)
+_DAMAGE = (SafetensorError, *UNREADABLE, KeyError, TypeError, ValueError)
 """What reading a file raises that is no checkpoint, or a torn one."""
 _WAIT = 60.0
 """Seconds that a child waits for its predecessor, which may be saving its last state."""
@@ -198,5 +199,5 @@ def _fits(file: Any, size: int) -> bool:
 def _decode(data: bytes, kind: type[S]) -> S | None:
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None

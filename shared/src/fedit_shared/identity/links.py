@@ -39,7 +39,8 @@ class JoinLink:
             host, _ = url.hostname, url.port
         except ValueError as error:
             raise UserError("This is not a join link: its address cannot be read.", advice=_ADVICE) from error
-        if url.scheme != "https" or not host or url.path != "/join" or url.query or "@" in url.netloc:
+        odd = url.query or "@" in url.netloc or not url.netloc.isprintable()
+        if url.scheme != "https" or not host or url.path != "/join" or odd:
             raise UserError("This is not a join link: it has the form https://HOST:PORT/join#…", advice=_ADVICE)
         version, *parts = url.fragment.split(".")
         if version != _VERSION and version.isdigit():

@@ -5,7 +5,7 @@ signature never depends on how msgpack encodes.
 """
 
 from .client import Answer, CheckIn, ClientMessage, Deal, Enrol, Leave, Muster, Poll, Report, Vote
-from .codec import decode, decode_settings, decode_task, encode
+from .codec import UNREADABLE, decode, decode_settings, decode_task, encode
 from .model_file import MODEL_FILE, read_model_file, write_model_file
 from .routes import CHUNK_SIZE, MEDIA_TYPE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, Route, adapter_path, chunk_path
 from .server import (
@@ -33,6 +33,7 @@ __all__ = [
     "PROTOCOL_HEADER",
     "PROTOCOL_VERSION",
     "ROUTES",
+    "UNREADABLE",
     "Accepted",
     "Answer",
     "Certificate",

@@ -12,6 +12,8 @@ from .task import RoundSettings, TaskSpec
 
 T = TypeVar("T")
 _ENCODER = msgspec.msgpack.Encoder()
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes, msgpack or JSON, that are not what was expected."""
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -27,7 +29,7 @@ def decode(data: bytes, kind: Any) -> Any:
     """``data`` as a ``kind`` (a message, or a union of messages). Raises ProtocolError for anything else."""
     try:
         return _decoder(kind).decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProtocolError(f"A message could not be read: {error}.") from error
 
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import msgspec
 
+from fedit_shared.text import UNSHOWN
+
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Identity = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
@@ -11,8 +13,7 @@ CohortId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 UnixTime = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
-TEXT_PATTERN = r"\A[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*\Z"
-"""Neither control characters (C0, DEL, C1) nor line separators nor Unicode's Bidi_Control characters."""
+TEXT_PATTERN = rf"\A[^{UNSHOWN}]*\Z"
 Text = Annotated[str, msgspec.Meta(max_length=400, pattern=TEXT_PATTERN)]
 """A line that can be shown as it is: it moves no cursor, and is read in the order in which it was written."""
 

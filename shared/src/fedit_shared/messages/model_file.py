@@ -4,6 +4,7 @@ import msgspec
 
 from fedit_shared.errors import ProtocolError
 
+from .codec import UNREADABLE
 from .task import ModelRef
 
 MODEL_FILE = "fedit.json"
@@ -21,5 +22,5 @@ def read_model_file(data: bytes) -> ModelRef:
         value = msgspec.json.decode(data)
         files = {name: bytes.fromhex(h) for name, h in value["files"].items()}
         return msgspec.convert({**value, "files": files}, ModelRef)
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (*UNREADABLE, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"{MODEL_FILE} does not describe a model: {error}.") from error
