@@ -14,6 +14,7 @@ from fedit_shared.messages import (
     ROUTES,
     Answer,
     CheckIn,
+    ClientMessage,
     Deal,
     Leave,
     Muster,
@@ -62,7 +63,7 @@ def reply(message: ServerMessage, status: int = 200) -> web.Response:
 def _enrol(service: Service, reader: Reader) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         body = await reader.body(request, ROUTES[Enrol].limit)
-        return reply(await service.enrol(decode(body, Enrol)))
+        return reply(await service.enrol(_read(body, Enrol)))
 
     return handle
 
@@ -72,7 +73,7 @@ def _message(
 ) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         identity, body = await reader.signed(request, ROUTES[kind].limit)
-        return reply(await act(identity, decode(body, kind)))
+        return reply(await act(identity, _read(body, kind)))
 
     return handle
 
@@ -103,6 +104,14 @@ def _adapter(service: Service, reader: Reader) -> Handler:
         return web.FileResponse(path, chunk_size=_ADAPTER_CHUNK)
 
     return handle
+
+
+def _read(body: bytes, kind: type[msgspec.Struct]) -> Any:
+    """The message, which has to say itself what it is: read as ``kind`` alone, it would not have to."""
+    message = decode(body, ClientMessage)
+    if not isinstance(message, kind):
+        raise ProtocolError(f"A message could not be read: it is no {kind.__name__}.")
+    return message
 
 
 def _hex(request: web.Request, name: str, size: int) -> bytes:

@@ -167,13 +167,9 @@ def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
         raise _bad(f"the entry of {name[:_MAX_NAME]} is not readable") from error
     if dtype not in _WIDTH:
         raise _bad(f"{name[:_MAX_NAME]} is of type {dtype[:20]}; F16, BF16 and F32 are read")
-    if (
-        not whole
-        or len(name) > _MAX_NAME
-        or not name.isprintable()
-        or not 1 <= len(shape) <= 4
-        or not all(1 <= n <= 2**31 for n in shape)
-    ):
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise _bad(f"a tensor has the name {name[:_MAX_NAME]!r}, which cannot be one")
+    if not whole or not 1 <= len(shape) <= 4 or not all(1 <= n <= 2**31 for n in shape):
         raise _bad(f"the entry of {name[:_MAX_NAME]} is out of bounds")
     if end - start != math.prod(shape) * _WIDTH[dtype]:
         raise _bad(f"{name} has {end - start} bytes, not those of its shape")

@@ -24,7 +24,7 @@ from fedit_shared.errors import FeditError
 
 from .forms import BYTES, JSON, JSON_LINES, MSGPACK, SAFETENSORS, TEXT, Form
 from .samples import samples
-from .target import Read, Target, scratch, stable
+from .target import Read, Target, require_shown, scratch, stable
 
 _DOLLY = {"instruction": "Add", "context": "1 1", "response": "2", "category": "sums"}
 _CHAT = {"messages": [{"role": r, "content": c} for r, c in (("system", "s"), ("user", "u"), ("assistant", "a"))]}
@@ -161,7 +161,7 @@ def _refused() -> tuple[Read, Sequence[bytes]]:
     def read(data: bytes) -> None:
         refusal = endpoint._refusal(400, None, data)
         assert isinstance(refusal, FeditError)
-        raise refusal
+        require_shown(refusal)
 
     return read, [b'{"error": "no such model"}']
 

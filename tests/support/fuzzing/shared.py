@@ -37,7 +37,8 @@ def _adapter() -> tuple[Read, Sequence[bytes]]:
         assert decode_task(encode(task)) == task
 
     good = adapter.write_adapter(_TENSORS, np.arange(14, dtype=np.float32))
-    half = b'{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[1,2],"data_offsets":[4,8]}}'
+    half = b'{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},'
+    half += b'"b":{"dtype":"BF16","shape":[1,2],"data_offsets":[4,8]}}'
     return read, [good, len(half).to_bytes(8, "little") + half + bytes(8)]
 
 

@@ -1,0 +1,432 @@
+"""Whatever is wrong with a request to whatever route: a 4xx that says why, and nothing has changed."""
+
+import asyncio
+import os
+import sqlite3
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+import pytest
+from bad_requests import COHORT, ENTRIES, HASH, SIGNATURE, TOKENS, Entry, at_bounds, beyond
+from peers import Peer, Seat
+from server_process import ServerProcess
+
+from agg_server.app import make_app
+from agg_server.auth import Gate
+from agg_server.limits import Memory, Pace
+from agg_server.metrics import Metrics
+from agg_server.reading import Reader
+from fedit_shared.identity import JoinLink, SigningKey, sign_request
+from fedit_shared.messages import (
+    CHUNK_SIZE,
+    PROTOCOL_HEADER,
+    ROUTES,
+    Answer,
+    Deal,
+    Muster,
+    Refused,
+    Report,
+    ServerMessage,
+    Vote,
+    chunk_path,
+    decode,
+    encode,
+)
+from fedit_shared.secagg.bodies import DealBody, ReportBody, VoteBody
+
+Route = tuple[str, str]
+Act = Callable[[Peer], Awaitable[None]]
+CALM = 24 * 2**20
+"""Bytes by which the process may grow whatever it is sent: less than what it is sent."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    served = ServerProcess(tmp_path_factory.mktemp("bad"), target=6, cohort_max=3)
+    served.configure("server", unsigned_requests=10**6, device_requests=10**6)
+    served.start()
+    yield served
+    assert served.stop() == 0
+    log = served.log.read_text()
+    assert "Traceback" not in log
+    assert "level=error" not in log
+
+
+@pytest.fixture(scope="module")
+def link(server: ServerProcess) -> JoinLink:
+    return server.invite("--uses", 100)[0]
+
+
+@pytest.fixture(scope="module")
+def someone(server: ServerProcess, link: JoinLink) -> Callable[[Act], None]:
+    """Runs with a device that has joined and been offered the task; and nothing that it does changes anything."""
+    alone(link, "someone", lambda peer: peer.offer(), enrol=True)
+
+    def run(act: Act) -> None:
+        before = state(server)
+        alone(link, "someone", act)
+        assert state(server) == before
+
+    return run
+
+
+def alone(link: JoinLink, seed: object, act: Callable[[Peer], Awaitable[Any]], *, enrol: bool = False) -> None:
+    async def run() -> None:
+        async with Peer(link, seed) as peer:
+            if enrol:
+                await peer.enrol()
+            await act(peer)
+
+    asyncio.run(run())
+
+
+def state(server: ServerProcess) -> str:
+    """A digest of all that is on disk but when devices were last seen: tables, and what uploads there are."""
+    digest = sha256()
+    with sqlite3.connect(f"file:{server.folder / 'server.sqlite3'}?mode=ro", uri=True) as database:
+        for table in ("events", "rounds", "results", "adapters", "invitations", "orders"):
+            digest.update(repr(database.execute(f"SELECT * FROM {table}").fetchall()).encode())
+        digest.update(repr(database.execute("SELECT identity, status FROM devices").fetchall()).encode())
+    blobs = [path for path in (server.folder / "blobs").rglob("*") if path.is_file() and path.name != "probe"]
+    digest.update(repr(sorted((str(path), sha256(path.read_bytes()).digest()) for path in blobs)).encode())
+    return digest.hexdigest()
+
+
+def require_refused(told: tuple[int, bytes, Any], statuses: tuple[int, ...], what: object, code: str = "") -> Refused:
+    status, raw, headers = told
+    assert status in statuses, (what, status, raw[:300])
+    assert headers[PROTOCOL_HEADER] == "1"
+    refused = decode(raw, ServerMessage)
+    assert isinstance(refused, Refused), what
+    assert refused.message
+    assert code in ("", refused.code), (what, refused)
+    return refused
+
+
+def every(*, page: bool = False, signed: bool | None = None) -> pytest.MarkDecorator:
+    routes = [r for r, e in ENTRIES.items() if e.page is page and signed in (None, e.signed)]
+    return pytest.mark.parametrize("route", routes, ids=" ".join)
+
+
+def test_every_route_of_the_server_is_tried_here():
+    nobody: Any = None
+    gate = Gate(bytes(32), lambda: (), time.time)
+    reader = Reader(gate, nobody, Pace(60, time.monotonic), Memory())
+
+    class Nowhere:
+        def __getattr__(self, name: str) -> None:
+            return None
+
+    service: Any = Nowhere()
+    app = make_app(service, reader, Metrics(), "a federation")
+    routes = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource and r.method != "HEAD"}
+    assert routes == set(ENTRIES)
+    assert {type(entry.message) for entry in ENTRIES.values() if entry.message is not None} == set(ROUTES)
+
+
+@every(signed=True)
+def test_a_request_whose_token_is_not_its_own_is_not_authorized(someone: Callable[[Act], None], route: Route):
+    method, entry = route[0], ENTRIES[route]
+
+    async def act(peer: Peer) -> None:
+        for name, token in TOKENS.items():
+            header = {"Authorization": token(peer, method, entry.path, entry.body)}
+            told = await peer.request(method, entry.path, entry.body, headers=header)
+            refused = require_refused(told, (401,), name, "unauthorized")
+            assert refused.advice, name
+            assert abs((refused.server_time or 0) - time.time()) < 300, name
+
+    someone(act)
+
+
+@every(signed=True)
+def test_a_request_is_good_once(server: ServerProcess, link: JoinLink, route: Route):
+    """With a request to which the answer is no, so that the first changes nothing either."""
+    method, entry = route[0], ENTRIES[route]
+    body = b"\xc1" if entry.limit else b""
+
+    async def act(peer: Peer) -> None:
+        now = int(time.time())
+        token = sign_request(peer.key, link.federation, method, entry.path, body, time=now, nonce=os.urandom(16))
+        first = await peer.request(method, entry.path, body, headers={"Authorization": token})
+        require_refused(first, (400, 404), "first")
+        again = await peer.request(method, entry.path, body, headers={"Authorization": token})
+        assert "sent before" in require_refused(again, (401,), "again", "unauthorized").message
+
+    alone(link, "again", act, enrol=True)
+
+
+@every()
+def test_another_version_of_the_protocol_is_told_what_to_upgrade(someone: Callable[[Act], None], route: Route):
+    method, entry = route[0], ENTRIES[route]
+
+    async def act(peer: Peer) -> None:
+        for spoken in ("0", "2", "", "1.0", "9" * 400):
+            told = await peer.request(method, entry.path, entry.body, headers={PROTOCOL_HEADER: spoken})
+            assert "pgrade" in require_refused(told, (426,), spoken, "incompatible").advice
+
+    someone(act)
+
+
+@every()
+def test_a_body_beyond_the_limit_is_too_large_whether_or_not_it_says_how_long_it_is(
+    someone: Callable[[Act], None], route: Route
+):
+    method, entry = route[0], ENTRIES[route]
+    body = bytes(entry.limit + 1)
+
+    async def act(peer: Peer) -> None:
+        require_refused(await peer.request(method, entry.path, body), (413,), "its length said", "too-large")
+        token = sign_request(
+            peer.key, peer.link.federation, method, entry.path, body, time=int(time.time()), nonce=os.urandom(16)
+        )
+        headers = {"Authorization": token, PROTOCOL_HEADER: "1"}
+        async with peer.http.request(
+            method, peer.link.address + entry.path, data=in_pieces(body), headers=headers
+        ) as response:
+            told = response.status, await response.read(), response.headers
+        require_refused(told, (413,), "no length said", "too-large")
+
+    someone(act)
+
+
+async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), 2**16):
+        yield body[at : at + 2**16]
+
+
+@every()
+def test_a_body_that_is_cut_off_is_as_if_it_had_not_been_sent(
+    server: ServerProcess, someone: Callable[[Act], None], route: Route
+):
+    method, entry = route[0], ENTRIES[route]
+    body = entry.body or bytes(min(entry.limit, 1000))
+
+    async def act(peer: Peer) -> None:
+        token = TOKENS["none"](peer, method, entry.path, body) or sign_request(
+            peer.key, peer.link.federation, method, entry.path, body, time=int(time.time()), nonce=os.urandom(16)
+        )
+        head = f"{method} {entry.path} HTTP/1.1\r\nHost: x\r\n{PROTOCOL_HEADER}: 1\r\nAuthorization: {token}\r\n"
+        cut = [(f"Content-Length: {len(body) + 9}", body), ("Transfer-Encoding: chunked", b"ff\r\n" + body[:9])]
+        for length, sent in cut:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+            writer.write(f"{head}{length}\r\n\r\n".encode() + sent)
+            await writer.drain()
+            writer.transport.abort()
+        async with peer.http.get(peer.link.address + "/healthz") as response:
+            assert response.status == 200
+
+    someone(act)
+
+
+def messages() -> list[Any]:
+    return [pytest.param(route, entry, id=entry.path) for route, entry in ENTRIES.items() if entry.message is not None]
+
+
+@pytest.mark.parametrize(("route", "entry"), messages())
+def test_what_is_not_the_message_of_its_route_is_malformed(someone: Callable[[Act], None], route: Route, entry: Entry):
+    assert entry.message is not None
+    bodies: dict[str, bytes] = {"nothing": b"", "no msgpack": b"\xc1", "text": b"hello", "JSON": b'{"type": "leave"}'}
+    bodies |= {"cut off": entry.body[:-1], "more": entry.body + b"\0", "deep": b"\x91" * min(entry.limit, 5000)}
+    for other in ENTRIES.values():
+        if other.message is not None and other.message is not entry.message and len(other.body) <= entry.limit:
+            bodies[f"that of {other.path}"] = other.body
+    bodies |= {name: msgspec.msgpack.encode(fields) for name, fields in beyond(entry.message)}
+
+    async def act(peer: Peer) -> None:
+        for name, body in bodies.items():
+            told = await peer.request("POST", entry.path, body)
+            require_refused(told, (400,) if len(body) <= entry.limit else (413,), name)
+
+    someone(act)
+
+
+@pytest.mark.parametrize(("route", "entry"), messages())
+def test_a_message_at_its_bounds_is_no_error_of_the_servers(
+    server: ServerProcess, link: JoinLink, route: Route, entry: Entry
+):
+    assert entry.message is not None
+
+    async def act(peer: Peer) -> None:
+        for name, fields in at_bounds(entry.message):
+            before = state(server)
+            told = await peer.request("POST", entry.path, msgspec.msgpack.encode(fields))
+            if told[0] != 200:
+                require_refused(told, (400, 403, 404, 409, 413), name)
+                assert state(server) == before, name
+
+    alone(link, f"at the bounds of {entry.path}", act, enrol=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"federation": bytes(32)},
+        {"task_hash": bytes(32)},
+        {"round": 0},
+        {"round": 2},
+        {"round": 2**64 - 1},
+        {"adapter": bytes(32)},
+        {"round_key_hash": bytes(32)},
+        {"not_after": 0},
+    ],
+    ids=lambda changes: "-".join(map(str, changes)),
+)
+def test_a_muster_for_anything_else_than_what_was_offered_is_refused(
+    someone: Callable[[Act], None], changes: dict[str, Any]
+):
+    async def act(peer: Peer) -> None:
+        seat = peer.train(await peer.offer(), **changes)
+        told = await peer.request("POST", ROUTES[Muster].path, encode(seat.muster))
+        require_refused(told, (400, 403, 409), changes)
+
+    someone(act)
+
+
+class Company(NamedTuple):
+    """Six devices of two cohorts of three, and what each has done so far."""
+
+    peers: list[Peer]
+    seats: list[Seat]
+
+    def cohort(self, place: int) -> list[int]:
+        """The places of those who are of one cohort with the ``place``-th."""
+        wanted = self.seats[place].roster
+        assert wanted is not None
+        return [k for k, seat in enumerate(self.seats) if seat.roster and seat.roster.cohort == wanted.cohort]
+
+
+def test_what_comes_out_of_order_or_for_anothers_cohort_is_refused_in_every_phase(tmp_path: Path):
+    """Two cohorts go through a round; in each phase whatever belongs to another phase or cohort is tried."""
+    server = ServerProcess(tmp_path, target=6, cohort_max=3, rounds=1)
+    server.start()
+    [link] = server.invite("--uses", 6)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            peers = [await stack.enter_async_context(Peer(link, place)) for place in range(6)]
+            for peer in peers:
+                await peer.enrol()
+            company = Company(peers, [await peer.muster() for peer in peers])
+            for peer, seat in zip(*company, strict=True):
+                await peer.take_seat(seat)
+            await try_all(server, company, right=("chunk", "held"))
+            for peer, seat in zip(*company, strict=True):
+                await peer.contribute(seat)
+            await wait_for_all(company, "contributed")
+            await try_all(server, company, right=("held", "deal", "report"))
+            for step, after, right in (
+                (Peer.report, "reported", ("held", "deal", "report")),
+                (Peer.vote, "voted", ("held", "deal", "report")),
+            ):
+                for peer, seat in zip(*company, strict=True):
+                    await step(peer, seat)
+                await wait_for_all(company, after)
+                await try_all(server, company, right=right)
+            for peer, seat in zip(*company, strict=True):
+                await peer.answer(seat)
+            await wait_for_all(company, "answered")
+            await try_all(server, company, right=("held", "deal", "report"))
+
+    try:
+        asyncio.run(run())
+    finally:
+        assert server.stop() == 0
+
+
+async def wait_for_all(company: Company, after: str) -> None:
+    for peer, seat in zip(*company, strict=True):
+        await peer.wait_for(seat, after)
+
+
+async def try_all(server: ServerProcess, company: Company, right: tuple[str, ...]) -> None:
+    """The first device says everything to its own cohort but what is ``right`` now, or was and may be said again, and
+    everything to the other's."""
+    own = company.cohort(0)
+    other = next(place for place in range(6) if place not in own)
+    before = state(server)
+    for place, skipped in ((0, right), (other, ())):
+        for name, (method, path, body) in everything(company, place).items():
+            if name not in skipped:
+                told = await company.peers[0].request(method, path, body)
+                require_refused(told, (400, 403, 404, 409), (name, "own" if place == 0 else "another's", right))
+    assert state(server) == before
+
+
+def everything(company: Company, place: int) -> dict[str, tuple[str, str, bytes]]:
+    """What the first device could say to the cohort of the ``place``-th: in form, and signed by it."""
+    seat, key = company.seats[place], company.peers[0].key
+    assert seat.roster is not None
+    assert seat.session is not None
+    assert seat.deal is not None
+    cohort, sid, me = seat.roster.cohort, seat.session.sid, company.peers[0].identity
+    deal = DealBody(sid, me, HASH, HASH).encode() if place else seat.deal.body
+    said: list[Any] = [
+        Deal(cohort=cohort, body=deal, signature=key.sign("deal", deal), packets=seat.deal.packets),
+        seat.sent.get(Report) if not place and Report in seat.sent else _report(cohort, sid, key, me),
+        Vote(
+            cohort=cohort,
+            survivors_hash=HASH,
+            signature=key.sign("vote", VoteBody(sid, HASH).encode()),
+        ),
+        Answer(
+            cohort=cohort,
+            survivors_hash=HASH,
+            words=bytes(4 * seat.session.parameters.words),
+            signature=SIGNATURE,
+        ),
+    ]
+    return {
+        "chunk": ("PUT", chunk_path(cohort, 0), bytes(len(company.peers[0].chunks(seat)[0]))),
+        "held": ("GET", chunk_path(cohort), b""),
+        **{type(message).__name__.lower(): ("POST", ROUTES[type(message)].path, encode(message)) for message in said},
+    }
+
+
+def _report(cohort: bytes, sid: bytes, key: SigningKey, me: bytes) -> Report:
+    body = ReportBody(sid, me, sha256(b"").digest()).encode()
+    return Report(cohort=cohort, report=b"", signature=key.sign("report", body))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's memory from Linux's /proc")
+def test_bodies_that_are_too_large_take_no_memory(server: ServerProcess, link: JoinLink):
+    """A hundred megabytes of them, with and without their length, several at once, of devices and of strangers."""
+    body, paths = bytes(4 * CHUNK_SIZE), (chunk_path(COHORT, 0), ROUTES[Deal].path)
+
+    async def send(peer: Peer, path: str, *, length: bool, stranger: bool) -> None:
+        method = "POST" if path == ROUTES[Deal].path else "PUT"
+        token = TOKENS["a stranger's" if stranger else "too old"](peer, method, path, body)
+        headers = {"Authorization": token, PROTOCOL_HEADER: "1"}
+        data = body if length else in_pieces(body)
+        try:
+            async with peer.http.request(method, link.address + path, data=data, headers=headers) as response:
+                assert response.status == (401 if stranger else 413)
+        except aiohttp.ClientError:
+            pass  # the server need not wait for the rest
+
+    async def act(peer: Peer) -> None:
+        kinds = [(path, length, stranger) for path in paths for length in (True, False) for stranger in (True, False)]
+        sizes = []
+        for _ in range(7):
+            async with asyncio.TaskGroup() as group:
+                for path, length, stranger in kinds:
+                    group.create_task(send(peer, path, length=length, stranger=stranger))
+            sizes.append(resident(server))
+        assert max(sizes) - sizes[0] < CALM, sizes
+
+    alone(link, "large", act, enrol=True)
+
+
+def resident(server: ServerProcess) -> int:
+    """Bytes that the server's process has in memory."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
