@@ -15,7 +15,7 @@ DEV = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench-secagg bench-training bench-fedit bench-server bench-soak mutate constraints clean
+.PHONY: help demo test simulate lint bench-secagg bench-training bench-fedit bench-server bench-soak mutate fuzz constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -53,11 +53,15 @@ bench-soak: $(STAMP)  ## one server through 50 rounds of 64 devices, 20 minutes:
 mutate: $(STAMP)  ## take out every check of the protocol, one at a time: a test must notice; minutes
 	@$(BIN)/python tests/attacks/mutate.py $(ARGS)
 
+fuzz: $(STAMP)  ## every decoder of what others send under atheris, SECONDS= each (60); ARGS= some of them by name
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt atheris
+	@PYTHONPATH=tests/support:. $(BIN)/python -m fuzzing --seconds $(or $(SECONDS),60) $(ARGS)
+
 constraints:  ## renew constraints.txt: the newest versions that fit together, torch as set above
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	$(DEV) > build/constraints/dev.txt
 	build/constraints/bin/pip install hatchling editables
-	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt
+	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt atheris
 	sed -n '/^#/p' constraints.txt > build/constraints/new.txt
 	build/constraints/bin/pip freeze --all --exclude-editable | sed 's/+.*//' \
 	  | grep -v -E '^(pip|triton|cuda-.*|nvidia-[^m].*)==' >> build/constraints/new.txt

@@ -17,12 +17,15 @@ import pytest
 from bad_requests import COHORT, ENTRIES, HASH, SIGNATURE, TOKENS, Entry, at_bounds, beyond
 from peers import Peer, Seat, until
 from server_process import ServerProcess
+from sqlalchemy import Integer
 
 from agg_server.app import make_app
 from agg_server.auth import Gate
 from agg_server.limits import Memory, Pace
 from agg_server.metrics import Metrics
 from agg_server.reading import Reader
+from agg_server.store import Database, Device, Invitation, People
+from agg_server.store.tables import devices
 from fedit_shared.identity import JoinLink, SigningKey, sign_request
 from fedit_shared.messages import (
     CHUNK_SIZE,
@@ -41,6 +44,8 @@ from fedit_shared.messages import (
 )
 from fedit_shared.secagg.bodies import DealBody, ReportBody, VoteBody
 
+CHECK_IN = ENTRIES["POST", "/v1/checkin"].message
+assert CHECK_IN is not None
 Route = tuple[str, str]
 Act = Callable[[Peer], Awaitable[None]]
 CALM = 24 * 2**20
@@ -402,6 +407,23 @@ def everything(company: Company, place: int) -> dict[str, tuple[str, str, bytes]
 def _report(cohort: bytes, sid: bytes, key: SigningKey, me: bytes) -> Report:
     body = ReportBody(sid, me, sha256(b"").digest()).encode()
     return Report(cohort=cohort, report=b"", signature=key.sign("report", body))
+
+
+def test_the_most_memory_that_a_device_can_claim_fits_the_databases_column(tmp_path: Path):
+    """On PostgreSQL one such claim would keep every device's from being noted."""
+    database, people = Database(f"sqlite:///{tmp_path / 'test.sqlite3'}"), People()
+    database.migrate()
+    [most] = [fields["memory_gib"] for name, fields in at_bounds(CHECK_IN) if name.startswith("memory_gib = 2")]
+    device = Device(identity=HASH, status="active", joined=0.0, last_seen=1.0, accelerator="cpu", memory_gib=most)
+    with database.begin() as connection:
+        people.invite(connection, [Invitation(token_hash=HASH, created=0.0, expires=None, uses=1, used=0)])
+        people.enrol(connection, HASH, HASH, 0.0)
+        people.seen(connection, device)
+        found = people.device(connection, HASH)
+    database.close()
+    assert found is not None
+    assert isinstance(devices.c.memory_gib.type, Integer)
+    assert found.memory_gib == 2**31 - 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's memory from Linux's /proc")

@@ -11,6 +11,8 @@ from fedit_shared.errors import UnauthorizedError
 from .tables import devices, invitations
 
 Status = Literal["active", "left", "blocked"]
+MOST_GIB = 2**31 - 1
+"""What the column can hold on every database; the protocol allows one more."""
 _NEW_LINK = "Ask the operator for a new join link."
 
 
@@ -112,7 +114,7 @@ class People:
             "last_seen": device.last_seen,
             "client_version": device.client_version,
             "accelerator": device.accelerator,
-            "memory_gib": device.memory_gib,
+            "memory_gib": None if device.memory_gib is None else min(device.memory_gib, MOST_GIB),
         }
         connection.execute(update(devices).where(devices.c.identity == device.identity).values(**values))
 
