@@ -21,7 +21,6 @@ from agg_server.reading import Reader
 from agg_server.rounds import events
 from agg_server.rounds.report import RoundReport
 from agg_server.store import journal
-from agg_server.task import make_rules
 from fedit_shared.errors import NotFoundError, UserError
 from fedit_shared.identity import JoinLink, SigningKey, sign_request
 from fedit_shared.messages import PROTOCOL_HEADER, ROUTES, Accepted, Poll, Refused, ServerMessage, decode, encode
@@ -70,7 +69,6 @@ def _settings() -> tuple[Read, Sequence[bytes]]:
         config = load_config(file)
         with taken():
             assert load_config(file) == config
-            make_rules(config.round)
             link, _ = make_link(config.server.address, bytes(32), None, bytes(16), now=0, uses=1, expires=None)
             assert JoinLink.parse(str(link)) == link
 

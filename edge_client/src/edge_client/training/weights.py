@@ -53,6 +53,6 @@ def weight_files(folder: Path) -> list[Path]:
         names = set(msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index).weight_map.values())
     except UNREADABLE as error:
         raise ValueError(f"{_INDEX} is no index: {error}") from error
-    if odd := [name for name in names if Path(name).name != name or name == ".."]:
+    if odd := [name for name in names if Path(name).name != name or name in ("", "..")]:
         raise ValueError(f"{_INDEX} names {odd[0]!r}, which is no file of this folder")
     return [folder / name for name in sorted(names)]
