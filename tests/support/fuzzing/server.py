@@ -166,14 +166,17 @@ def _http() -> tuple[Read, Sequence[bytes]]:
     async def here(work: Any) -> Any:
         return work()
 
+    def gate() -> Gate:
+        return Gate(bytes(32), lambda: {bytes(key.public)}, lambda: now)
+
+    service: Any = _Nowhere()
+    reader = Reader(gate(), here, Pace(10**6, loop.time), Memory())
+    app = make_app(service, reader, Metrics(), "a federation")
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=silent)
+    loop.run_until_complete(runner.setup())
+
     async def serve(data: bytes) -> bytes:
-        gate = Gate(bytes(32), lambda: {bytes(key.public)}, lambda: now)
-        reader = Reader(gate, here, Pace(10**6, loop.time), Memory())
-        service: Any = _Nowhere()
-        runner = web.AppRunner(
-            make_app(service, reader, Metrics(), "a federation"), access_log=None, handle_signals=False, logger=silent
-        )
-        await runner.setup()
+        reader._gate = gate()  # which remembers no earlier input's tokens
         assert runner.server is not None
         line, handler = _Line(), runner.server()
         handler.connection_made(line)
@@ -181,7 +184,6 @@ def _http() -> tuple[Read, Sequence[bytes]]:
         for _ in range(20):
             await asyncio.sleep(0)
         handler.connection_lost(None)
-        await runner.cleanup()
         return bytes(line.said)
 
     def read(data: bytes) -> None:
