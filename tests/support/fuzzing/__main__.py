@@ -30,7 +30,7 @@ def _fuzz(name: str, seconds: int) -> bool:
     begun = time.monotonic()
     try:
         done = subprocess.run(line, capture_output=True, timeout=seconds + _OVERTIME, check=False)
-        status, said = done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+        status, said = done.returncode, (done.stderr + done.stdout).decode(errors="replace")
     except subprocess.TimeoutExpired as late:
         status, said = -1, (late.stderr or b"").decode(errors="replace") + "\nIt hung."
     runs = re.search(r"number_of_executed_units: (\d+)", said)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -188,10 +189,14 @@ def _http() -> tuple[Read, Sequence[bytes]]:
 
     def read(data: bytes) -> None:
         said = loop.run_until_complete(serve(data))
-        for head, _, body in (answer.partition(b"\r\n\r\n") for answer in said.split(b"HTTP/1.1 ")[1:]):
-            status, plain = int(head[:3]), b"application/msgpack" not in head
-            assert 200 <= status < 500, said
-            if not plain and status >= 400:
+        while said:
+            head, _, rest = said.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            assert length is not None
+            body, said = rest[: int(length[1])], rest[int(length[1]) :]
+            status = int(head.split()[1])
+            assert 200 <= status < 500, head
+            if status >= 400 and b"application/msgpack" in head:
                 refused = decode(body, ServerMessage)
                 assert isinstance(refused, Refused)
                 assert refused.message
