@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.machine import where
 from benchmarks.pages import Section, table
 
-from .journal import BASE
+from .journal import BASE, CENTRALIZED, FEDERATED
 from .kept import FIGURES, figure_files, result_file
 from .report import best_lines, gap_line
 from .report import table as arms_table
@@ -36,9 +36,17 @@ def section(result: dict[str, Any] | None) -> str:
     share, interval = result["gap_closed"], result["gap_closed_interval"]
     gap = None if share is None else {"value": share, "low": interval[0], "high": interval[1]}
     told = arms_table(result | {"gap_closed": None, "local_at_best": None})
-    told += gap_line(gap) + best_lines(result["local_at_best"])
+    told += gap_line(gap) + best_lines(result["local_at_best"]) + _from_base(result["arms"])
     parts = [_about(result), told, _by_category(result)]
     return "\n".join([*parts, *_figures(result["name"])])
+
+
+def _from_base(arms: dict[str, Any]) -> str:
+    """How far the federation goes from the base model towards centralized training."""
+    base, own, whole = (arms.get(name, {}).get("loss") for name in (BASE, FEDERATED, CENTRALIZED))
+    if own is None or whole is None or base <= whole:
+        return ""
+    return f"\nOf the way from the base model to centralized, federated goes {(base - own) / (base - whole):.0%}.\n"
 
 
 def _figures(name: str) -> list[str]:
