@@ -79,6 +79,15 @@ class Line:
         for relay in list(self._there):
             relay.cut()
 
+    async def carried(self, size: int) -> None:
+        """Wait until so many more bytes have gone up."""
+        until = self.bytes_up + size
+        for _ in range(6000):
+            if self.bytes_up >= until:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"nothing like {size} bytes goes up")
+
     async def _listen(self, port: int) -> int:
         with socket.socket() as listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -20,6 +20,7 @@ from .app import make_app, make_metrics_app
 from .auth import Gate
 from .config import GO_ON, Config, host_and_port
 from .door import Door, make_room
+from .drain import Drain
 from .driver import Driver
 from .driver.desk import Desk
 from .driver.opening import Plans
@@ -40,6 +41,7 @@ from .watch import Watch, watch_lag
 
 KEEPALIVE_SECONDS = 75.0
 DRAIN_SECONDS = 20.0
+CLOSE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -62,13 +64,15 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     make_room(config.server.connections)
     door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic), memory)
     app.middlewares.append(door.middleware)
+    drain = Drain()
+    app.middlewares.insert(0, drain.middleware)
     runner = web.AppRunner(
         app,
         access_log=_log,
         access_log_class=accounting(metrics),
         handle_signals=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=DRAIN_SECONDS,
+        shutdown_timeout=CLOSE_SECONDS,
         auto_decompress=False,
     )
 
@@ -100,6 +104,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         for server in listening:
             server.close()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
+        await drain.wait(DRAIN_SECONDS)
         await runner.cleanup()
         await metrics_runner.cleanup()
         await driver.stop()
