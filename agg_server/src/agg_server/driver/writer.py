@@ -81,7 +81,12 @@ class Writer:
                 pause = 1.0
                 continue
             _finish(batch, outcomes)
-            self._after(turn)
+            try:
+                self._after(turn)
+            except Exception:  # what was due is due again in the next turn
+                _log.exception("What follows a turn of the writer failed")
+                pause = 1.0
+                continue
             pause = None if turn.next_time is None else max(0.0, turn.next_time - self._clock())
 
     def close(self) -> None:
