@@ -97,8 +97,7 @@ def _judge_base(lab: Lab) -> Arm:
 
 def _judge_later(lab: Lab, arm: str) -> Arm:
     for entry in [entry for entry in lab.journal.entries if entry.arm == arm and entry.judged is None]:
-        judged = yield from _judged(lab, arm, entry.round, *_versions(lab, entry))
-        lab.journal.judge(Later(arm=arm, round=entry.round, judged=judged))
+        lab.journal.judge(Later(arm=arm, round=entry.round, judged=(yield from _judged_round(lab, entry))))
         lab.replies.forget(arm, entry.round)
 
 
@@ -155,8 +154,7 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         seconds=seconds,
         private=private,
     )
-    if lab.is_due(number):
-        entry = replace(entry, judged=(yield from _judged(lab, arm, number, *_versions(lab, entry))))
+    entry = yield from _judged_if_due(lab, entry)
     _finish(lab, entry, works)
     return entry
 
@@ -190,10 +188,17 @@ def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> Arm:
             training_loss=reply.loss,
             seconds=max(0.0, reply.seconds - seconds),
         )
-        if lab.is_due(number):
-            entry = replace(entry, judged=(yield from _judged(lab, arm, number, *_versions(lab, entry))))
+        entry = yield from _judged_if_due(lab, entry)
         seconds = reply.seconds
         _finish(lab, entry, [work] if number == len(stops) else [])
+
+
+def _judged_if_due(lab: Lab, entry: Entry) -> Asking[Entry]:
+    return replace(entry, judged=(yield from _judged_round(lab, entry))) if lab.is_due(entry.round) else entry
+
+
+def _judged_round(lab: Lab, entry: Entry) -> Asking[Judged]:
+    return (yield from _judged(lab, entry.arm, entry.round, *_versions(lab, entry)))
 
 
 def _versions(lab: Lab, entry: Entry) -> list[bytes]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from peers import Peer
 from served import assert_exact, enrolled
 from server_process import Said, ServerProcess, command, process
 
@@ -138,10 +137,7 @@ def test_an_upload_that_was_damaged_in_a_live_round_is_named(server: ServerProce
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            [link] = server.invite("--uses", PEERS)
-            peers = [await stack.enter_async_context(Peer(link, i)) for i in range(PEERS)]
-            for peer in peers:
-                await peer.enrol()
+            peers = await enrolled(stack, server, PEERS)
             seats = [await peer.muster() for peer in peers]
             for peer, seat in zip(peers, seats, strict=True):
                 await peer.take_seat(seat)
@@ -188,10 +184,7 @@ def test_pruning_keeps_the_first_version_the_newest_and_what_is_needed_and_round
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            [link] = server.invite("--uses", PEERS)
-            peers = [await stack.enter_async_context(Peer(link, i)) for i in range(PEERS)]
-            for peer in peers:
-                await peer.enrol()
+            peers = await enrolled(stack, server, PEERS)
             done = await asyncio.gather(*(peer.whole_round(after=ROUNDS + 1) for peer in peers))
             seats = [seat for seat, _ in done]
             assert_exact(server, seats[0].offer.round, seats)

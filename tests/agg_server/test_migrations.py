@@ -10,8 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from peers import Peer
-from served import assert_exact
+from served import assert_exact, enrolled
 from server_process import ServerProcess, command, free_port
 
 import agg_server.store
@@ -52,10 +51,7 @@ def test_a_folder_of_each_release_is_brought_up_to_date_and_its_rounds_go_on(rev
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            [link] = server.invite("--uses", PEERS)
-            peers = [await stack.enter_async_context(Peer(link, i)) for i in range(PEERS)]
-            for peer in peers:
-                await peer.enrol()
+            peers = await enrolled(stack, server, PEERS)
             done = await asyncio.gather(*(peer.whole_round(after=2) for peer in peers))
             told = assert_exact(server, 3, [seat for seat, _ in done])
             assert told["adapter_before"] == server.rounds()[0]["adapter_after"]

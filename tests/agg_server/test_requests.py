@@ -5,7 +5,8 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 from peers import Peer
+from refusals import alone as by_one_peer
 from server_process import ServerProcess, command
 
 from fedit_shared.errors import ConflictError, NotFoundError, ProtocolError, UnauthorizedError
@@ -37,6 +39,10 @@ from fedit_shared.messages import (
 CHECK_IN = CheckIn(client_version="test", accelerator="cpu", memory_gib=1)
 
 
+alone = partial(by_one_peer, enrol=True)
+"""Run something with one peer, which has joined."""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     served = ServerProcess(tmp_path_factory.mktemp("requests"))
@@ -49,18 +55,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def link(server: ServerProcess) -> JoinLink:
     return server.invite("--uses", 100)[0]
-
-
-def alone(link: JoinLink, seed: object, act: Callable[[Peer], Awaitable[None]], *, enrol: bool = True) -> None:
-    """Run ``act`` with one peer."""
-
-    async def run() -> None:
-        async with Peer(link, seed) as peer:
-            if enrol:
-                await peer.enrol()
-            await act(peer)
-
-    asyncio.run(run())
 
 
 def refused(raw: bytes) -> Refused:

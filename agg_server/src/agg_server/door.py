@@ -72,7 +72,7 @@ class Door:
 
 
 class _Line(asyncio.Protocol):
-    """A connection: everything is passed on to aiohttp's handler, which is made once the connection may be."""
+    """A connection: everything is passed on to aiohttp's handler, if the door lets it in."""
 
     def __init__(self, door: Door, server: web.Server) -> None:
         self._door, self._server = door, server
