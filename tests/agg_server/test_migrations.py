@@ -60,7 +60,7 @@ def test_a_folder_of_each_release_is_brought_up_to_date_and_its_rounds_go_on(rev
         asyncio.run(run())
     finally:
         server.stop()
-    first, second, third, _ = server.rounds()
+    first, second, third = server.rounds()[:3]  # the next one may be open when it is told to stop
     assert (first["outcome"], len(first["cohorts"][0]["survivors"])) == ("published", PEERS)
     assert (second["outcome"], second["mustered"], third["version"]) == ("abandoned", 2, 2)
     whole = command("verify", server.folder)
