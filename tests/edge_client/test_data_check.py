@@ -18,7 +18,7 @@ from edge_client.data import DataSource, Scan, Template, load_records
 from edge_client.data.check import Report, examine
 from edge_client.data.report import as_json, as_lines
 
-DATA = os.environ.get("FEDIT_DATA", "")
+DATA = Path(os.environ.get("FEDIT_DATA") or Path(__file__).parents[3] / "shared" / "data")  # beside the checkout
 EMAIL = "jane@somewhere.de"
 
 
@@ -215,10 +215,10 @@ def test_whatever_the_texts_a_report_can_be_written(tmp_path: Path, rows: list[d
 
 
 @pytest.mark.skipif(
-    not Path(DATA, "dolly-train.jsonl").is_file(), reason="FEDIT_DATA names no folder with dolly-train.jsonl"
+    not (DATA / "dolly-train.jsonl").is_file(), reason="FEDIT_DATA names no folder with dolly-train.jsonl"
 )
 def test_dolly_is_counted_right() -> None:
-    path = Path(DATA, "dolly-train.jsonl")
+    path = DATA / "dolly-train.jsonl"
     values = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     report = examined(path)
     assert report.records == len(values)
