@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -151,8 +152,14 @@ def test_status_tells_of_rounds_and_after_leaving_nothing_more_is_offered(
     asyncio.run(go())
     status, said, _ = shell("status")
     assert status == 0
-    assert "published, counted, 3 survivors of 3" in said
+    assert "published, counted: one of 3 in the sum" in said
     assert "Rounds over: 1, with this device's update: 1." in said
+    [entry] = [json.loads(line) for line in shell("history", "--json")[1].splitlines()]
+    assert (entry["event"], entry["outcome"], entry["counted"], entry["survivors"]) == ("Round", "published", True, 3)
+    assert command("export", server.folder, tmp_path / "out", "--version", 1).returncode == 0
+    assert entry["adapter"] == sha256((tmp_path / "out" / "adapter_model.safetensors").read_bytes()).hexdigest()
+    assert entry["bytes_up"] > 0
+    assert entry["began"] <= entry["sent"] <= entry["ended"]
     status, said, _ = shell("leave", "--plain")
     assert status == 0
     assert "may be deleted" in said

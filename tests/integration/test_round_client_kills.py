@@ -13,6 +13,7 @@ from participants import Victim, plain_of, quick_client, run_client
 from safetensors.numpy import load_file
 from server_process import ServerProcess
 
+from edge_client.state import FederationState, history
 from fedit_shared.identity import JoinLink
 
 STEADY = 3
@@ -59,6 +60,18 @@ def assert_all_exact(server: ServerProcess, homes: list[Path], size: int) -> int
     return len(ended)
 
 
+def assert_remembered(home: Path, server: ServerProcess) -> None:
+    """The device's own record of its rounds is what the server knows of them: each once, sent, and counted."""
+    over = [entry for entry in history(FederationState(home / "state").attempts) if entry.outcome is not None]
+    published = [round["round"] for round in server.rounds() if round["ended"]]
+    assert [entry.round for entry in over] == published[: len(over)]
+    assert len(published) - len(over) <= 1, "the last one may have been cut off"
+    for entry in over:
+        assert (entry.outcome, entry.counted, entry.survivors) == ("published", True, STEADY + VICTIMS)
+        assert entry.sent
+        assert entry.bytes_up
+
+
 def test_a_client_killed_at_any_write_goes_on_and_its_update_is_in_the_exact_sum(tmp_path: Path) -> None:
     async def go() -> None:
         async with federation(tmp_path, STEADY + VICTIMS) as (server, homes):
@@ -83,6 +96,8 @@ def test_a_client_killed_at_any_write_goes_on_and_its_update_is_in_the_exact_sum
                     tours.create_task(tour(victim, points[number::VICTIMS]))
             everyone = [*homes, *(victim.home for victim in victims)]
             assert assert_all_exact(server, everyone, STEADY + VICTIMS) >= len(points) / VICTIMS
+            for victim in victims:
+                assert_remembered(victim.home, server)
 
     asyncio.run(go())
 

@@ -16,10 +16,13 @@ import click
 from edge_client import __version__
 from fedit_shared.errors import FeditError
 
+from .programs import Wanted, tell_error
+
 COMMANDS = {
     "join": "Join a federation and take part in its rounds.",
     "run": "Go on with what was joined before.",
     "status": "What this machine takes part in.",
+    "history": "What this machine sent when, and which rounds counted.",
     "pause": "Keep training from running for a while, or until `resume`.",
     "resume": "Let training run again after `pause`.",
     "doctor": "What this machine has, and what fits.",
@@ -64,9 +67,12 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """The entry point: run a command, turn what goes wrong into one clear line and an exit status."""
+    wanted = Wanted()
     try:
-        sys.exit(cli.main(args, prog_name="fedit-client", standalone_mode=False) or 0)
+        sys.exit(cli.main(args, prog_name="fedit-client", standalone_mode=False, obj=wanted) or 0)
     except click.ClickException as error:
+        if wanted.json:
+            tell_error(error, 2)
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
@@ -75,6 +81,8 @@ def main(args: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except FeditError as error:
+        if wanted.json:
+            tell_error(error, error.exit_code)
         click.echo(f"Error: {error.message}", err=True)
         if error.advice:
             click.echo(error.advice, err=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from .options import data_options
+from .options import data_options, json_option
 
 
 @click.group()
@@ -23,7 +23,7 @@ def command() -> None:
 @click.option(
     "--show", is_flag=True, help="Show likely personal data in the clear, and put it and a record into --json."
 )
-@click.option("--json", "as_program", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def check(
     file: str,
     fields: dict[str, str],
@@ -40,13 +40,12 @@ def check(
 
     Nothing is trained, stored or sent. Exit status 2: joining with this file would be refused.
     """
-    import json
-
     from edge_client.data import DataSource, Scan, located, pin
     from edge_client.data.check import examine
     from edge_client.data.report import as_json, as_lines
 
     from .fetching import Fetched
+    from .programs import tell
 
     source = DataSource(path=located(file), fields=fields, container=container or "auto")
     scan = Scan(pin(source, Fetched(file)))
@@ -60,7 +59,7 @@ def check(
         raise click.UsageError(f"{file} has no record at {scan.unit} {record}.")
     name = Path(model).name if model else None
     if as_program:
-        click.echo(json.dumps(as_json(scan, report, name, show=show), ensure_ascii=False))
+        tell("DataCheck", as_json(scan, report, name, show=show))
     else:
         for line in as_lines(scan, report, name, show=show):
             click.echo(line)

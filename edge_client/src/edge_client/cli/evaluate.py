@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .options import data_options, parse_names, parse_size
+from .options import data_options, json_option, parse_names, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--memory", callback=parse_size, metavar="SIZE", help="What it may use (default: 9/10 of what is free).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--plain", is_flag=True, help="Plain lines instead of a bar.")
-@click.option("--json", "as_program", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def command(
     model: str,
     adapters: tuple[str, ...],
@@ -102,6 +102,7 @@ def command(
     from edge_client.training.model_files import named_folder
     from fedit_shared.messages import ModelRef
 
+    from .programs import tell
     from .working import Working
 
     if data is None and not task_names:
@@ -150,9 +151,12 @@ def command(
         }
         text = json.dumps(results, ensure_ascii=False)
         Disk().write(kept_in / "results.json", text.encode() + b"\n")
-    for line in [text] if as_program else as_lines(results):
+    if as_program:
+        tell("Evaluation", results)
+        return
+    for line in as_lines(results):
         click.echo(line)
-    if out is not None and not as_program:
+    if out is not None:
         click.echo(f"Kept in {out}: losses, answers, results.json.")
 
 

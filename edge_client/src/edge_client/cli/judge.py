@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import parse_names
+from .options import json_option, parse_names
 
 if TYPE_CHECKING:
     from edge_client.evaluation.endpoint import Endpoint
@@ -48,7 +48,7 @@ def _temperature(context: click.Context, parameter: click.Parameter, value: str)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--yes", is_flag=True, help="Send the records without being asked.")
 @click.option("--plain", is_flag=True, help="Plain lines instead of a bar.")
-@click.option("--json", "as_program", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def command(
     folder: Path,
     arms: tuple[str, ...] | None,
@@ -74,8 +74,6 @@ def command(
     That SENDS the records' instructions and both answers away. Without it, nothing leaves this machine: the arm wins
     under which the record's own reference answer is likelier.
     """
-    import json
-
     from edge_client.evaluation.endpoint import Endpoint, Key
     from edge_client.evaluation.judging import Judgement, Judging, Prices, pairs_of
     from edge_client.evaluation.kept import Kept, held, read_header
@@ -84,6 +82,8 @@ def command(
     from edge_client.evaluation.verdicts import judged, likelier
     from edge_client.evaluation.words import verdict_lines
     from fedit_shared.errors import UserError
+
+    from .programs import tell
 
     header = read_header(folder)
     if header is None:
@@ -113,7 +113,10 @@ def command(
             shown.run(judging, judge, prices, at_once)
             results = {"judge": judge_model, "endpoint": str(judge.url)} | judged(judging, resamples, seed)
     results = {"arms": [one, other]} | results
-    for line in [json.dumps(results, ensure_ascii=False)] if as_program else verdict_lines(results):
+    if as_program:
+        tell("Verdict", results)
+        return
+    for line in verdict_lines(results):
         click.echo(line)
 
 

@@ -9,6 +9,8 @@ import click
 
 from fedit_shared.errors import UserError
 
+from .programs import note_json
+
 F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 LEAST_MEMORY = 2**29
@@ -101,13 +103,21 @@ def state_option(command: F) -> F:
     )(command)
 
 
+def json_option(command: F) -> F:
+    """``--json``, as ``as_program``."""
+    return click.option(
+        "--json", "as_program", is_flag=True, is_eager=True, callback=note_json, help="As JSON, for programs."
+    )(command)
+
+
 def view_options(command: F) -> F:
     """``--plain`` and ``--json``, as one parameter ``view``."""
     for name, text in (
         ("json", "Events as JSON lines, for programs."),
         ("plain", "Plain lines instead of a live view."),
     ):
-        command = click.option(f"--{name}", "view", flag_value=name, help=text)(command)
+        option = click.option(f"--{name}", "view", flag_value=name, is_eager=True, callback=note_json, help=text)
+        command = option(command)
     return command
 
 

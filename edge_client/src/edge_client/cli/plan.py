@@ -2,7 +2,7 @@
 
 import click
 
-from .options import parse_size
+from .options import json_option, parse_size
 
 
 @click.command()
@@ -20,7 +20,7 @@ from .options import parse_size
 @click.option("--batch-size", type=click.IntRange(1, 65536), default=16, show_default=True, help="Records a step.")
 @click.option("--allow-4-bit", is_flag=True, help="Plan for a federation that allows 4 bits (nf4), too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def command(
     model: str,
     revision: str | None,
@@ -31,14 +31,12 @@ def command(
     batch_size: int,
     allow_4_bit: bool,
     device: str,
-    as_json: bool,
+    as_program: bool,
 ) -> None:
     """What training MODEL would need, line by line, and how it would be done within SIZE.
 
     Nothing but the model's config.json is read or fetched.
     """
-    import msgspec
-
     from edge_client.hardware import find_hardware
     from edge_client.training.config_source import find_config
     from edge_client.training.outlook import FREE_SHARE, expected_work, free_memory, usual_adapter
@@ -46,6 +44,8 @@ def command(
     from edge_client.training.shape import read_positions, read_shape
     from edge_client.training.sizes import gib
     from fedit_shared.errors import UserError
+
+    from .programs import tell
 
     config = find_config(model, revision)
     shape = read_shape(config)
@@ -60,7 +60,7 @@ def command(
     budget = memory or int(FREE_SHARE * free_memory(hardware, cuda=cuda))
     work = expected_work(shape, adapter, cuda=cuda, bfloat16=hardware.multiplies_bfloat16(cuda=cuda), length=length)
     plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)
-    if as_json:
+    if as_program:
         options = {
             name: option
             and {
@@ -83,7 +83,7 @@ def command(
             "guesses": shape.guesses,
             **options,
         }
-        click.echo(msgspec.json.encode(answer))
+        tell("Plan", answer)
         return
     for line in plan.lines:
         click.echo(f"{line.bytes:>16,}  {line.what}")

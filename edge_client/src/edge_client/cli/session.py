@@ -8,12 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
-import msgspec
 
 from edge_client.client import Client
-from edge_client.client.words import clock
+from edge_client.client.words import clock, describe_entry
 from edge_client.hardware import find_hardware
-from edge_client.state import FederationState, Pause, Preferences, state_folder
+from edge_client.state import FederationState, Pause, Preferences, history, state_folder
 from fedit_shared.errors import FeditError, UserError
 
 from .hardware import hardware_lines
@@ -37,11 +36,6 @@ def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: 
             asyncio.run(_run(client, rounds, shown, terminated))
     except (KeyboardInterrupt, asyncio.CancelledError):
         status = 0 if terminated else 130
-    except FeditError as error:
-        if view == "json":
-            problem = {"event": "Error", "code": error.code, "message": error.message, "advice": error.advice}
-            click.echo(msgspec.json.encode(problem))
-        raise
     if view != "json":
         click.echo(outlook(client.state, leaving=leaving))
     return status
@@ -49,16 +43,10 @@ def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: 
 
 def outlook(state: FederationState, *, leaving: bool = False) -> str:
     """What is done and what is still open, and what to do about it."""
-    attempts = state.attempts
-    ended = [past for past in (attempt.ended() for attempt in attempts) if past is not None]
-    lines = [f"Rounds over: {len(ended)}, with this device's update: {sum(past.counted for past in ended)}."]
-    for attempt in attempts:
-        if attempt.alive:
-            past, mustered = attempt.past, attempt.mustered
-            step = past.step if past else "not yet mustered"
-            lines.append(
-                f"Round {mustered.round} is open ({step}); answers are promised until {clock(mustered.not_after)}."
-            )
+    entries = history(state.attempts)
+    over = [entry for entry in entries if entry.outcome is not None]
+    lines = [f"Rounds over: {len(over)}, with this device's update: {sum(entry.counted for entry in over)}."]
+    lines += [describe_entry(entry) for entry in entries if entry.outcome is None]
     if not leaving:
         lines.append(f"Nothing is lost: `{command_for(state, 'run')}` goes on from here.")
     return "\n".join(lines)

@@ -175,12 +175,13 @@ class Participation:
             except ProtocolError as refused:
                 refusal = str(refused)  # perhaps the server has lost a chunk: the next try finds out which
             else:
-                return await self._passed("contributed", events.Contributed(self._round, self._bytes_up))
+                told = events.Contributed(self._round, self._bytes_up)
+                return await self._passed("contributed", told, sent=int(self._context.clock()))
         return await self._too_late(refusal)
 
     async def _too_late(self, reason: str) -> bool:
         self._context.emit(events.Notice(f"Round {self._round}: this device's update is not in it. {reason}"))
-        return await self._passed("contributed", late=True)
+        return await self._passed("contributed", late=reason)
 
     async def _ask(self) -> bool:
         after: Step = self._past.step if self._past else "mustered"
@@ -284,9 +285,18 @@ class Participation:
     def _bytes_up(self) -> int:
         return self._bytes_before + self._transport.sent_bytes
 
-    async def _passed(self, step: Step, event: events.Event | None = None, *, late: bool = False) -> bool:
-        late = late or (self._past is not None and self._past.late)
-        self._past = Past(step=step, bytes_up=self._bytes_up, late=late)
+    async def _passed(
+        self, step: Step, event: events.Event | None = None, *, late: str | None = None, sent: int = 0
+    ) -> bool:
+        """Keep that ``step`` is behind this device. ``late``: why the update did not go up; ``sent``: when it had."""
+        before = self._past
+        self._past = Past(
+            step=step,
+            bytes_up=self._bytes_up,
+            late=late is not None or (before is not None and before.late),
+            sent=sent or (before.sent if before else 0),
+            reason=late or (before.reason if before else ""),
+        )
         await in_thread(self.attempt.passed, self._past)
         if event is not None:
             self._context.emit(event)
@@ -316,7 +326,11 @@ class Participation:
             members=self._members,
             bytes_up=self._bytes_up,
             time=int(self._context.clock()),
-            reason=reason,
+            reason=reason or (self._past.reason if self._past else ""),
+            began=self._mustered.time,
+            sent=self._past.sent if self._past else 0,
+            mean_loss=mean_loss,
+            adapter=adapter,
         )
         await in_thread(self.attempt.end, ended)
         self._tell_end(outcome, counted, survivors, mean_loss, adapter, reason)

@@ -3,6 +3,7 @@
 import time
 
 from edge_client import training as t
+from edge_client.state import Entry
 from fedit_shared import adapter
 from fedit_shared.strategies import STRATEGIES
 
@@ -28,10 +29,10 @@ def span(seconds: float) -> str:
 
 
 def clock(unix: int) -> str:
-    """A Unix time as local wall clock, with the day if it is not today."""
-    then = time.localtime(unix)
-    same_day = then[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if same_day else "%d %b %H:%M", then)
+    """A Unix time as local wall clock, with the day if it is not today, with the year if it is not this one's."""
+    then, now = time.localtime(unix), time.localtime()
+    day = "" if then[:3] == now[:3] else "%d %b " if then[0] == now[0] else "%d %b %Y "
+    return time.strftime(f"{day}%H:%M", then)
 
 
 def describe(event: c.Event) -> str:
@@ -96,6 +97,33 @@ def describe(event: c.Event) -> str:
             return f"Round {event.round}: {_finished(event)}"
         case c.Notice():
             return event.message
+
+
+def describe_entry(entry: Entry) -> str:
+    """What came of one muster, in one line."""
+    sent = f"sent {size(entry.bytes_up)}" if entry.sent else "its update not sent"
+    if entry.sent:
+        sent += f" by {clock(entry.sent)}"
+    if entry.outcome is None:
+        step = entry.step or "not yet mustered"
+        return (
+            f"Round {entry.round}: open ({step}), {sent}; answers are promised until {clock(entry.not_after)}. "
+            f"{entry.reason}"
+        ).strip()
+    match entry.outcome:
+        case "published" if entry.counted:
+            loss = "" if entry.mean_loss is None else f", their mean loss {entry.mean_loss:.3f}"
+            came = f"published, counted: one of {entry.survivors} in the sum{loss}"
+        case "published":
+            came = f"published without this device's update, from {entry.survivors}"
+        case "abandoned":
+            came = "abandoned by vote, nothing was opened"
+        case "failed":
+            came = "failed, nothing was published"
+        case outcome:
+            came = outcome
+    reason = f" {entry.reason}" if entry.reason else ""
+    return f"Round {entry.round}: {came}; {sent}; over {clock(entry.ended)}.{reason}"
 
 
 def _round(number: int | None) -> str:

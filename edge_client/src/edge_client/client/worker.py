@@ -186,6 +186,7 @@ class Worker:
             update=update.name,
             not_after=not_after,
             muster=encode(muster),
+            time=int(self._context.clock()),
         )
         return self._state.new_attempt(mustered, secret)
 
@@ -215,9 +216,9 @@ class Worker:
             await asyncio.wait([task])
         if not attempt.alive:
             return
-        past, round_ = attempt.past, attempt.mustered.round
+        past, mustered = attempt.past, attempt.mustered
         ended = Ended(
-            round=round_,
+            round=mustered.round,
             outcome=outcome,
             counted=False,
             survivors=0,
@@ -225,9 +226,11 @@ class Worker:
             bytes_up=past.bytes_up if past else 0,
             time=int(self._context.clock()),
             reason=reason,
+            began=mustered.time,
+            sent=past.sent if past else 0,
         )
         await in_thread(attempt.end, ended)
-        self._context.emit(events.RoundFinished(round_, outcome, False, reason=reason))
+        self._context.emit(events.RoundFinished(mustered.round, outcome, False, reason=reason))
 
     def _drop_old_adapters(self) -> None:
         """All but the newest, those included of which only a part came down."""

@@ -4,6 +4,7 @@ from edge_client.disk import Disk, DiskError
 
 from .attempt import Attempt, Past
 from .federation import BusyError, FederationState, state_folder
+from .history import Entry, history
 from .private import PrivateTensors
 from .records import CorruptStateError, Ended, Membership, Mustered, Outcome, Pause, Preferences, Trained, pack
 from .update import Begun, SpentError, UpdateFolder
@@ -16,6 +17,7 @@ __all__ = [
     "Disk",
     "DiskError",
     "Ended",
+    "Entry",
     "FederationState",
     "Membership",
     "Mustered",
@@ -27,6 +29,7 @@ __all__ = [
     "SpentError",
     "Trained",
     "UpdateFolder",
+    "history",
     "pack",
     "state_folder",
 ]

@@ -33,6 +33,10 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     bytes_up: int
     late: bool = False
     """Its update did not go up in time: it is a member all the same."""
+    sent: int = 0
+    """When the server had its update, Unix seconds; 0: not yet, or never."""
+    reason: str = ""
+    """Why it is late."""
 
 
 class Attempt:
@@ -58,7 +62,7 @@ class Attempt:
     @property
     def begun(self) -> bool:
         """Whether a muster may have been sent from this folder; one that has not begun is rubbish."""
-        return self._has("mustered") or self._has("ended")
+        return self._has("mustered") or self.over
 
     @cached_property
     def mustered(self) -> Mustered:
@@ -76,7 +80,7 @@ class Attempt:
             prepare=self._has("prepare"),
             vote=self._has("vote"),
             answer=self._has("answer"),
-            ended=self._has("ended"),
+            ended=self.over,
         )
 
     @property
@@ -88,7 +92,12 @@ class Attempt:
     @property
     def alive(self) -> bool:
         """Whether this device can still vote and answer here."""
-        return self._has("key") and not self._has("ended")
+        return self._has("key") and not self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether its end is recorded."""
+        return self._has("ended")
 
     def round_key(self) -> RoundKey:
         """The round's HPKE key. Raises CorruptStateError once it has been deleted."""

@@ -29,6 +29,8 @@ from .records import CorruptStateError, Membership, Mustered, Pause, Preferences
 from .update import Begun, UpdateFolder
 
 ENVIRONMENT = "FEDIT_STATE"
+ROUNDS_KEPT = 1000
+"""So many rounds that are over are remembered."""
 
 
 class BusyError(UserError):
@@ -185,6 +187,7 @@ class FederationState:
 
     def new_attempt(self, mustered: Mustered, secret: bytes) -> Attempt:
         """Keep a new muster and its round key's secret."""
+        self._forget_oldest()
         name = self._next_name("rounds", f"{mustered.round:06d}")
         return Attempt.begin(self.folder / "rounds" / name, self.disk, mustered, secret)
 
@@ -224,6 +227,11 @@ class FederationState:
     def _next_name(self, kind: str, stem: str) -> str:
         numbers = [_number(path.name) for path in self._numbered(kind) if path.name.rpartition("-")[0] == stem]
         return f"{stem}-{max(numbers, default=0) + 1}"
+
+    def _forget_oldest(self) -> None:
+        over = [attempt for attempt in self.attempts if attempt.over]
+        for attempt in over[:-ROUNDS_KEPT]:
+            self.disk.remove(attempt.folder)
 
     def _tidy(self) -> None:
         """Throw away what was left unfinished when everything stopped; finish what had been decided."""

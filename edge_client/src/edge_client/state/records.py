@@ -69,6 +69,8 @@ class Mustered(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the update that is to go in."""
     not_after: int
     muster: bytes
+    time: int = 0
+    """When it was made, Unix seconds; 0 in a record of an older client, as all times here."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +86,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     time: int
     """When it ended here, Unix seconds."""
     reason: str = ""
+    """Why it ended so, or why this device's update was not in it; empty where the outcome says it all."""
+    began: int = 0
+    """When this device mustered."""
+    sent: int = 0
+    """When the server had this device's update; 0: never."""
+    mean_loss: float | None = None
+    """Of the survivors, as published."""
+    adapter: bytes = b""
+    """The version that was current afterwards; empty where no result proves one."""
 
 
 class CorruptStateError(FeditError):
