@@ -1,7 +1,58 @@
 """A participant's client: trains an adapter on data that stays here, and adds it, masked, to a federation's sum.
 
-Importing this package, or any module that the command line needs to answer ``--help``, loads neither torch nor
-transformers: those live in child processes (:mod:`edge_client.training`, :mod:`edge_client.inference`).
+What an application needs is here; start with :class:`Client`. Importing this package, or any module that the command
+line needs to answer ``--help``, loads neither torch nor transformers: those live in child processes
+(:mod:`edge_client.training`, :mod:`edge_client.inference`). Its own parts are loaded when they are first asked for.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedit_shared.errors import FeditError
+
+    from .client import Client, Event, describe, events, to_json, write_personal
+    from .data import DataSource, Record, RecordSource, Turn, load_records
+    from .training import Failed, Finished, Progress, TrainEvent, TrainJob, run_training
+
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Client",
+    "DataSource",
+    "Event",
+    "Failed",
+    "FeditError",
+    "Finished",
+    "Progress",
+    "Record",
+    "RecordSource",
+    "TrainEvent",
+    "TrainJob",
+    "Turn",
+    "describe",
+    "events",
+    "load_records",
+    "run_training",
+    "to_json",
+    "write_personal",
+]
+
+_HOMES = {
+    "edge_client.client": ("Client", "Event", "describe", "events", "to_json", "write_personal"),
+    "edge_client.data": ("DataSource", "Record", "RecordSource", "Turn", "load_records"),
+    "edge_client.training": ("Failed", "Finished", "Progress", "TrainEvent", "TrainJob", "run_training"),
+    "fedit_shared.errors": ("FeditError",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The export ``name``, from the part that it lives in."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -27,6 +27,7 @@ from .events import (
     Waiting,
     to_json,
 )
+from .personal import write_personal
 from .words import describe
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "Waiting",
     "describe",
     "to_json",
+    "write_personal",
 ]

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from edge_client.data import DataSource, load_records, located
+from edge_client.data import APPLICATION, DataSource, RecordSource, load_records, located
 from edge_client.paths import absolute
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
@@ -22,10 +22,12 @@ from edge_client.transport import Recovered, Server, Transport, Trouble
 from edge_client.yielding import Gate, Observation, Observer, Standing, parse_when
 from fedit_shared.errors import UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink
+from fedit_shared.messages import TaskSpec
 from fedit_shared.secagg import Contribution, Contributor, Session, Update
 
 from .enrolment import Enrolment
 from .events import Event, Paused, Reconnected, Resumed, Retrying
+from .folders import fetch_folder
 from .participation import Context
 from .threads import in_thread
 from .worker import Worker
@@ -47,12 +49,15 @@ class Client:
         link: JoinLink | None = None,
         *,
         wishes: Mapping[str, object] | None = None,
+        records: RecordSource | None = None,
         accept_new_task: bool = False,
     ) -> None:
-        """``wishes``: the fields of :class:`~edge_client.state.Preferences` that are to change."""
+        """``wishes``: the fields of :class:`~edge_client.state.Preferences` that are to change; ``records``: what to
+        train on, where it is no file."""
         self.state = state
         self._link = link
         self._wishes = dict(wishes or {})
+        self._records = records
         self._accept_new_task = accept_new_task
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
@@ -63,7 +68,7 @@ class Client:
         cls,
         link: str | JoinLink,
         *,
-        data: str | Path | DataSource | None = None,
+        data: str | Path | DataSource | RecordSource | None = None,
         state: str | Path | None = None,
         memory_bytes: int | None = None,
         model_folder: str | Path | None = None,
@@ -73,6 +78,8 @@ class Client:
     ) -> Self:
         """Take part with this data; on a machine that has joined already, go on. None: as the last time.
 
+        ``data``: a file, ``hf:OWNER/NAME``, or a function that gives records: it is called in a thread, once an update,
+        and what it gave lies in ``state``, readable by this user alone, until that update is trained.
         ``memory_bytes``: what training may use (at first: what is free). ``model_folder``: the base model's files (at
         first: from the hub). ``min_survivors``: this device stays out of sums of fewer (at first: 3). ``when``: the
         conditions that must all hold for training to run, ``idle``, ``charging`` or ``HH:MM-HH:MM`` (at first: none).
@@ -92,6 +99,7 @@ class Client:
             FederationState(state_folder(parsed.federation, None if state is None else Path(state))),
             parsed,
             wishes={name: value for name, value in wishes.items() if value is not None},
+            records=_given(data),
             accept_new_task=accept_new_task,
         )
 
@@ -100,18 +108,21 @@ class Client:
         cls,
         state: str | Path | None = None,
         *,
+        data: str | Path | DataSource | RecordSource | None = None,
         when: Sequence[str] | None = None,
         accept_new_task: bool = False,
     ) -> Self:
-        """Go on with what a folder holds; None: the one federation that this machine has joined. ``when``: as in
-        :meth:`join`; None: as the last time."""
+        """Go on with what a folder holds; None: the one federation that this machine has joined. ``data`` and ``when``:
+        as in :meth:`join`; None: as the last time. Raises UserError where there is no such folder."""
         folder = state_folder(None, None if state is None else Path(state))
         if not folder.is_dir():
             raise UserError(
                 f"There is no folder {folder}.", advice="Join first: `fedit-client join LINK`, with the same --state."
             )
-        wishes = {} if when is None else {"when": parse_when(when).words}
-        return cls(FederationState(folder), wishes=wishes, accept_new_task=accept_new_task)
+        wishes: dict[str, object] = {} if when is None else {"when": parse_when(when).words}
+        if data is not None:
+            wishes["data"] = _source(data)
+        return cls(FederationState(folder), wishes=wishes, records=_given(data), accept_new_task=accept_new_task)
 
     async def __aenter__(self) -> Self:
         """Lock the folder. Raises BusyError if another client works there, UserError if it belongs to another
@@ -165,6 +176,17 @@ class Client:
         async with self._transport() as transport:
             await self._enrolment.leave(transport)
 
+    async def fetch_adapter(self, out: str | Path, version: bytes | None = None) -> TaskSpec:
+        """Write an adapter version as a PEFT folder ``out``, for transformers; the task that it belongs to. None: the
+        newest that this device knows of, which the rounds that it took part in tell (``RoundFinished.adapter``).
+
+        It may be called within the loop over :meth:`run`. Under the strategy ``shared-a`` the published half alone is
+        in it: see :func:`edge_client.client.write_personal`. Raises UserError before this device has ended a round, or
+        where ``out`` is taken, NotFoundError where the server has dropped that version.
+        """
+        async with self._transport() as transport:
+            return await fetch_folder(self.state, transport, absolute(out), version)
+
     def train(self, job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
         """Do a round's local work; the last event is Finished or Failed."""
         return run_training(job)
@@ -206,11 +228,11 @@ class Client:
                 told=self._stands,
             )
             try:
-                await Worker(context, enrolment, preferences, self.train, gate).run(rounds)
+                await Worker(context, enrolment, preferences, self.train, gate, self._records).run(rounds)
             except UnauthorizedError:  # who left and has a link again may still be in a round
                 if not await enrolment.renew():
                     raise
-                await Worker(context, enrolment, preferences, self.train, gate).run(rounds)
+                await Worker(context, enrolment, preferences, self.train, gate, self._records).run(rounds)
 
     def _merged_preferences(self) -> Preferences:
         known = self.state.preferences
@@ -224,7 +246,13 @@ class Client:
     def _keep_preferences(self) -> None:
         """Store the preferences, once it is clear that they can be worked with: a slip of the pen replaces nothing."""
         wanted = self._preferences
-        load_records(wanted.data)
+        if self._records is None:
+            if wanted.data.path == APPLICATION:
+                raise UserError(
+                    "The records for this federation come from an application.",
+                    advice="Start that one, or join again with --data FILE.",
+                )
+            load_records(wanted.data)
         if wanted.model_folder is not None and not (Path(wanted.model_folder) / "config.json").is_file():
             raise UserError(
                 f"{wanted.model_folder} holds no model: it has no config.json.",
@@ -253,6 +281,12 @@ class Client:
             await asyncio.wait([self._work])
 
 
-def _source(data: str | Path | DataSource) -> DataSource:
+def _given(data: str | Path | DataSource | RecordSource | None) -> RecordSource | None:
+    return data if callable(data) else None
+
+
+def _source(data: str | Path | DataSource | RecordSource) -> DataSource:
+    if callable(data):
+        return DataSource(path=APPLICATION)
     source = data if isinstance(data, DataSource) else DataSource(path=str(data))
     return msgspec.structs.replace(source, path=located(source.path))

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_client.disk import Disk, disk_errors, require_new
+from edge_client.disk import disk_errors, require_new
 from edge_client.state import CorruptStateError, FederationState
 from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, UserError
-from fedit_shared.messages import MODEL_FILE, TaskSpec, decode_task, write_model_file
+from fedit_shared.messages import TaskSpec
 from fedit_shared.strategies import Role
+
+from .folders import agreed_task, write_folder
 
 
 def write_personal(state: FederationState, published: Path | None, out: Path) -> TaskSpec:
@@ -18,10 +20,7 @@ def write_personal(state: FederationState, published: Path | None, out: Path) ->
     ``published``: a published adapter's folder; None: the version that this device last trained from. Raises UserError
     where the strategy keeps nothing here, nothing was trained yet, or ``out`` is taken.
     """
-    membership = state.membership
-    if membership is None or membership.task_hash is None:
-        raise UserError("This device has not been offered a task yet.", advice="Take part in a round first.")
-    task = decode_task(state.task(membership.task_hash))
+    task = agreed_task(state)
     turn = task.turn(1)
     if Role.KEEP not in turn.roles:
         raise UserError(
@@ -42,11 +41,7 @@ def write_personal(state: FederationState, published: Path | None, out: Path) ->
         ) from error
     require_new(out)
     values = turn.put(vector, np.frombuffer(own, "<f4").astype(np.float32, copy=False), Role.KEEP)
-    disk = Disk()
-    disk.make(out)
-    disk.write(out / adapter.CONFIG_NAME, task.adapter_config.encode())
-    disk.write(out / MODEL_FILE, write_model_file(task.model))
-    disk.write(out / adapter.FILE_NAME, adapter.write_adapter(task.tensors, values))
+    write_folder(out, task, adapter.write_adapter(task.tensors, values))
     return task
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_client.data import RecordSource
 from edge_client.disk import require_room
 from edge_client.state import CorruptStateError, FederationState, Preferences, UpdateFolder
 from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
@@ -48,9 +49,11 @@ async def obtain_update(
     emit: Callable[[events.Event], None],
     gate: Gate,
     clock: Callable[[], float] = time.time,
+    records: RecordSource | None = None,
 ) -> UpdateFolder:
     """An unspent update of the offered adapter version: one that is here, or one trained now, while ``gate`` is open.
-    Beside the training the masking's kernels are compiled, or loaded.
+    Beside the training the masking's kernels are compiled, or loaded. ``records``: what to train on, instead of the
+    preferences' data; asked for once an update.
 
     Raises TooSlowError, the UserError or FeditError that training failed with, or as the transport does.
     """
@@ -74,7 +77,7 @@ async def obtain_update(
         round=offer.round,
         adapter=str(adapter),
         private=str(await in_thread(update.begin_with, private)) if private else None,
-        data=preferences.data,
+        data=preferences.data if records is None else await in_thread(update.keep_records, records),
         work=str(update.work),
         seed=begun.seed,
         model_folder=preferences.model_folder,

@@ -9,6 +9,7 @@ import os
 from hashlib import sha256
 
 from edge_client import __version__
+from edge_client.data import RecordSource
 from edge_client.hardware import find_hardware
 from edge_client.rounds import check_offer, make_muster, require_agreed
 from edge_client.state import Attempt, Ended, Mustered, Outcome, Preferences, UpdateFolder
@@ -38,7 +39,13 @@ class Worker:
     """Works for one federation. ``run`` is called once."""
 
     def __init__(
-        self, context: Context, enrolment: Enrolment, preferences: Preferences, train: Train, gate: Gate
+        self,
+        context: Context,
+        enrolment: Enrolment,
+        preferences: Preferences,
+        train: Train,
+        gate: Gate,
+        records: RecordSource | None = None,
     ) -> None:
         self._context = context
         self._state = context.state
@@ -46,6 +53,7 @@ class Worker:
         self._preferences = preferences
         self._train = train
         self._gate = gate
+        self._records = records
         self._begun: dict[str, Attempt] = {}
         self._expiring = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -146,6 +154,7 @@ class Worker:
                 emit=context.emit,
                 clock=context.clock,
                 gate=self._gate,
+                records=self._records,
             )
         except TooSlowError as reason:
             context.emit(events.Declined(offer.round, str(reason)))

@@ -2,16 +2,19 @@
 
 from .hub import pin
 from .reader import BadLine, Records, Scan, load_records
-from .source import Container, DataSource, Format, Record, Turn, located
+from .source import APPLICATION, Container, DataSource, Format, Record, Turn, located
 from .template import Example, Template
+from .writing import RecordSource, write_records
 
 __all__ = [
+    "APPLICATION",
     "BadLine",
     "Container",
     "DataSource",
     "Example",
     "Format",
     "Record",
+    "RecordSource",
     "Records",
     "Scan",
     "Template",
@@ -19,4 +22,5 @@ __all__ = [
     "load_records",
     "located",
     "pin",
+    "write_records",
 ]

@@ -13,6 +13,8 @@ Role = Literal["system", "user", "assistant"]
 
 HUB = "hf:"
 """What a data set of the Hugging Face hub begins with where a file could stand: ``hf:OWNER/NAME``."""
+APPLICATION = "(an application's records)"
+"""Stands in the place of a file where a program gives the records."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -34,6 +36,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     line: int = 0
     """Where it stands, from 1, in the container's own unit: line, element of the array, row; over all files of a data
     set counted on. 0 for a record that comes from no file."""
+
+    @property
+    def asked(self) -> str:
+        """The instruction with its context, as one message."""
+        return f"{self.instruction}\n\n{self.context}" if self.context else self.instruction
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True):

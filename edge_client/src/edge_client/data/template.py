@@ -107,9 +107,8 @@ class Template:
         return record.response + end
 
     def _chat(self, record: Record, *, answered: bool) -> str:
-        asked = f"{record.instruction}\n\n{record.context}" if record.context else record.instruction
         turns = [{"role": turn.role, "content": turn.content} for turn in record.earlier]
-        turns.append({"role": "user", "content": asked})
+        turns.append({"role": "user", "content": record.asked})
         if answered:
             turns.append({"role": "assistant", "content": record.response})
         return self._render(turns, record, answered=answered)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_client.data import DataSource, RecordSource, write_records
 from edge_client.disk import Disk
 from fedit_shared.errors import FeditError
 
@@ -27,7 +28,7 @@ class SpentError(FeditError):
 
 class UpdateFolder:
     """A folder of ``updates/``: ``begun``, the trainer's ``work``, ``trained`` when it is done, ``spent``; ``private``:
-    with what the tensors begin that stay on this device."""
+    with what the tensors begin that stay on this device; ``records``: what an application gave to be trained on."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.folder = folder
@@ -55,6 +56,16 @@ class UpdateFolder:
         data = self._disk.read(self.folder / "begun")
         return None if data is None else unpack(data, Begun, self.folder / "begun")
 
+    def keep_records(self, records: RecordSource) -> DataSource:
+        """What an application gives to be trained on, as a file: asked for once, however often training is
+        interrupted."""
+        path = self.folder / "records"
+        if not path.exists():
+            given = list(records())
+            with self._disk.stream(path) as file:
+                write_records(given, file)
+        return DataSource(path=str(path), container="jsonl")
+
     def begin_with(self, private: bytes) -> Path:
         """A file with these values, for the trainer."""
         path = self.folder / "private"
@@ -72,6 +83,7 @@ class UpdateFolder:
         self._disk.write(self.folder / "trained", pack(trained))
         self._disk.remove(self.work)
         self._disk.remove(self.folder / "private")
+        self._disk.remove(self.folder / "records")
         return trained
 
     def trained(self) -> Trained | None:

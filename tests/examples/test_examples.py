@@ -1,0 +1,168 @@
+"""The examples work as they stand: four devices in one round of a real federation, each running one of them, and a
+fifth example that uses what came of it."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from safetensors.numpy import load_file
+from server_process import ServerProcess, command, free_port
+from tiny_model import make_records, save_model, write_records
+
+from edge_client import Client, events
+from edge_client.state import FederationState
+from edge_client.training.create import create
+from edge_client.training.job import CreateJob
+from examples import embedding, newest_adapter, own_data, own_trainer, progress
+from fedit_shared.identity import JoinLink
+
+DEVICES = ("progress", "own_data", "own_trainer", "embedding")
+SHARED, NOT_SHARED = 5, 4
+MEMORY = 4 * 2**30
+
+
+class Round:
+    """What the examples said of their one round."""
+
+    server: ServerProcess
+    folder: Path
+    model: Path
+    reports: list[tuple[float, str]]
+    finished: dict[str, events.RoundFinished]
+    shown: list[dict[str, Any]]
+
+    def wishes(self, device: str) -> dict[str, Any]:
+        return {"state": self.state(device), "model_folder": self.model, "memory_bytes": MEMORY}
+
+    def state(self, device: str) -> Path:
+        return self.folder / f"state of {device}"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
+    done = Round()
+    done.folder, done.reports, done.shown = tmp_path_factory.mktemp("examples"), [], []
+    done.model, adapter = save_model(done.folder / "model"), done.folder / "new"
+    create(CreateJob(model=str(done.model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
+    done.server = ServerProcess(done.folder, adapter=adapter, model="tiny-llama", target=len(DEVICES), rounds=1)
+    done.server.start()
+    try:
+        links = dict(zip(DEVICES, done.server.invite("--count", len(DEVICES)), strict=True))
+        done.finished = asyncio.run(take_part(done, links))
+        yield done
+    finally:
+        done.server.stop()
+
+
+async def take_part(done: Round, links: dict[str, JoinLink]) -> dict[str, events.RoundFinished]:
+    records = str(write_records(done.folder / "records.jsonl", make_records(6)))
+    notes = str(make_notes(done.folder / "notes.sqlite3"))
+    link = {device: str(link) for device, link in links.items()}
+    ended = await asyncio.gather(
+        progress.take_part(
+            link["progress"], records, lambda *said: done.reports.append(said), **done.wishes("progress")
+        ),
+        own_data.take_part(link["own_data"], notes, **done.wishes("own_data")),
+        own_trainer.take_part(link["own_trainer"], records, **done.wishes("own_trainer")),
+        embed(done, link["embedding"], records),
+    )
+    return dict(zip(DEVICES[:3], ended[:3], strict=True))
+
+
+async def embed(done: Round, link: str, records: str) -> None:
+    """Stop the application in the middle and start it again, to the end of the federation."""
+    for last in ("Joined", "The federation has ended."):
+        runner = web.AppRunner(embedding.make_app(Client.join(link, data=records, **done.wishes("embedding"))))
+        await runner.setup()
+        try:
+            port = free_port()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            await shows(done, f"http://127.0.0.1:{port}/", last)
+        finally:
+            await runner.cleanup()
+        with FederationState(done.state("embedding")):
+            pass  # which is refused while a client is at work there
+
+
+async def shows(done: Round, url: str, last: str) -> None:
+    """Ask the application until it says ``last``, or is past it."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(300):
+        while not done.shown or (
+            last not in done.shown[-1]["line"] and not (last == "Joined" and done.shown[-1]["event"])
+        ):
+            async with session.get(url) as answer:
+                done.shown.append(await answer.json())
+            await asyncio.sleep(0.02)
+
+
+def make_notes(path: Path) -> Path:
+    rows = [(f"What is {number}?", f"It is {number}.", number < SHARED) for number in range(SHARED + NOT_SHARED)]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE notes (question TEXT, answer TEXT, shared INTEGER)")
+        connection.executemany("INSERT INTO notes VALUES (?, ?, ?)", rows)
+    return path
+
+
+def test_all_of_them_are_in_one_sum(done: Round) -> None:
+    [told] = done.server.rounds()
+    assert (told["outcome"], told["version"]) == ("published", 1)
+    assert len(told["cohorts"][0]["survivors"]) == len(DEVICES)
+    assert {(end.outcome, end.counted, end.survivors) for end in done.finished.values()} == {("published", True, 4)}
+
+
+def test_the_callback_hears_of_ever_more_work_and_of_the_end(done: Round) -> None:
+    fractions = [fraction for fraction, _ in done.reports]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0.0
+    assert 0.8 in fractions, "trained"
+    assert fractions[-1] == 1.0
+    assert "published" in done.reports[-1][1]
+
+
+def test_what_the_database_releases_is_trained_on_and_nothing_else(done: Round) -> None:
+    state = FederationState(done.state("own_data"))
+    [update] = state.updates
+    trained = update.trained()
+    assert trained is not None
+    assert trained.examples == SHARED
+    left = [path for path in state.folder.rglob("*") if path.is_file() and b"It is" in path.read_bytes()]
+    assert left == [], "no record is kept longer than it is needed"
+
+
+def test_another_trainer_learns_what_it_is_given(done: Round) -> None:
+    [update] = FederationState(done.state("own_trainer")).updates
+    trained = update.trained()
+    assert trained is not None
+    assert trained.examples == 3, "one record a step"
+    assert trained.loss > 0
+
+
+def test_an_application_shows_how_far_its_client_is_and_goes_on_after_a_stop(done: Round) -> None:
+    named = {shown["event"]["event"] for shown in done.shown if shown["event"]}
+    assert {"Training"} <= named
+    assert done.shown[-1]["line"] == "The federation has ended."
+    [attempt] = FederationState(done.state("embedding")).attempts
+    ended = attempt.ended()
+    assert ended is not None
+    assert ended.counted
+
+
+def test_the_newest_adapter_comes_down_and_answers(done: Round) -> None:
+    out = done.folder / "adapter"
+    base = asyncio.run(newest_adapter.fetch(out, done.state("progress")))
+    assert base == str(done.model)
+    made = command("export", done.server.folder, done.folder / "exported", "--version", 1)
+    assert made.returncode == 0, made.stderr
+    fetched, exported = (load_file(folder / "adapter_model.safetensors") for folder in (out, done.folder / "exported"))
+    assert {name: tensor.tolist() for name, tensor in fetched.items()} == {
+        name: tensor.tolist() for name, tensor in exported.items()
+    }
+    assert json.loads((out / "adapter_config.json").read_text())["r"] == 4
+    assert newest_adapter.ask(base, out, "Say 1", tokens=5)
