@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -195,16 +196,19 @@ def test_the_sdk_and_every_command_load_without_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("sign", "status", "words"),
+    [(signal.SIGINT, 130, ["--plain"]), (signal.SIGTERM, 0, ["--plain"]), (signal.SIGTERM, 0, [])],
+)
 def test_a_server_that_is_away_is_waited_for_until_a_stop_which_says_what_comes_next(
-    sign: signal.Signals, status: int, tmp_path: Path, records: Path
+    sign: signal.Signals, status: int, words: list[str], tmp_path: Path, records: Path
 ) -> None:
     # Tests that run in the background of a script were started with SIGINT ignored, and would hand that on.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", f"{program}from edge_client.cli import main; main()", "join", LINK),
-            *("--data", str(records), "--state", str(tmp_path / "state"), "--plain"),
+            *("--data", str(records), "--state", str(tmp_path / "state"), *words),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -223,3 +227,4 @@ def test_a_server_that_is_away_is_waited_for_until_a_stop_which_says_what_comes_
     assert "Nothing is lost" in rest
     assert error == ""
     assert any("Stays here" in line for line in said)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", "".join(said) + rest), "no terminal: no control characters"

@@ -2,14 +2,20 @@
 
 import json
 import re
+from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from edge_client import client as c
 from edge_client import training as t
-from edge_client.cli.views import JsonView, LiveView, PlainView, plan_table
+from edge_client.cli.live import LiveView
+from edge_client.cli.programs import REPORTS
+from edge_client.cli.views import JsonView, PlainView, plan_table
+from edge_client.client import to_json
 from edge_client.client.words import describe, size, span
+from edge_client.state import Entry
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 
 TASK = TaskSpec(
@@ -124,6 +130,33 @@ def test_plain_lines_tell_of_progress_now_and_then_and_of_everything_else_at_onc
     assert sum("tokens/s" in line for line in lines) == 2
     assert sum("uploaded" in line for line in lines) == 2
     assert sum("every time" in line for line in lines) == 5
+
+
+def test_what_others_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = c.Notice("Look\x1b[2Jhere\r.\nAnd \u202ethere.")
+    PlainView().show(odd)
+    PlainView().say("Data: \x1b]0;title\x07.")
+    for line in (*capsys.readouterr().out.splitlines(), describe(odd)):
+        assert not re.search(r"[\x00-\x1f\x7f\u202e]", line)
+
+
+def test_the_readme_names_every_event_with_its_fields() -> None:
+    page = (Path(__file__).parents[2] / "edge_client" / "README.md").read_text()
+    rows = {
+        row[0]: row[1:]
+        for row in (re.split(r" *\| *", line.strip("| ")) for line in page.splitlines() if line[:3] == "| `")
+    }
+    for event in EVENTS:
+        told = to_json(event)
+        assert re.findall(r"`(\w+)`", rows[f"`{told.pop('event')}`"][0]) == list(told), event
+    assert {name.strip("`") for name in rows} == {"event"} | {kind.__name__ for kind in get_args(c.Event)} | set(
+        REPORTS
+    )
+    assert re.findall(r"`(\w+)`", rows["`Round`"][1]) == [field.name for field in msgspec.structs.fields(Entry)]
+    trains = page[page.index("What `training` holds") : page.index("With `--json` the commands")]
+    for said in TRAINING:
+        assert f"`{type(said).__name__}`" in trains
+    assert all(f"`{field}`" in trains for field in to_json(c.Training(1, PROGRESS))["training"] if field != "event")
 
 
 def test_the_live_view_shows_every_event_without_failing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ LEAVES = (
 
 def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: bool = False) -> int:
     """Run until done, stopped, or in need of the owner. The exit status. ``leaving``: it is not to go on afterwards."""
-    shown = choose(view)
+    shown = choose(view, history(client.state.attempts))
     terminated: list[bool] = []
     status = 0
     try:
@@ -84,8 +84,9 @@ async def _run(client: Client, rounds: int | None, shown: View, terminated: list
         terminated.append(True)
         task.cancel()
 
-    with suppress(NotImplementedError):  # Windows
+    with suppress(NotImplementedError, AttributeError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, shown.resized)
     async with client:
         for line in () if rounds == 0 else _preface(client):
             shown.say(line)

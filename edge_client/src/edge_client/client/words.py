@@ -5,7 +5,9 @@ import time
 from edge_client import training as t
 from edge_client.state import Entry
 from fedit_shared import adapter
+from fedit_shared.errors import LONGEST
 from fedit_shared.strategies import STRATEGIES
+from fedit_shared.text import shown
 
 from . import events as c
 
@@ -36,7 +38,11 @@ def clock(unix: int) -> str:
 
 
 def describe(event: c.Event) -> str:
-    """``event`` in one line."""
+    """``event`` in one line, in which nothing moves a cursor, whoever wrote what it quotes."""
+    return shown(_words(event), LONGEST)
+
+
+def _words(event: c.Event) -> str:
     match event:
         case c.Joined():
             how = "Joined" if event.new else "Going on in"
