@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from agg_server.clipping import first_ranges, next_ranges
-from agg_server.publishing import combine, publish
+from agg_server.adapters.publishing import combine, publish
+from agg_server.summing.clipping import first_ranges, next_ranges
 from edge_client.disk import Disk
 from edge_client.training.batches import Schedule
 from fedit_shared.errors import UserError

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_server.blobs import Blobs
-from agg_server.publishing import adapter_key, read_version
+from agg_server.adapters.publishing import adapter_key, read_version
+from agg_server.storage.blobs import Blobs
 from agg_server.task import read_folder
 from benchmarks.machine import machine
 from edge_client.data import Example, Record

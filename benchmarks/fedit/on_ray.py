@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from agg_server.blobs import Blobs
-from agg_server.publishing import adapter_key, read_version
+from agg_server.adapters.publishing import adapter_key, read_version
+from agg_server.storage.blobs import Blobs
 from edge_client.training.events import TrainEvent
 from fedit_shared.errors import UserError
 

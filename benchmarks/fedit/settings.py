@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from agg_server import toml_file
-from agg_server.optimizer import OPTIMIZERS, ServerStep
+from agg_server.adapters.optimizer import OPTIMIZERS, ServerStep
 from agg_server.toml_file import at, nearest
 from edge_client.data.source import HUB, Format
 from edge_client.training.job import Device

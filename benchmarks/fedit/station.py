@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from agg_server.blobs import Blobs
-from agg_server.publishing import adapter_key, read_version
+from agg_server.adapters.publishing import adapter_key, read_version
+from agg_server.storage.blobs import Blobs
 from edge_client.data import Example, Record
 from edge_client.training.events import TrainEvent
 from edge_client.training.model_files import checked_model

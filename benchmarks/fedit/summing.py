@@ -1,7 +1,7 @@
 """A round's updates as the server gets them: under masks, quantized in the clear, or exact.
 
 The first two give the same numbers, bit for bit: a mask falls away whole, and the roundings are drawn from the same
-streams. The third differs from them by no more than quantization, as :func:`agg_server.clipping.rounding_error`
+streams. The third differs from them by no more than quantization, as :func:`agg_server.summing.clipping.rounding_error`
 predicts, and by what clipping takes away.
 """
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_server.clipping import rounding_error
-from agg_server.summing import open_slots
+from agg_server.summing.clipping import rounding_error
+from agg_server.summing.sums import open_slots
 from benchmarks.secagg.cohort import NOT_AFTER, Cohort
 from fedit_shared.messages import RoundSettings, TaskSpec
 from fedit_shared.parameters import COHORT_MIN, DEGREE, EXTRA_SLOTS, levels, rows, upload_size

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from agg_server.door import make_room
+from agg_server.web.door import make_room
 from benchmarks.machine import machine
 from benchmarks.pages import ROOT
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cohorts import Cohort
 
-from agg_server.blobs import Blobs
-from agg_server.clipping import LARGEST_RANGE, SMALLEST_RANGE, first_ranges, next_ranges, rounding_error
+from agg_server.adapters.optimizer import OPTIMIZERS, ServerStep
+from agg_server.adapters.publishing import CorruptError, adapter_key, combine, publish, read_version, state_key
 from agg_server.durations import Seconds, in_words
-from agg_server.optimizer import OPTIMIZERS, ServerStep
-from agg_server.publishing import CorruptError, adapter_key, combine, publish, read_version, state_key
-from agg_server.summing import decode_slots, encode_slots
+from agg_server.storage.blobs import Blobs
+from agg_server.summing.clipping import LARGEST_RANGE, SMALLEST_RANGE, first_ranges, next_ranges, rounding_error
+from agg_server.summing.sums import decode_slots, encode_slots
 from benchmarks.demo.plain import plain_slots, reach
 from fedit_shared import adapter
 from fedit_shared.errors import ProtocolError, SumError

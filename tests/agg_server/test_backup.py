@@ -12,7 +12,7 @@ from peers import Peer, Seat
 from served import assert_exact, enrolled
 from server_process import Said, ServerProcess, command
 
-from agg_server.backup import MANIFEST, Manifest
+from agg_server.upkeep.backup import MANIFEST, Manifest
 from fedit_shared.messages import Closed, Result, Roster
 
 PEERS = 4

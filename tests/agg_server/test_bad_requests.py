@@ -17,13 +17,13 @@ from refusals import alone, require_refused, state
 from server_process import ServerProcess
 from sqlalchemy import Integer
 
-from agg_server.app import make_app
-from agg_server.auth import Gate
-from agg_server.limits import Memory, Pace
-from agg_server.metrics import Metrics
-from agg_server.reading import Reader
 from agg_server.store import Database, Device, Invitation, People
 from agg_server.store.tables import devices
+from agg_server.watching.metrics import Metrics
+from agg_server.web.app import make_app
+from agg_server.web.auth import Gate
+from agg_server.web.limits import Memory, Pace
+from agg_server.web.reading import Reader
 from fedit_shared.identity import JoinLink, sign_request
 from fedit_shared.messages import (
     CHUNK_SIZE,

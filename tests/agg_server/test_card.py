@@ -12,9 +12,9 @@ from markdown_it import MarkdownIt
 from msgspec.structs import replace
 from simulated import Simulated
 
-from agg_server.card import lineage, write_card
-from agg_server.markup import code, quoted, table
-from agg_server.results import read_results
+from agg_server.adapters.card import lineage, write_card
+from agg_server.adapters.markup import code, quoted, table
+from agg_server.adapters.results import read_results
 from agg_server.store import Journal, Versions
 from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec

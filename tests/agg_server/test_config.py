@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from agg_server.adapters.optimizer import ServerStep
 from agg_server.config import Config, host_and_port, load_config, parse_config
-from agg_server.optimizer import ServerStep
 from agg_server.template import Values, render
 from fedit_shared.errors import UserError
 

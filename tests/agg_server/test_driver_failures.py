@@ -16,10 +16,10 @@ from simulation.loop import VirtualLoop
 from agg_server.driver import Driver
 from agg_server.driver.desk import Desk
 from agg_server.ledger import Ledger
-from agg_server.metrics import Metrics
-from agg_server.rooms import Rooms
 from agg_server.rounds.events import Mustered, Offered
 from agg_server.rounds.state import Phase
+from agg_server.storage.rooms import Rooms
+from agg_server.watching.metrics import Metrics
 from fedit_shared.secagg import Aggregator
 
 HOUR = 3600.0

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from agg_server import reading
-from agg_server.auth import Gate, Nonces
 from agg_server.driver.waiting import Waiting
 from agg_server.errors import GoneError
-from agg_server.limits import Memory, Pace
-from agg_server.reading import Reader
+from agg_server.web import reading
+from agg_server.web.auth import Gate, Nonces
+from agg_server.web.limits import Memory, Pace
+from agg_server.web.reading import Reader
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.identity.requests import LIFETIME
 

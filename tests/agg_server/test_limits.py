@@ -10,12 +10,12 @@ from aiohttp import web
 from peers import Peer
 from server_process import ServerProcess
 
-from agg_server import door as doors
-from agg_server.auth import Gate
-from agg_server.door import Door
 from agg_server.errors import BusyError
-from agg_server.limits import Memory, Pace
-from agg_server.reading import Reader
+from agg_server.web import door as doors
+from agg_server.web.auth import Gate
+from agg_server.web.door import Door
+from agg_server.web.limits import Memory, Pace
+from agg_server.web.reading import Reader
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import Accepted, Refused, ServerMessage, decode
 

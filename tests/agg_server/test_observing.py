@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from served import assert_exact, enrolled
 from server_process import ServerProcess, command
 
-from agg_server import logs
-from agg_server.metrics import Metrics
-from agg_server.phases import PhaseClock
 from agg_server.rounds import causes
 from agg_server.rounds.report import Drop, RoundReport
 from agg_server.rounds.state import Phase
+from agg_server.watching import logs
+from agg_server.watching.metrics import Metrics
+from agg_server.watching.phases import PhaseClock
 from fedit_shared.errors import FeditError, ProtocolError
 
 PEERS = 3

@@ -12,7 +12,7 @@ from server_process import ServerProcess, command, free_port, make_adapter
 from simulated import Simulated
 from sqlalchemy import text
 
-from agg_server.metrics import Metrics
+from agg_server.watching.metrics import Metrics
 from fedit_shared.parameters import upload_size
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from simulated import Simulated
 
-from agg_server.clipping import combined_error, first_ranges, next_ranges, rounding_error
 from agg_server.config import RoundRules
-from agg_server.metrics import Metrics
-from agg_server.slot_size import Bits, Summed, following_bits, opening_bits
+from agg_server.summing.clipping import combined_error, first_ranges, next_ranges, rounding_error
+from agg_server.summing.slot_size import Bits, Summed, following_bits, opening_bits
+from agg_server.watching.metrics import Metrics
 from benchmarks.demo.plain import reach
 from fedit_shared.adapter import size
 from fedit_shared.errors import ProtocolError

@@ -14,8 +14,8 @@ from certificates import Authority, new_key, pem_of, read_key
 from served import assert_exact, enrolled
 from server_process import ServerProcess
 
-from agg_server import renewal
-from agg_server.renewal import Renewal
+from agg_server.web import renewal
+from agg_server.web.renewal import Renewal
 from fedit_shared.errors import UserError
 
 Serve = Callable[..., ServerProcess]

@@ -8,11 +8,11 @@ import pytest
 import simulated
 from simulated import Simulated
 
+from agg_server.adapters.publishing import read_version
 from agg_server.driver.work import Job, job
-from agg_server.publishing import read_version
 from agg_server.rounds.effects import TakeStep
 from agg_server.rounds.events import RoundEnded
-from agg_server.summing import decode_slots
+from agg_server.summing.sums import decode_slots
 from fedit_shared import adapter
 from fedit_shared.messages import TensorSpec
 from fedit_shared.quantize import read_mean

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from bucket import SECRET, Bucket, bucket
 
-from agg_server import objects
-from agg_server.blobs import Blobs
 from agg_server.config import bucket_and_prefix
 from agg_server.errors import UnavailableError
-from agg_server.objects import ObjectBlobs
-from agg_server.storage import Storage
+from agg_server.storage import objects
+from agg_server.storage.blobs import Blobs
+from agg_server.storage.kinds import Storage
+from agg_server.storage.objects import ObjectBlobs
 from fedit_shared.errors import ConflictError, ProtocolError
 from fedit_shared.messages import CHUNK_SIZE
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from server_process import command, make_adapter
 from simulated import FACTORS, Simulated, make_config
 
+from agg_server.adapters.publishing import read_version
 from agg_server.driver.opening import Plans
-from agg_server.publishing import read_version
 from agg_server.store import Versions
-from agg_server.summing import decode_slots
+from agg_server.summing.sums import decode_slots
 from agg_server.task import make_task
 from benchmarks.demo.server import set_values
 from fedit_shared import adapter

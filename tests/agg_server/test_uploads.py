@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agg_server.blobs import Blobs, pack_items, read_item
 from agg_server.errors import UnavailableError
-from agg_server.uploads import Upload
+from agg_server.storage.blobs import Blobs, pack_items, read_item
+from agg_server.storage.uploads import Upload
 from fedit_shared.errors import ConflictError, ProtocolError
 from fedit_shared.messages import CHUNK_SIZE
 

@@ -51,11 +51,11 @@ PROTOCOL = (
     "edge_client/rounds/steps.py",
     "edge_client/state/attempt.py",
     "edge_client/state/update.py",
-    "agg_server/auth.py",
+    "agg_server/web/auth.py",
     "agg_server/driver/service.py",
     "agg_server/enrolment.py",
     "agg_server/rounds/transitions.py",
-    "agg_server/uploads.py",
+    "agg_server/storage/uploads.py",
 )
 CALLS = frozenset(
     """verify check_deal check_certificate check_vector check_round_key require_rising require_own_entry require_known

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from cohorts import SERVER
 
-from agg_server.auth import Gate
 from agg_server.enrolment import check_enrol
+from agg_server.web.auth import Gate
 from fedit_shared.errors import ForgedError, UnauthorizedError
 from fedit_shared.identity import SigningKey, federation_id, sign_request
 from fedit_shared.identity.requests import LIFETIME

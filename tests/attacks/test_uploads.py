@@ -14,11 +14,11 @@ from agg_server.driver import Driver
 from agg_server.driver.desk import Desk
 from agg_server.driver.service import Service
 from agg_server.ledger import Ledger
-from agg_server.metrics import Metrics
 from agg_server.rounds import repeats
 from agg_server.rounds.events import Offered, Voted
 from agg_server.rounds.state import FINAL
-from agg_server.uploads import Upload
+from agg_server.storage.uploads import Upload
+from agg_server.watching.metrics import Metrics
 from fedit_shared.errors import ConflictError, ForgedError, NotFoundError, ProtocolError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import CHUNK_SIZE, Accepted, Deal, Muster

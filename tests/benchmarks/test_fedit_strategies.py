@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from experiments import make_home
 
-from agg_server.publishing import adapter_key
+from agg_server.adapters.publishing import adapter_key
 from benchmarks.fedit import __main__ as command
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Journal, Judged, read_journal
 from benchmarks.fedit.report import loss_of, summarize

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agg_server.clipping import first_ranges
+from agg_server.summing.clipping import first_ranges
 from benchmarks.fedit.settings import Federation
 from benchmarks.fedit.summing import Round, Summed, add
 from fedit_shared.errors import UserError

@@ -28,11 +28,13 @@ import numpy as np  # noqa: E402
 from simulation.draw import draw  # noqa: E402
 from simulation.runner import Runner, runner  # noqa: E402
 
-from agg_server import blobs, folders, ledger, publishing, uploads  # noqa: E402
+from agg_server import ledger  # noqa: E402
+from agg_server.adapters import publishing  # noqa: E402
 from agg_server.driver import driver, work, writer  # noqa: E402
 from agg_server.rounds import views  # noqa: E402
 from agg_server.rounds.events import SurvivorsOffered  # noqa: E402
 from agg_server.rounds.state import Phase  # noqa: E402
+from agg_server.storage import blobs, folders, uploads  # noqa: E402
 from agg_server.store import Journal  # noqa: E402
 from edge_client import disk  # noqa: E402
 from edge_client.client import seat  # noqa: E402

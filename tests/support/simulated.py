@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from cohorts import SERVER, seeded
 
-from agg_server.blobs import Blobs
-from agg_server.clipping import first_ranges
+from agg_server.adapters.publishing import adapter_key
 from agg_server.config import Config, parse_config
 from agg_server.driver.opening import Plans, next_proposal
 from agg_server.driver.work import Tools, job
 from agg_server.ledger import Due, Ledger, Proposal
-from agg_server.publishing import adapter_key
-from agg_server.rooms import Rooms
 from agg_server.rounds.events import Answered, AnyEvent, Dealt, Mustered, Offered, Reported, Voted
 from agg_server.rounds.report import RoundReport
 from agg_server.rounds.state import Cohort, Round
+from agg_server.storage.blobs import Blobs
+from agg_server.storage.rooms import Rooms
 from agg_server.store import AdapterVersion, Database, Journal, Versions
+from agg_server.summing.clipping import first_ranges
 from fedit_shared import adapter
 from fedit_shared.identity import SigningKey, federation_id
 from fedit_shared.messages import CHUNK_SIZE, ModelRef, Prepare, TaskSpec, TensorSpec, decode_task

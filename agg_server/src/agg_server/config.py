@@ -14,9 +14,9 @@ from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
 from . import toml_file
-from .clipping import LARGEST_RANGE, SMALLEST_RANGE
+from .adapters.optimizer import OPTIMIZERS, ServerStep
 from .durations import Seconds
-from .optimizer import OPTIMIZERS, ServerStep
+from .summing.clipping import LARGEST_RANGE, SMALLEST_RANGE
 from .toml_file import at, nearest
 
 FILE = "federation.toml"

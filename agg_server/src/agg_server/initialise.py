@@ -15,12 +15,12 @@ from fedit_shared.identity import PublicKey, SigningKey
 from fedit_shared.messages import MODEL_FILE
 
 from . import task, tls
-from .clipping import first_ranges
+from .adapters.publishing import adapter_key
 from .config import Config, host_and_port, is_hub_id, parse_config
-from .folders import make_folder, sync_folder
 from .layout import Layout, write_private
-from .publishing import adapter_key
+from .storage.folders import make_folder, sync_folder
 from .store import AdapterVersion, Database, Versions
+from .summing.clipping import first_ranges
 from .template import Values, render
 
 

@@ -8,10 +8,10 @@ from sqlalchemy import make_url
 from fedit_shared.errors import UserError
 from fedit_shared.identity import SigningKey
 
-from .blobs import Blobs
 from .config import FILE, Config, bucket_and_prefix, load_config
-from .objects import ObjectBlobs
-from .storage import Storage
+from .storage.blobs import Blobs
+from .storage.kinds import Storage
+from .storage.objects import ObjectBlobs
 
 
 class Layout:

@@ -16,11 +16,7 @@ from fedit_shared.errors import UserError
 from fedit_shared.identity import federation_id
 from fedit_shared.secagg import warm
 
-from .app import make_app, make_metrics_app
-from .auth import Gate
 from .config import GO_ON, Config, host_and_port
-from .door import Door, make_room
-from .drain import Drain
 from .driver import Driver
 from .driver.desk import Desk
 from .driver.opening import Plans
@@ -28,16 +24,20 @@ from .driver.service import Service
 from .driver.work import Tools
 from .layout import Layout
 from .ledger import Ledger
-from .limits import Memory, Pace
-from .metrics import Metrics, accounting
-from .reading import Reader
-from .renewal import Renewal
-from .rooms import Rooms
-from .self_test import self_test
 from .standing import Standing
+from .storage.rooms import Rooms
 from .store import Database, SharedNonces
 from .task import make_task
-from .watch import Watch, watch_lag
+from .watching.metrics import Metrics, accounting
+from .watching.self_test import self_test
+from .web.app import make_app, make_metrics_app
+from .web.auth import Gate
+from .web.door import Door, make_room
+from .web.drain import Drain
+from .web.limits import Memory, Pace
+from .web.reading import Reader
+from .web.renewal import Renewal
+from .web.watch import Watch, watch_lag
 
 KEEPALIVE_SECONDS = 75.0
 DRAIN_SECONDS = 20.0

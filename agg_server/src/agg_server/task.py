@@ -9,7 +9,7 @@ from fedit_shared.strategies import require_fits
 
 from .config import FILE, Config, RoundRules
 from .rounds.events import Rules
-from .slot_size import Bits
+from .summing.slot_size import Bits
 
 
 def read_folder(folder: Path) -> tuple[str, bytes, ModelRef | None]:

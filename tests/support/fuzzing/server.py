@@ -10,18 +10,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from agg_server import results
-from agg_server.app import make_app
-from agg_server.auth import Gate
+from agg_server.adapters import results
 from agg_server.config import load_config
 from agg_server.durations import Seconds
 from agg_server.enrolment import make_link
-from agg_server.limits import Memory, Pace
-from agg_server.metrics import Metrics
-from agg_server.reading import Reader
 from agg_server.rounds import events
 from agg_server.rounds.report import RoundReport
 from agg_server.store import journal
+from agg_server.watching.metrics import Metrics
+from agg_server.web.app import make_app
+from agg_server.web.auth import Gate
+from agg_server.web.limits import Memory, Pace
+from agg_server.web.reading import Reader
 from fedit_shared.errors import NotFoundError, UserError
 from fedit_shared.identity import JoinLink, SigningKey, sign_request
 from fedit_shared.messages import PROTOCOL_HEADER, ROUTES, Accepted, Poll, Refused, ServerMessage, decode, encode

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agg_server.auth import Gate
+from agg_server.web.auth import Gate
 from fedit_shared.errors import FeditError
 from fedit_shared.identity import JoinLink, SigningKey, public_key, sign_request, verify_request
 from fedit_shared.messages import (

@@ -99,7 +99,7 @@ def runner(strategy: str = "fedavg") -> Iterator[Runner]:
     memory.install()
     logging.getLogger("agg_server").propagate = False
     driver.HOUSEKEEPING_SECONDS = 60.0
-    for module in ("agg_server.uploads", "edge_client.transport.upload"):
+    for module in ("agg_server.storage.uploads", "edge_client.transport.upload"):
         import_module(module).CHUNK_SIZE = _CHUNK_SIZE
     edge_client.yielding.gate.TICK_SECONDS = 600.0
     edge_client.client.worker.find_hardware = lambda: _HARDWARE

@@ -20,9 +20,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 from yarl import URL
 
-from agg_server.app import make_app
-from agg_server.auth import Gate
-from agg_server.blobs import Blobs
 from agg_server.config import Config
 from agg_server.driver import Driver
 from agg_server.driver.desk import Desk
@@ -33,12 +30,15 @@ from agg_server.enrolment import make_link
 from agg_server.initialise import Wishes, initialise
 from agg_server.layout import Layout
 from agg_server.ledger import Ledger
-from agg_server.limits import Memory, Pace
-from agg_server.metrics import Metrics
-from agg_server.reading import Reader
-from agg_server.rooms import Rooms
+from agg_server.storage.blobs import Blobs
+from agg_server.storage.rooms import Rooms
 from agg_server.store import Database, People
 from agg_server.task import make_task
+from agg_server.watching.metrics import Metrics
+from agg_server.web.app import make_app
+from agg_server.web.auth import Gate
+from agg_server.web.limits import Memory, Pace
+from agg_server.web.reading import Reader
 from benchmarks.demo.server import set_values
 from fedit_shared import adapter
 from fedit_shared.errors import FeditError

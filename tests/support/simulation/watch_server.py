@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load
 
-from agg_server.publishing import adapter_key
-from agg_server.rooms import sum_key
+from agg_server.adapters.publishing import adapter_key
 from agg_server.rounds.events import (
     Answered,
     CohortEnded,
@@ -20,6 +19,7 @@ from agg_server.rounds.events import (
     SumOpened,
     Voted,
 )
+from agg_server.storage.rooms import sum_key
 from agg_server.store import AdapterVersion
 from fedit_shared.adapter import read_adapter
 from fedit_shared.errors import FeditError

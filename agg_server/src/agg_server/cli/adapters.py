@@ -14,8 +14,8 @@ def rollback_command(folder: Path, version: int) -> None:
     """Have the next round begin from an earlier adapter VERSION. Later versions are kept."""
     from agg_server.config import GO_ON
     from agg_server.overview import standing_of
-    from agg_server.pruning import require_kept
     from agg_server.store import Retention, Versions
+    from agg_server.upkeep.pruning import require_kept
     from fedit_shared.errors import UserError
 
     layout, config, database = open_folder(folder)
@@ -51,13 +51,13 @@ def export_command(
     folder: Path, out: Path, version: int | None, results_file: Path | None, data_license: str | None
 ) -> None:
     """Write an adapter version as a PEFT folder OUT, for PeftModel.from_pretrained, with a model card, README.md."""
-    from agg_server.card import lineage, write_card
-    from agg_server.export import export
+    from agg_server.adapters.card import lineage, write_card
+    from agg_server.adapters.export import export
+    from agg_server.adapters.results import read_results
     from agg_server.overview import all_rounds, standing_of
-    from agg_server.pruning import require_kept
-    from agg_server.results import read_results
     from agg_server.store import Retention, Versions
     from agg_server.task import make_task
+    from agg_server.upkeep.pruning import require_kept
     from fedit_shared.errors import UserError
 
     layout, config, database = open_folder(folder)

@@ -16,7 +16,7 @@ def backup_command(folder: Path, out: Path) -> None:
 
     The keys are in it: keep it as safe as DIR. Uploads of a round that is open are not.
     """
-    from agg_server.backup import back_up
+    from agg_server.upkeep.backup import back_up
     from fedit_shared.errors import FeditError
 
     os.umask(0o077)  # keys, devices and updates are nobody else's
@@ -46,7 +46,7 @@ def restore_command(backup: Path, folder: Path, database: str | None) -> None:
     """
     import time
 
-    from agg_server.restore import restore
+    from agg_server.upkeep.restore import restore
 
     os.umask(0o077)  # as above
     done = restore(backup, folder, database)
@@ -64,7 +64,7 @@ def restore_command(backup: Path, folder: Path, database: str | None) -> None:
 @folder_argument
 def verify_command(folder: Path) -> None:
     """Check all that the federation in DIR keeps, also while it is served; name what is damaged and what to do."""
-    from agg_server.integrity import examine
+    from agg_server.upkeep.integrity import examine
     from fedit_shared.errors import FeditError
 
     found = examine(*open_folder(folder))
@@ -82,7 +82,7 @@ def verify_command(folder: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def prune_command(folder: Path, keep_versions: int, dry_run: bool) -> None:
     """Delete the files of old adapter versions, and the sums and events of the rounds before them. Reports stay."""
-    from agg_server.pruning import prune
+    from agg_server.upkeep.pruning import prune
 
     layout, config, database = open_folder(folder)
     plan = prune(layout, config, database, keep_versions, really=not dry_run)

@@ -10,7 +10,7 @@ from .options import folder_argument, json_option, open_folder
 
 if TYPE_CHECKING:
     from agg_server.rounds.report import CohortReport, RoundReport
-    from agg_server.storage import Storage
+    from agg_server.storage.kinds import Storage
 
 
 @click.command("status")
@@ -109,7 +109,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
 def _row(report: "RoundReport", blobs: "Storage") -> dict[str, Any]:
     import msgspec
 
-    from agg_server.rooms import sum_key
+    from agg_server.storage.rooms import sum_key
 
     row: dict[str, Any] = msgspec.to_builtins(report)
     row["loss"] = _mean(report.cohorts, "loss")

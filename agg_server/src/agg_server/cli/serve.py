@@ -24,11 +24,11 @@ def serve_command(folder: Path, listen: str | None, metrics: str | None) -> None
     # asyncio's sendfile over TLS goes on to the file's end after the line broke, with a warning for every 16 KiB.
     os.environ.setdefault("AIOHTTP_NOSENDFILE", "1")  # read when aiohttp is imported
 
-    from agg_server import logs
     from agg_server.config import listening
-    from agg_server.integrity import require_whole
     from agg_server.lock import only_server
     from agg_server.serve import serve
+    from agg_server.upkeep.integrity import require_whole
+    from agg_server.watching import logs
 
     os.umask(0o077)  # keys, devices and updates are nobody else's
     layout, config, database = open_folder(folder)

@@ -8,12 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
+from agg_server.adapters.publishing import read_version
 from agg_server.config import GO_ON
 from agg_server.errors import BusyError
 from agg_server.ledger import Due, Ledger, Proposal
-from agg_server.logs import about
-from agg_server.metrics import Metrics
-from agg_server.publishing import read_version
 from agg_server.rounds.effects import ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, give_up
 from agg_server.rounds.events import AnyEvent, CohortEnded, CohortEvent, RoundEnded
 from agg_server.rounds.report import RoundReport, report
@@ -21,6 +19,8 @@ from agg_server.rounds.state import FINAL
 from agg_server.rounds.words import describe
 from agg_server.standing import Standing, standing
 from agg_server.store import Claims, Database, SharedNonces, Watch
+from agg_server.watching.logs import about
+from agg_server.watching.metrics import Metrics
 from fedit_shared.errors import ConflictError, FeditError
 
 from .attendance import Attendance

@@ -10,8 +10,8 @@ from agg_server.ledger import Proposal
 from agg_server.rounds.effects import end_without
 from agg_server.rounds.events import RoundOpened, Rules
 from agg_server.rounds.state import Phase, Round
-from agg_server.slot_size import FINE, USUAL, opening_bits
 from agg_server.store import Journal, Versions
+from agg_server.summing.slot_size import FINE, USUAL, opening_bits
 from agg_server.task import make_rules
 from fedit_shared.identity import federation_id
 from fedit_shared.messages import TaskSpec, encode

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from agg_server.adapters.publishing import adapter_key
 from agg_server.enrolment import check_enrol
 from agg_server.ledger import Proposal
-from agg_server.publishing import adapter_key
 from agg_server.rounds.causes import LEFT
 from agg_server.rounds.events import Answered, Dealt, Mustered, Offered, Reported, Voted, Withdrawn
 from agg_server.rounds.state import Phase, Round
 from agg_server.rounds.views import POLL_SECONDS
-from agg_server.storage import Uploading
+from agg_server.storage.kinds import Uploading
 from agg_server.store import Database, Device, People
 from fedit_shared.errors import ConflictError, FeditError, ForgedError, NotFoundError
 from fedit_shared.identity import federation_id, verify

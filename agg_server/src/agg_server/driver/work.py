@@ -11,10 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from agg_server import cohort as cohorts
-from agg_server import publishing, summing
-from agg_server.clipping import combined_error, first_ranges, next_ranges
+from agg_server.adapters import publishing
 from agg_server.config import Config
-from agg_server.rooms import Rooms
 from agg_server.rounds.causes import EXPIRED
 from agg_server.rounds.effects import ChooseSurvivors, Effect, FormCohorts, OpenSum, Propose, TakeStep
 from agg_server.rounds.events import (
@@ -28,7 +26,10 @@ from agg_server.rounds.events import (
     SurvivorsOffered,
 )
 from agg_server.rounds.state import Cohort, Round, muster_of
-from agg_server.storage import Storage
+from agg_server.storage.kinds import Storage
+from agg_server.storage.rooms import Rooms
+from agg_server.summing import sums
+from agg_server.summing.clipping import combined_error, first_ranges, next_ranges
 from fedit_shared.errors import SumError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, encode
@@ -128,11 +129,11 @@ def _choose_survivors(aggregator: Aggregator, effect: ChooseSurvivors) -> Surviv
 def _open_sum(tools: Tools, aggregator: Aggregator, effect: OpenSum) -> SumOpened | CohortEnded | None:
     session = aggregator.session
     try:
-        slots = summing.open_slots(aggregator, lambda identity: tools.rooms.upload(session, identity).vector())
+        slots = sums.open_slots(aggregator, lambda identity: tools.rooms.upload(session, identity).vector())
     except SumError as error:
         return CohortEnded(cohort=effect.cohort, outcome="failed", reason=error.message) if effect.last else None
-    tools.rooms.store_sum(effect.cohort, summing.encode_slots(slots))
-    return summing.describe(aggregator, effect.cohort, slots)
+    tools.rooms.store_sum(effect.cohort, sums.encode_slots(slots))
+    return sums.describe(aggregator, effect.cohort, slots)
 
 
 def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> RoundEnded:
@@ -163,7 +164,7 @@ def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> Ro
 
 
 def _read_mean(tools: Tools, cohort: Cohort) -> Mean:
-    slots = summing.decode_slots(tools.rooms.read_sum(cohort.id))
+    slots = sums.decode_slots(tools.rooms.read_sum(cohort.id))
     return read_mean(cohort.session.quantizer, slots, len(cohort.survivors))
 
 

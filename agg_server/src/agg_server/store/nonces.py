@@ -14,7 +14,7 @@ from .tables import nonces
 
 
 class SharedNonces:
-    """As :class:`agg_server.auth.Nonces`, in PostgreSQL: a request that one replica took is refused by the others.
+    """As :class:`agg_server.web.auth.Nonces`, in PostgreSQL: a request that one replica took is refused by the others.
 
     The table is unlogged: a number costs no write to the disk, and a crash of the database forgets all, as a restart of
     a server that is alone does.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from .errors import CorruptError
+from ..errors import CorruptError
 
 Tensors = Mapping[str, NDArray[Any]]
 _HASH = "sha256"

@@ -18,7 +18,7 @@ from fedit_shared.errors import ConflictError, ProtocolError
 from fedit_shared.messages import CHUNK_SIZE
 from fedit_shared.parameters import DEGREE, PRIMES
 
-from .errors import storage_error
+from ..errors import storage_error
 from .folders import make_folder, sync_folder
 
 _HASH_STEP = 1 << 20

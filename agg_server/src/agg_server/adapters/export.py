@@ -6,8 +6,8 @@ from fedit_shared import adapter
 from fedit_shared.errors import UserError
 from fedit_shared.messages import TaskSpec
 
+from ..storage.kinds import Storage
 from .publishing import read_version
-from .storage import Storage
 
 CARD = "README.md"
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fedit_shared.errors import UserError
 from fedit_shared.messages import CHUNK_SIZE
 
-from .errors import UnavailableError
+from ..errors import UnavailableError
 from .uploads import as_vector, bits, check_chunk, other_content
 
 if TYPE_CHECKING:

@@ -12,18 +12,18 @@ from fedit_shared.messages import Result
 from fedit_shared.secagg.bodies import OUTCOMES, DealBody, ResultBody, RosterBody
 from fedit_shared.secagg.session import compute_sid
 
-from . import rounds, tls
-from .config import Config
+from .. import rounds, tls
+from ..config import Config
+from ..errors import CorruptError
+from ..layout import Layout
+from ..ledger import Ledger
+from ..rounds.events import CohortsFormed, RoundOpened
+from ..rounds.state import FINAL, Cohort, Round
+from ..standing import standing
+from ..storage.rooms import Rooms
+from ..store import Database, Journal, Recorded
+from ..task import make_task
 from .contents import read_whole, wanted
-from .errors import CorruptError
-from .layout import Layout
-from .ledger import Ledger
-from .rooms import Rooms
-from .rounds.events import CohortsFormed, RoundOpened
-from .rounds.state import FINAL, Cohort, Round
-from .standing import standing
-from .store import Database, Journal, Recorded
-from .task import make_task
 
 _PUT_BACK = "Put a backup back: `fedit-server restore`."
 

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from fedit_shared.errors import ProtocolError, TooLargeError, UnauthorizedError
 
+from ..errors import GoneError
 from .auth import Gate
-from .errors import GoneError
 from .limits import Memory, Pace
 
 SLOWEST_BYTES_PER_SECOND = 8192

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedit_shared.errors import UserError
 
-from . import tls
+from .. import tls
 
 LOOK_SECONDS = 10.0
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from fedit_shared.parameters import upload_size
 from fedit_shared.secagg import Session
 
 from .blobs import pack_items, read_item
-from .storage import Storage, Uploading
+from .kinds import Storage, Uploading
 
 _COHORTS = "cohorts"
 _PASSING = ("uploads", "packets")

@@ -8,9 +8,9 @@ from fedit_shared.errors import ProtocolError
 from fedit_shared.parameters import levels
 from fedit_shared.quantize import Quantizer
 
+from ..config import RoundRules
+from ..rounds.state import Round
 from .clipping import combined_error, rounding_error
-from .config import RoundRules
-from .rounds.state import Round
 
 Bits = Literal[12, 16, 24]
 USUAL: Bits = 16

@@ -17,13 +17,13 @@ from sqlalchemy import Connection, select
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.identity import federation_id
 
-from . import __version__
-from .config import FILE, Config
+from .. import __version__
+from ..config import FILE, Config
+from ..layout import Layout, write_private
+from ..storage.folders import make_folder, sync_folder
+from ..store import Database
+from ..store.tables import metadata
 from .contents import read_whole, wanted
-from .folders import make_folder, sync_folder
-from .layout import Layout, write_private
-from .store import Database
-from .store.tables import metadata
 
 MANIFEST = "manifest.json"
 DATABASE = "database.sqlite3"

@@ -10,10 +10,10 @@ from fedit_shared.quantize import read_totals
 from fedit_shared.secagg import Aggregator, VectorSum
 from fedit_shared.secagg.bodies import decode_survivors
 
+from ..errors import CorruptError
+from ..rounds.events import SumOpened
+from ..storage.hashed import load_hashed, save_hashed
 from .clipping import rounding_error
-from .errors import CorruptError
-from .hashed import load_hashed, save_hashed
-from .rounds.events import SumOpened
 
 Slots = NDArray[np.unsignedinteger]
 

@@ -27,7 +27,7 @@ from fedit_shared.messages import (
 )
 from fedit_shared.messages.client import Enrol
 
-from .driver.service import Service
+from ..driver.service import Service
 from .reading import Reader
 
 _ADAPTER_CHUNK = 1 << 18

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from .errors import BusyError
+from ..errors import BusyError
 
 _MINUTE = 60.0
 _MANY = 1024

@@ -12,12 +12,12 @@ from fedit_shared.errors import FeditError, IncompatibleError, NotFoundError, Pr
 from fedit_shared.installing import UPGRADE_CLIENT, UPGRADE_SERVER
 from fedit_shared.messages import PROTOCOL_HEADER, PROTOCOL_VERSION, Refused
 
-from .driver.service import Service
-from .errors import GoneError
+from ..driver.service import Service
+from ..errors import GoneError
+from ..watching.logs import about
+from ..watching.metrics import Metrics, Vitals
 from .handlers import Handler, reply, routes
 from .join_page import join_page
-from .logs import about
-from .metrics import Metrics, Vitals
 from .reading import Reader
 
 _VERSIONED = re.compile(r"/v\d+/")

@@ -12,11 +12,11 @@ from fedit_shared import adapter
 from fedit_shared.messages import TaskSpec
 from fedit_shared.parameters import RECORDS_PER_WEIGHT, CohortParameters
 
-from .config import Config, is_hub_id
+from ..config import Config, is_hub_id
+from ..rounds.report import CohortReport, RoundReport
+from ..store import AdapterVersion
 from .markup import code, quoted, table
 from .results import Results, shown
-from .rounds.report import CohortReport, RoundReport
-from .store import AdapterVersion
 
 _TAGS = ("federated-learning", "instruction-tuning", "lora", "peft")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")

@@ -5,15 +5,15 @@ from typing import NamedTuple
 from fedit_shared.errors import UserError
 from fedit_shared.strategies import STRATEGIES
 
-from .config import Config
-from .layout import Layout
-from .ledger import Ledger
-from .optimizer import OPTIMIZERS
-from .publishing import adapter_key, state_key
-from .rooms import sum_key
-from .standing import standing
-from .storage import Storage
-from .store import AdapterVersion, Database, Journal, Pruned, Retention, Versions
+from ..adapters.optimizer import OPTIMIZERS
+from ..adapters.publishing import adapter_key, state_key
+from ..config import Config
+from ..layout import Layout
+from ..ledger import Ledger
+from ..standing import standing
+from ..storage.kinds import Storage
+from ..storage.rooms import sum_key
+from ..store import AdapterVersion, Database, Journal, Pruned, Retention, Versions
 
 
 class Plan(NamedTuple):

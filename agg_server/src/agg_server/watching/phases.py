@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .rounds.state import Phase
+from ..rounds.state import Phase
 
 _TIMED = frozenset({Phase.MUSTER, Phase.CONTRIBUTE, Phase.PREPARE, Phase.VOTE, Phase.ANSWER, Phase.GIVEN_UP})
 

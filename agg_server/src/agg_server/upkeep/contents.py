@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 
 from fedit_shared.strategies import STRATEGIES
 
-from .errors import CorruptError
-from .hashed import load_hashed
-from .optimizer import OPTIMIZERS
-from .publishing import adapter_key, state_key
-from .rooms import sum_key
-from .storage import Storage
-from .store import AdapterVersion, Journal, Retention, Versions
+from ..adapters.optimizer import OPTIMIZERS
+from ..adapters.publishing import adapter_key, state_key
+from ..errors import CorruptError
+from ..storage.hashed import load_hashed
+from ..storage.kinds import Storage
+from ..storage.rooms import sum_key
+from ..store import AdapterVersion, Journal, Retention, Versions
 
 
 class Wanted(NamedTuple):

@@ -12,11 +12,11 @@ from fedit_shared import adapter
 from fedit_shared.messages import TaskSpec
 from fedit_shared.quantize import Mean
 
+from ..errors import CorruptError
+from ..storage.hashed import load_hashed, save_hashed
+from ..storage.kinds import Storage
 from .blockwise import blocks
-from .errors import CorruptError
-from .hashed import load_hashed, save_hashed
 from .optimizer import OPTIMIZERS, ServerStep, State
-from .storage import Storage
 
 
 class Published(NamedTuple):

@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ..rounds.events import Event
+from ..rounds.report import RoundReport
+from ..store import Census
 from .phases import PhaseClock
-from .rounds.events import Event
-from .rounds.report import RoundReport
-from .store import Census
 
 _MINUTES_TO_DAYS = (1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 172800)
 _LAGS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)

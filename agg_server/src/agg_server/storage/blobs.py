@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from .errors import storage_error
+from ..errors import storage_error
 from .folders import make_folder, sync_folder
 from .uploads import Upload
 

@@ -18,21 +18,21 @@ from sqlalchemy import func, inspect, select, text
 
 from fedit_shared.errors import FeditError, UserError
 
+from ..config import Config
+from ..driver.opening import Plans, next_proposal
+from ..driver.work import Tools
+from ..layout import Layout, write_private
+from ..ledger import Ledger, Proposal
+from ..lock import is_served
+from ..rounds.effects import end_without, forsake
+from ..rounds.events import RoundOpened
+from ..storage.folders import sync_folder
+from ..storage.rooms import Rooms
+from ..store import Database, Journal
+from ..store.tables import events
+from ..task import make_task
+from ..toml_file import with_values
 from .backup import BLOBS, DATABASE, Manifest, copy_rows, read_manifest
-from .config import Config
-from .driver.opening import Plans, next_proposal
-from .driver.work import Tools
-from .folders import sync_folder
-from .layout import Layout, write_private
-from .ledger import Ledger, Proposal
-from .lock import is_served
-from .rooms import Rooms
-from .rounds.effects import end_without, forsake
-from .rounds.events import RoundOpened
-from .store import Database, Journal
-from .store.tables import events
-from .task import make_task
-from .toml_file import with_values
 
 ROUNDS_A_DAY = 1000
 """More than a federation can have begun since a backup, for each day of its age."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from fedit_shared.errors import FeditError
 
-from . import tls
-from .driver import Driver
-from .metrics import Vitals
-from .store import Census, Database, People
+from .. import tls
+from ..driver import Driver
+from ..store import Census, Database, People
+from ..watching.metrics import Vitals
 
 DAY = 86400.0
 LAG_SECONDS = 0.25

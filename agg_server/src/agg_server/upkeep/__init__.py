@@ -1,0 +1,1 @@
+"""Keeping a federation for years: backup and restore, verification, pruning."""
