@@ -31,7 +31,7 @@ class Company(NamedTuple):
 
 def test_what_comes_out_of_order_or_for_anothers_cohort_is_refused_in_every_phase(tmp_path: Path):
     """Two cohorts go through a round; in each phase whatever belongs to another phase or cohort is tried."""
-    server = ServerProcess(tmp_path, target=6, cohort_max=3, rounds=1)
+    server = ServerProcess(tmp_path, target=6, cohort_max=3, rounds=1, answer_grace="5min")
     server.start()
     [link] = server.invite("--uses", 6)
 

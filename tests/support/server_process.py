@@ -101,7 +101,7 @@ class ServerProcess:
             *("--cohort-target", target, "--rounds", rounds, "--database", database, "--blobs", blobs),
         )
         assert made.returncode == 0, made.stderr
-        quick = {"answer_grace": "1s", "muster_window": "10min" if target else "1s"}
+        quick = {"answer_grace": "5s", "muster_window": "10min" if target else "1s"}
         set_values(self.folder / "federation.toml", quick | rules, section="round")
         set_values(self.folder / "federation.toml", {"steps": 3}, section="training")
 
