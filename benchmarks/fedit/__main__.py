@@ -17,7 +17,7 @@ from edge_client.disk import disk_error, disk_errors
 from fedit_shared.errors import FeditError
 
 from .journal import read_journal
-from .kept import keep, keep_figures
+from .kept import keep, keep_figures, keep_losses
 from .report import summarize, table
 from .settings import PRESETS, Experiment, Given, load_experiment
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(keep(summary_of(options.folder, options.resamples), options.out))
             if options.out is None:
-                print(*keep_figures(options.folder), sep="\n")
+                print(keep_losses(options.folder), *keep_figures(options.folder), sep="\n")
     except FeditError as error:
         print(f"{error.message} {error.advice}".strip().replace("--state", "--out"), file=sys.stderr)
         return error.exit_code
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
-    kept = commands.add_parser("keep", help="put results and figures where the documentation shows them")
+    kept = commands.add_parser("keep", help="put results, losses and figures where the documentation shows them")
     kept.add_argument("--out", type=Path, help="another file")
     for command in (report, kept):
         command.add_argument("folder", type=Path, help="what `run` wrote to")

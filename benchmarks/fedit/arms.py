@@ -212,12 +212,12 @@ def _versions(lab: Lab, entry: Entry) -> list[bytes]:
 def _judged(lab: Lab, arm: str, number: int, *versions: bytes | None) -> Asking[Judged]:
     """Each record's loss, its mean over ``versions``. In parts of a fixed size: which records go through the model
     together, and so the last bit of their losses, does not depend on the number of workers."""
-    count = len(lab.population.evaluation)
+    count, length = len(lab.population.evaluation), lab.experiment.evaluation.max_length
     replies = yield [
         Order(
             arm=arm,
             round=number,
-            job=Judge(version=version, first=first, last=min(first + _PART, count)),
+            job=Judge(version=version, first=first, last=min(first + _PART, count), max_length=length),
             what=f"judging {arm}" + (f", round {number}" if number else ""),
         )
         for version in versions

@@ -30,11 +30,13 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The evaluation's records ``first`` to ``last - 1`` under a version, or under the base model alone."""
+    """The evaluation's records ``first`` to ``last - 1``, each cut to ``max_length`` tokens, under a version, or under
+    the base model alone."""
 
     version: bytes | None
     first: int
     last: int
+    max_length: int
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, tag=True):

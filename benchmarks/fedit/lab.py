@@ -17,6 +17,7 @@ from agg_server.storage.blobs import Blobs
 from agg_server.task import read_folder
 from benchmarks.machine import machine
 from edge_client.data import Example, Record
+from edge_client.data.source import HUB
 from edge_client.disk import Disk, disk_errors
 from edge_client.training.batches import Schedule
 from edge_client.training.create import create
@@ -166,7 +167,7 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         holdings=tuple(population.holdings()),
         heterogeneity=population.heterogeneity,
         machine=machine(*_LIBRARIES),
-        settings=_told(experiment),
+        settings=_told(experiment, task.model),
     )
     journal = Journal(out, header)
     blobs = Blobs(out / "blobs")
@@ -208,21 +209,31 @@ def _start_adapter(experiment: Experiment, model: str | None, out: Path) -> tupl
 def _decisive(experiment: Experiment) -> Experiment:
     """The settings that decide an arm's results: without paths, the machine's, and which arms there are. So an arm can
     be added to a run that is finished."""
+    judged = experiment.evaluation
     return msgspec.structs.replace(
         experiment,
         data=msgspec.structs.replace(experiment.data, files=("",)),
         model=Model(id="in the task"),
-        evaluation=Evaluation(every=experiment.evaluation.every, personal=experiment.evaluation.personal),
+        evaluation=Evaluation(every=judged.every, personal=judged.personal, max_length=judged.max_length),
         arms=Arms(),
         machine=Machine(),
     )
 
 
-def _told(experiment: Experiment) -> dict[str, Any]:
-    """What a journal says of its settings. Its arms are those that it has lines of."""
+def _told(experiment: Experiment, model: ModelRef) -> dict[str, Any]:
+    """What a journal says of its settings: files by their names alone, ``model`` as the task names it. Its arms are
+    those that it has lines of."""
     settings: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_decisive(experiment)))
-    del settings["arms"]
+    del settings["arms"], settings["machine"]
+    more = experiment.evaluation.file
+    settings["data"]["files"] = [_name(file) for file in experiment.data.files]
+    settings["evaluation"]["file"] = None if more is None else _name(more)
+    settings["model"] = {"id": model.id, "revision": model.revision}
     return settings
+
+
+def _name(file: str) -> str:
+    return file if file.startswith(HUB) else Path(file).name
 
 
 def _key(experiment: Experiment, population: Population, task: TaskSpec) -> str:

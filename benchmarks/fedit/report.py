@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import pages
-from edge_client.evaluation.statistics import Draws, Interval
+from edge_client.evaluation.statistics import Draws
 
+from .figures import DIGITS, figures
+from .gaps import told, way
 from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, Judged, is_local
-
-_DIGITS = 5
 
 
 def last_judged(entries: Sequence[Entry]) -> dict[str, Entry]:
@@ -39,10 +39,12 @@ def by_category(judged: Judged, categories: Sequence[str]) -> dict[str, float]:
 
 
 def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: int) -> dict[str, Any]:
-    """The results as data: ``arms`` → loss, low, high, by_category, tokens, steps, uploaded, seconds; ``differences`` →
-    "A - B" → value, low, high, paired by record; ``gap_closed``: which share of the way from the best local arm to
-    centralized the federation has gone, with its interval, or None; ``local_at_best``: who learns alone, had it stopped
-    at the best of the rounds that were judged, which only the held-out records could have told it."""
+    """The results as data: ``judged`` → category → its records that were judged (of ``records`` in all; the answer of
+    the others was cut away); ``arms`` → loss, low, high, by_category, tokens, steps, uploaded, seconds; ``differences``
+    → "A - B" → value, low, high and the same by_category, paired by record. Ways that the federation goes towards
+    centralized, as :func:`.gaps.way` has them, or None: ``from_local``, from the best local arm, and ``from_base``;
+    ``local_at_best``: who learns alone, had it stopped at the best of the rounds that were judged, which only the
+    held-out records could have told it."""
     final = last_judged(entries)
     draws = Draws(len(header.categories), resamples, seed)
     arms: dict[str, Any] = {}
@@ -50,8 +52,8 @@ def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: in
         assert entry.judged is not None
         interval = draws.interval(entry.judged.losses, entry.judged.tokens)
         categories = by_category(entry.judged, header.categories)
-        arms[name] = _figures(interval, "loss") | {
-            "by_category": {category: round(loss, _DIGITS) for category, loss in categories.items()},
+        arms[name] = figures(interval, "loss") | {
+            "by_category": {category: round(loss, DIGITS) for category, loss in categories.items()},
             "round": entry.round,
             "tokens": entry.tokens,
             "steps": entry.steps,
@@ -63,32 +65,50 @@ def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: in
         "name": header.name,
         "key": header.key,
         "records": len(header.categories),
+        "judged": _judged_records(judged, header.categories),
         "clients": len(header.holdings),
-        "heterogeneity": round(header.heterogeneity, _DIGITS),
+        "heterogeneity": round(header.heterogeneity, DIGITS),
         "rounds": header.rounds,
         "machine": header.machine,
         "settings": header.settings,
         "arms": arms,
-        "differences": _differences(judged, draws),
-        "gap_closed": _gap_closed(judged, draws),
+        "differences": _differences(judged, header.categories, resamples, seed),
+        "from_local": _from_local(judged, draws),
+        "from_base": _from(judged, BASE, draws),
         "local_at_best": _at_best(entries, judged, draws),
     }
 
 
-def _differences(judged: dict[str, Judged], draws: Draws) -> dict[str, Any]:
+def _judged_records(judged: dict[str, Judged], categories: Sequence[str]) -> dict[str, int]:
+    tokens = np.array(next(iter(judged.values())).tokens if judged else np.zeros(len(categories)))
+    names = np.array(categories)
+    return {name: int((tokens[names == name] > 0).sum()) for name in sorted(set(categories))}
+
+
+def _differences(judged: dict[str, Judged], categories: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
     """Every other arm against the federation."""
     if FEDERATED not in judged:
         return {}
-    own = judged[FEDERATED]
-    return {
-        f"{name} - {FEDERATED}": _figures(draws.difference(other.losses, own.losses, own.tokens), "value")
-        for name, other in judged.items()
-        if name != FEDERATED
-    }
+    own, names = judged[FEDERATED], np.array(categories)
+    groups = {name: names == name for name in sorted(set(categories))}
+    draws = {name: Draws(int(chosen.sum()), resamples, seed) for name, chosen in groups.items()}
+    whole, tokens = Draws(len(categories), resamples, seed), np.array(own.tokens)
+    found = {}
+    for name, other in judged.items():
+        if name != FEDERATED:
+            more = np.array(other.losses) - np.array(own.losses)
+            found[f"{name} - {FEDERATED}"] = figures(whole.interval(more, tokens), "value") | {
+                "by_category": {
+                    category: figures(draws[category].interval(more[chosen], tokens[chosen]), "value")
+                    for category, chosen in groups.items()
+                    if tokens[chosen].any()
+                }
+            }
+    return found
 
 
 def _at_best(entries: Sequence[Entry], judged: dict[str, Judged], draws: Draws) -> dict[str, Any] | None:
-    """``arms`` → round, loss, and what it has more than the federation at its end; ``gap_closed`` from these."""
+    """``arms`` → round, loss, and what it has more than the federation at its end; ``way``: from the best of these."""
     best: dict[str, Entry] = {}
     for entry in entries:
         if is_local(entry.arm) and entry.judged is not None:
@@ -100,41 +120,27 @@ def _at_best(entries: Sequence[Entry], judged: dict[str, Judged], draws: Draws) 
         return None
     own = judged[FEDERATED]
     arms = {
-        arm: {"round": best[arm].round, "loss": round(loss_of(local[arm]), _DIGITS)}
-        | _figures(draws.difference(local[arm].losses, own.losses, own.tokens), "value")
+        arm: {"round": best[arm].round, "loss": round(loss_of(local[arm]), DIGITS)}
+        | figures(draws.difference(local[arm].losses, own.losses, own.tokens), "value")
         for arm in sorted(local, key=_rank)
     }
     others = {arm: one for arm, one in judged.items() if not is_local(arm)}
-    return {"arms": arms, "gap_closed": _gap_closed(others | local, draws)}
+    return {"arms": arms, "way": _from_local(others | local, draws)}
 
 
-def _gap_closed(judged: dict[str, Judged], draws: Draws) -> dict[str, float] | None:
-    local = {name: one for name, one in judged.items() if is_local(name)}
-    if not local or FEDERATED not in judged or CENTRALIZED not in judged:
+def _from_local(judged: dict[str, Judged], draws: Draws) -> dict[str, Any] | None:
+    local = [name for name in judged if is_local(name)]
+    return _from(judged, min(local, key=lambda name: loss_of(judged[name])), draws) if local else None
+
+
+def _from(judged: dict[str, Judged], start: str, draws: Draws) -> dict[str, Any] | None:
+    if not {start, FEDERATED, CENTRALIZED} <= judged.keys():
         return None
-    best = min(local.values(), key=loss_of)
-    own, whole = judged[FEDERATED], judged[CENTRALIZED]
-    gained = np.array(best.losses) - np.array(own.losses)
-    gap = np.array(best.losses) - np.array(whole.losses)
-    if gap.sum() <= 0:  # centralized training is no better than the best local one: there is no gap to close
-        return None
-    tokens = np.array(own.tokens, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = draws.means(gained, tokens) / draws.means(gap, tokens)
-    low, high = np.percentile(drawn[np.isfinite(drawn)], [2.5, 97.5])
-    return _figures(Interval(float(gained.sum() / gap.sum()), float(low), float(high)), "value")
-
-
-def _figures(interval: Interval, name: str) -> dict[str, float]:
-    return {
-        name: round(interval.value, _DIGITS),
-        "low": round(interval.low, _DIGITS),
-        "high": round(interval.high, _DIGITS),
-    }
+    return {"start": start} | way(judged[start], judged[FEDERATED], judged[CENTRALIZED], draws)
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The arms as a table of Markdown, differences to the federation beside them."""
+    """The arms as a table of Markdown, differences to the federation beside them; then what follows from it."""
     rows = []
     for name, arm in summary["arms"].items():
         other = summary["differences"].get(f"{name} - {FEDERATED}")
@@ -143,29 +149,23 @@ def table(summary: dict[str, Any]) -> str:
         interval = f"{arm['low']:.4f} to {arm['high']:.4f}"
         rows.append((name, f"{arm['loss']:.4f}", interval, less, f"{arm['tokens']:,}", sent, f"{arm['seconds']:,.0f}"))
     head = ("arm", "held-out loss", "95 % interval", "less federated", "tokens", "uploaded", "seconds")
-    return pages.table(head, rows) + gap_line(summary["gap_closed"]) + best_lines(summary["local_at_best"])
+    said = (
+        told(summary["from_local"], "the best local arm"),
+        _best_words(summary["local_at_best"]),
+        told(summary["from_base"], "the base model"),
+    )
+    return pages.table(head, rows) + "".join(f"\n{each}\n" for each in said if each)
 
 
-def best_lines(best: dict[str, Any] | None) -> str:
-    """What is said of who learns alone and stops in time, below a table."""
+def _best_words(best: dict[str, Any] | None) -> str:
+    """What is said of who learns alone and stops in time."""
     if best is None:
         return ""
-    told = ", ".join(
+    arms = ", ".join(
         f"{arm} after round {one['round']} ({one['loss']:.4f}; less federated {one['value']:+.4f}, "
         f"{one['low']:+.4f} to {one['high']:+.4f})"
         for arm, one in best["arms"].items()
     )
-    gap = best["gap_closed"]
-    share = "" if gap is None else f" Of the gap from the best of these, federated closes {_share(gap)}."
-    return f"\nStopped at their best judged round, as only the held-out records could have told them: {told}.{share}\n"
-
-
-def _share(gap: dict[str, float]) -> str:
-    return f"{gap['value']:.0%} ({gap['low']:.0%} to {gap['high']:.0%})"
-
-
-def gap_line(gap: dict[str, float] | None) -> str:
-    """What is said of the gap, below a table."""
-    if gap is None:
-        return ""
-    return f"\nOf the gap from the best local arm to centralized, federated closes {_share(gap)}.\n"
+    share = told(best["way"], "the best of these")
+    told_by = "Stopped at their best judged round, as only the held-out records could have told them"
+    return f"{told_by}: {arms}. {share}".strip()

@@ -104,6 +104,8 @@ class Evaluation(_Section, frozen=True, kw_only=True):
     """Rounds from one evaluation to the next; after the last round there is one in any case."""
     file: str | None = None
     """More records for evaluation."""
+    max_length: Annotated[int, msgspec.Meta(ge=8, le=2**20)] = 2048
+    """Tokens that a record is cut to, whatever it is cut to in training: an answer that is cut away judges nobody."""
     personal: _Positive = 3
     """Where a strategy keeps tensors on the device: of how many clients the models are judged. They are drawn by the
     seed among those that have trained one; a record's loss is the mean over them."""

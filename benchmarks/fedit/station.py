@@ -60,7 +60,8 @@ class Station:
                 return Advanced(adapter=adapter, loss=stage.loss / stage.learned, seconds=stage.seconds)
             case Judge():
                 path = None if job.version is None else self.blobs.path(adapter_key(job.version))
-                records = self._worker.evaluate(path, self._population.evaluation[job.first : job.last]).records
+                part = self._population.evaluation[job.first : job.last]
+                records = self._worker.evaluate(path, part, job.max_length).records
                 losses, tokens = tuple(r.loss_sum for r in records), tuple(r.tokens for r in records)
                 return Scored(judged=Judged(losses=losses, tokens=tokens))
 

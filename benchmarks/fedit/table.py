@@ -10,9 +10,8 @@ from typing import Any
 from benchmarks.machine import where
 from benchmarks.pages import Section, table
 
-from .journal import BASE, CENTRALIZED, FEDERATED
+from .journal import BASE
 from .kept import FIGURES, figure_files, result_file
-from .report import best_lines, gap_line
 from .report import table as arms_table
 
 SECTION = Section("fedit", "benchmarks.fedit.table")
@@ -33,20 +32,7 @@ def section(result: dict[str, Any] | None) -> str:
     """Markdown."""
     if result is None:
         return _NONE
-    share, interval = result["gap_closed"], result["gap_closed_interval"]
-    gap = None if share is None else {"value": share, "low": interval[0], "high": interval[1]}
-    told = arms_table(result | {"gap_closed": None, "local_at_best": None})
-    told += gap_line(gap) + best_lines(result["local_at_best"]) + _from_base(result["arms"])
-    parts = [_about(result), told, _by_category(result)]
-    return "\n".join([*parts, *_figures(result["name"])])
-
-
-def _from_base(arms: dict[str, Any]) -> str:
-    """How far the federation goes from the base model towards centralized training."""
-    base, own, whole = (arms.get(name, {}).get("loss") for name in (BASE, FEDERATED, CENTRALIZED))
-    if own is None or whole is None or base <= whole:
-        return ""
-    return f"\nOf the way from the base model to centralized, federated goes {(base - own) / (base - whole):.0%}.\n"
+    return "\n".join([_about(result), arms_table(result), _by_category(result), *_figures(result["name"])])
 
 
 def _figures(name: str) -> list[str]:
@@ -59,19 +45,28 @@ def _figures(name: str) -> list[str]:
 
 
 def _about(result: dict[str, Any]) -> str:
+    settings, judged = result["settings"], result["judged"].values()
+    more = settings["evaluation"]["file"]
+    lost = result["records"] - sum(judged)
+    beyond = f"; the answers of {lost} more lie beyond {settings['evaluation']['max_length']:,} tokens" if lost else ""
     return (
-        f"{where(result['machine'], 'Begun')} {result['clients']} clients of heterogeneity "
-        f"{result['heterogeneity']:.2f}, {result['rounds']} rounds; judged on {result['records']} records.\n"
+        f"{settings['model']['id']} on {', '.join(settings['data']['files'])}. {where(result['machine'], 'Begun')} "
+        f"{result['clients']} clients of heterogeneity {result['heterogeneity']:.2f}, {result['rounds']} rounds; "
+        f"judged on {sum(judged)} records{f', those of {more} among them' if more else ''}, {min(judged)} to "
+        f"{max(judged)} of a category{beyond}.\n"
     )
 
 
 def _by_category(result: dict[str, Any]) -> str:
     arms = result["arms"]
     rows = [
-        (category.replace("_", " "), *(f"{arm['by_category'][category]:.3f}" for arm in arms.values()))
+        (
+            f"{category.replace('_', ' ')} ({result['judged'][category]})",
+            *(f"{arm['by_category'][category]:.3f}" for arm in arms.values()),
+        )
         for category in arms[BASE]["by_category"]
     ]
-    return table(["held-out loss", *arms], rows)
+    return table(["held-out loss (records)", *arms], rows)
 
 
 def main() -> None:

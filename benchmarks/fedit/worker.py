@@ -151,10 +151,10 @@ class Worker:
         )
         return trainer
 
-    def evaluate(self, adapter: Path | None, records: Sequence[Record]) -> Evaluation:
-        """The loss of each record's answer under the base with the adapter in this file, or with none."""
-        length = self._task.training.max_length
-        return self._server.evaluate(Evaluate(adapter=_text(adapter), records=tuple(records), max_length=length))
+    def evaluate(self, adapter: Path | None, records: Sequence[Record], max_length: int) -> Evaluation:
+        """The loss of each record's answer under the base with the adapter in this file, or with none; records are cut
+        to ``max_length`` tokens."""
+        return self._server.evaluate(Evaluate(adapter=_text(adapter), records=tuple(records), max_length=max_length))
 
     def _plan(self, longest: int, turn: Turn | None, allowed: Sequence[Quantization]) -> Planning:
         work = make_work(self._folder, self._task, turn, self._device, longest=longest, base=self._base_bytes)

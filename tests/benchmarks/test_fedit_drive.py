@@ -57,7 +57,12 @@ def reply_to(number: int) -> Reply:
 
 def order(arm: int, round_: int, place: int) -> Order:
     number = 10_000 * arm + 100 * round_ + place
-    return Order(f"arm {arm}", round_, Judge(version=None, first=number, last=number + 1), f"{arm}, {round_}, {place}")
+    return Order(
+        f"arm {arm}",
+        round_,
+        Judge(version=None, first=number, last=number + 1, max_length=64),
+        f"{arm}, {round_}, {place}",
+    )
 
 
 def arm(number: int, rounds: Sequence[int], got: list[list[Reply]]) -> Arm:

@@ -151,6 +151,33 @@ def test_rounds_that_were_not_judged_are_judged_later_by_the_adapters_that_they_
     assert [e.judged for e in read_journal(out)[1]] == list(judged.values())
 
 
+def test_an_answer_that_training_cuts_away_is_judged_all_the_same(experiment: Experiment, tmp_path: Path) -> None:
+    def tokens(name: str, length: int) -> tuple[int, ...]:
+        replace = msgspec.structs.replace
+        only_base = replace(
+            experiment,
+            arms=replace(experiment.arms, federated=False, centralized=False, local=()),
+            training=replace(experiment.training, max_length=60),
+            evaluation=replace(experiment.evaluation, max_length=length),
+        )
+        command.train(only_base, tmp_path / name, quiet=True)
+        [base] = read_journal(tmp_path / name)[1]
+        assert base.judged is not None
+        return base.judged.tokens
+
+    cut, whole = tokens("cut", 60), tokens("whole", 2048)
+    assert sum(cut) < sum(whole)
+    assert all(whole)
+    assert load_experiment(Path("dolly")).evaluation.max_length == 2048
+
+
+def test_what_was_trained_from_what_is_said_without_where_it_lies(home: Path, whole: Path) -> None:
+    settings = read_journal(whole)[0].settings
+    assert settings["data"]["files"] == ["data.jsonl"]
+    assert settings["model"]["id"] == "model"
+    assert str(home) not in (whole / "results.jsonl").read_text()
+
+
 def test_a_folder_with_another_experiments_results_is_left_alone(
     home: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -175,7 +175,7 @@ def test_differences_and_the_gap_are_against_the_main_strategy_and_other_ones_ar
     others = [arm for arm in summary["arms"] if arm != FEDERATED]
     assert list(summary["differences"]) == [f"{arm} - {FEDERATED}" for arm in others]
     gap = (sum(alone.losses) - sum(ends[FEDERATED].losses)) / (sum(alone.losses) - sum(whole.losses))
-    assert summary["gap_closed"]["value"] == pytest.approx(gap, abs=1e-4)
+    assert summary["from_local"]["closed"]["value"] == pytest.approx(gap, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -52,7 +52,7 @@ def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_wo
     examples = worker.examples(RECORDS)
     for number in range(2):
         other, _ = worker.train(start(workshop) + 0.1, examples[3:7], Work(key=bytes([9, number] * 16), seed=8))
-        worker.evaluate(None, RECORDS)
+        worker.evaluate(None, RECORDS, 200)
         done, _ = worker.train(start(workshop), examples, Work(key=bytes([number] * 32), seed=5))
         assert np.abs(expected).max() > 0.001
         assert done.delta.tobytes() == expected.tobytes() != other.delta.tobytes()
@@ -68,7 +68,7 @@ def test_work_in_stages_with_evaluations_between_ends_as_work_at_a_stretch(works
     for until in (2, 2, 3, 5):
         stage = worker.advance(start(workshop), examples, work, until)
         assert stage.steps == until
-        worker.evaluate(None, RECORDS)
+        worker.evaluate(None, RECORDS, 200)
     assert (stage.vector - start(workshop)).tobytes() == whole.delta.tobytes()
     assert stage.loss / stage.learned == whole.loss
 
@@ -88,4 +88,4 @@ def test_its_evaluation_is_that_of_the_clients_evaluate_command(
         async with InferenceProcess(opening) as model:
             return [await model.evaluate(adapter, RECORDS, max_length=200) for adapter in (path, None)]
 
-    assert [worker.evaluate(adapter, RECORDS) for adapter in (path, None)] == asyncio.run(asked())
+    assert [worker.evaluate(adapter, RECORDS, 200) for adapter in (path, None)] == asyncio.run(asked())
