@@ -1,8 +1,9 @@
-"""``fedit-bench``: ``run EXPERIMENT.toml`` trains and judges every arm, ``report FOLDER`` tells again, ``keep FOLDER``
-puts the results among those that the documentation shows.
+"""``fedit-bench``: ``run EXPERIMENT.toml`` trains and judges every arm, ``report FOLDER`` tells again, ``export FOLDER
+OUT`` writes the models, ``keep FOLDER`` puts the results among those that the documentation shows.
 
 Results lie in a folder: ``results.jsonl`` (one line a finished round, with each record's loss), ``blobs/`` (an adapter
-for each), ``summary.json``, ``table.md`` and figures. Killed at any time, the same command goes on.
+for each), ``held-out.jsonl`` (the records that judge), ``summary.json``, ``table.md`` and figures. Killed at any time,
+the same command goes on.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from benchmarks.pages import ROOT
 from edge_client.disk import disk_error, disk_errors
 from fedit_shared.errors import FeditError
 
+from .answers import answers_file, keep_answers
 from .journal import read_journal
 from .kept import keep, keep_figures, keep_losses
 from .report import summarize, table
@@ -33,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _run(options)
         elif options.command == "report":
             _tell(options.folder, options.resamples)
+        elif options.command == "export":
+            _export(options)
+        elif options.answers is not None:
+            name = read_journal(options.folder)[0].name
+            print(keep_answers(options.answers, options.answers_to, options.out or answers_file(name)))
         else:
             print(keep(summary_of(options.folder, options.resamples), options.out))
             if options.out is None:
@@ -65,9 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="make summary, table and figures anew")
     kept = commands.add_parser("keep", help="put results, losses and figures where the documentation shows them")
     kept.add_argument("--out", type=Path, help="another file")
-    for command in (report, kept):
+    kept.add_argument(
+        "--answers", type=Path, metavar="FOLDER", help="keep what `fedit-client evaluate` left there instead"
+    )
+    kept.add_argument(
+        "--answers-to", metavar="NAME", default="the held-out records", help="what those records are called"
+    )
+    exported = commands.add_parser("export", help="write each arm's adapter as a PEFT folder with a model card")
+    exported.add_argument("--data-license", metavar="NAME", help="the data's licence, for the cards")
+    for command in (report, kept, exported):
         command.add_argument("folder", type=Path, help="what `run` wrote to")
         command.add_argument("--resamples", type=_count, default=2000, help="of the bootstrap")
+    exported.add_argument("out", type=Path, help="folder for them")
     return parser
 
 
@@ -110,6 +126,15 @@ def train(
     except UnavailableError as error:  # said to a server's client, whose disk it is not
         cause = error.__cause__
         raise (disk_error(out, cause) if isinstance(cause, OSError) else error) from cause
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .export import export
+
+    done = export(options.folder, options.out, summary_of(options.folder, options.resamples), options.data_license)
+    print(*done.folders, sep="\n")
+    for arm in done.left:
+        print(f"{arm}: clients keep a part of it to themselves, so there is no model for everybody.", file=sys.stderr)
 
 
 def _tell(folder: Path, resamples: int) -> None:

@@ -33,7 +33,7 @@ def is_local(arm: str) -> bool:
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     """What the lines belong to. ``key``: SHA-256, in hex, of all that decides the results; ``categories``: of each
     record of the evaluation; ``holdings``: of each client, its records by category; ``machine``: where it began;
-    ``settings``: those that decide the results."""
+    ``settings``: those that decide the results; ``adapter_config``: PEFT's, of every adapter."""
 
     name: str
     key: str
@@ -44,6 +44,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     heterogeneity: float
     machine: dict[str, Any] = {}
     settings: dict[str, Any] = {}
+    adapter_config: str = ""
 
 
 class _Version(msgspec.Struct, tag="header"):

@@ -38,6 +38,8 @@ from .station import examples_of
 from .view import View
 from .worker import Work, checkpoint_folder, schedule
 
+HELD_OUT = "held-out.jsonl"
+"""In a run's folder: the records that judge every arm."""
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
 
 
@@ -168,8 +170,11 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         heterogeneity=population.heterogeneity,
         machine=machine(*_LIBRARIES),
         settings=_told(experiment, task.model),
+        adapter_config=config,
     )
     journal = Journal(out, header)
+    lines = b"".join(msgspec.json.encode(record) + b"\n" for record in population.evaluation)
+    Disk().write(out / HELD_OUT, lines)
     blobs = Blobs(out / "blobs")
     start = wire.version(data)
     blobs.write(adapter_key(start), data)

@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.machine import where
 from benchmarks.pages import Section, table
 
+from .answers import answers_file
+from .answers import section as answers_section
 from .journal import BASE
 from .kept import FIGURES, figure_files, result_file
 from .report import table as arms_table
@@ -69,9 +71,16 @@ def _by_category(result: dict[str, Any]) -> str:
     return table(["held-out loss (records)", *arms], rows)
 
 
+def content() -> str:
+    """All of the page's section: losses, and answers where there are any."""
+    file = answers_file(NAME)
+    answers = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return section(kept()) + answers_section(answers)
+
+
 def main() -> None:
     """Write the section anew."""
-    SECTION.write(section(kept()))
+    SECTION.write(content())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, VERSION, Entry, Header, Judged
 from benchmarks.fedit.kept import keep, losses_file, result_file
 from benchmarks.fedit.report import summarize, table
-from benchmarks.fedit.table import NAME, SECTION, kept, section
+from benchmarks.fedit.table import NAME, SECTION, content, kept, section
 from edge_client.evaluation.statistics import Draws
 from fedit_shared.errors import UserError
 
@@ -152,7 +152,7 @@ def test_the_section_of_a_run_shows_every_arm_category_and_the_gap(tmp_path: Pat
 
 
 def test_the_page_shows_the_kept_results_or_says_that_there_are_none() -> None:
-    assert SECTION.shows(section(kept()))
+    assert SECTION.shows(content())
     assert result_file(NAME).exists() or "No run has been kept yet" in SECTION.page.read_text()
 
 

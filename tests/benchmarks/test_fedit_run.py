@@ -1,5 +1,6 @@
 """An experiment on the tiny model: every arm sees as many tokens, and a kill changes nothing about the results."""
 
+import asyncio
 import importlib
 import json
 import shutil
@@ -23,8 +24,11 @@ from benchmarks.fedit.settings import Experiment, load_experiment
 from benchmarks.fedit.table import section
 from benchmarks.fedit.view import View
 from benchmarks.pages import ROOT
+from edge_client.data import DataSource, load_records
 from edge_client.disk import DiskError
+from edge_client.inference import InferenceProcess, Open
 from fedit_shared.errors import UserError
+from fedit_shared.messages import ModelRef
 
 SETTINGS = f"""
 [run]
@@ -310,6 +314,38 @@ def test_what_is_kept_is_shown_with_its_figures(whole: Path, tmp_path: Path, mon
         assert f"fedit-tiny-{figure}.svg)" in told
     (tmp_path / "fedit-tiny-who-holds-what.svg").unlink()
     assert "who-holds-what" not in section(result)
+
+
+def test_an_exported_arm_has_on_the_held_out_records_the_losses_that_it_was_judged_by(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {FEDERATED: "federated", CENTRALIZED: "centralized", "local 1": "local-1"}
+    assert command.main(["export", str(whole), str(tmp_path), "--data-license", "CC-BY-4.0"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in arms.values()]
+    header, entries = read_journal(whole)
+    judged = {e.arm: e.judged for e in entries if e.round == header.rounds}
+    records = load_records(DataSource(path=str(whole / "held-out.jsonl"))).records
+    assert tuple(record.category for record in records) == header.categories
+
+    async def losses() -> list[list[float]]:
+        model = ModelRef(id="model")
+        async with InferenceProcess(Open(model=model, model_folder=str(whole.parent / "model"), threads=1)) as process:
+            return [
+                [r.loss_sum for r in (await process.evaluate(str(tmp_path / name), records, max_length=2048)).records]
+                for name in arms.values()
+            ]
+
+    for arm, found in zip(arms, asyncio.run(losses()), strict=True):
+        own = judged[arm]
+        assert own is not None
+        assert found == pytest.approx(list(own.losses), abs=1e-3)
+    card = (tmp_path / "federated" / "README.md").read_text()
+    assert "federated, the updates summed under secure aggregation, after 3 of 3 rounds" in card
+    assert 'license_name: "CC-BY-4.0"' in card
+    assert "| [training] learning_rate | `0.01` |" in card
+    assert "| centralized |" in card
+    assert command.main(["export", str(whole), str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"no results\n", b'{"type":"round","arm":"base","round":0}\n'])

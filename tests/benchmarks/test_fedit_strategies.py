@@ -11,6 +11,7 @@ from experiments import make_home
 
 from agg_server.adapters.publishing import adapter_key
 from benchmarks.fedit import __main__ as command
+from benchmarks.fedit.export import export
 from benchmarks.fedit.journal import BASE, CENTRALIZED, FEDERATED, Entry, Journal, Judged, read_journal
 from benchmarks.fedit.report import loss_of, summarize
 from benchmarks.fedit.settings import load_experiment, parse_experiment
@@ -176,6 +177,13 @@ def test_differences_and_the_gap_are_against_the_main_strategy_and_other_ones_ar
     assert list(summary["differences"]) == [f"{arm} - {FEDERATED}" for arm in others]
     gap = (sum(alone.losses) - sum(ends[FEDERATED].losses)) / (sum(alone.losses) - sum(whole.losses))
     assert summary["from_local"]["closed"]["value"] == pytest.approx(gap, abs=1e-4)
+
+
+def test_there_is_no_model_for_everybody_where_clients_keep_a_part(quantized: Path, tmp_path: Path) -> None:
+    header, entries = read_journal(quantized)
+    done = export(quantized, tmp_path, summarize(header, entries, 200, 1))
+    assert [folder.name for folder in done.folders] == ["federated", "federated-fedavg", "federated-ffa-lora"]
+    assert done.left == [SHARED]
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

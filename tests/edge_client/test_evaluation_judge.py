@@ -239,6 +239,7 @@ def test_a_reply_without_scores_is_counted_and_not_guessed(folder: Path) -> None
         ("<think>9 1? no.</think>\n3 4", (3, 4)),
         ("", None),
         ("8", None),
+        ("8/10", None),  # one score, of ten
         ("8 7 6", None),
         ("Scores: 8 7", None),
         ("11 2", None),

@@ -74,7 +74,8 @@ def export_command(
         versions = Versions().all(connection)
         require_kept(layout.blobs(config), chosen, Retention().pruned(connection))
     story = lineage(versions, all_rounds(layout, config, database), chosen)
-    export(layout.blobs(config), task, chosen.adapter, out, write_card(story, task, config, results, data_license))
+    card = write_card(story, task, config, results, data_license)
+    export(layout.blobs(config), task.adapter_config, chosen.adapter, out, card)
     click.echo(f"Adapter version {chosen.version} is in {out}.")
     if version is None and chosen.version != newest.version:
         click.echo(f"It is the one that you went back to; --version {newest.version} writes the newest.")

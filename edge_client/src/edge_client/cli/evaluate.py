@@ -50,6 +50,13 @@ if TYPE_CHECKING:
 )
 @click.option("--resamples", type=click.IntRange(100, 10**6), default=2000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--quantization",
+    type=click.Choice(["int8", "nf4", "none"]),
+    default="int8",
+    show_default=True,
+    help="What the base is held in: as it was in training, if losses are to be compared.",
+)
 @click.option("--revision", help="The model's commit on the hub.")
 @click.option("--memory", callback=parse_size, metavar="SIZE", help="What it may use (default: 9/10 of what is free).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -72,6 +79,7 @@ def command(
     out: Path | None,
     resamples: int,
     seed: int,
+    quantization: Literal["int8", "nf4", "none"],
     revision: str | None,
     memory: int | None,
     device: Literal["auto", "cpu", "cuda"],
@@ -81,9 +89,8 @@ def command(
     """How good MODEL is on records that it was not trained on: alone, and with each ADAPTER (a PEFT folder).
 
     Loss and perplexity of the reference answers and, with --generate, ROUGE-L and exact match of its own, greedy ones;
-    overall and by category, with 95 % intervals by bootstrap over the records, differences paired by record. The base
-    is held in 8 bits, as in training. With --out it goes on after a kill, and `fedit-client judge` compares the
-    answers."""
+    overall and by category, with 95 % intervals by bootstrap over the records, differences paired by record. With --out
+    it goes on after a kill, and `fedit-client judge` compares the answers."""
     import asyncio
     import json
     import tempfile
@@ -122,6 +129,7 @@ def command(
         model_folder=None if folder is None else str(folder.absolute()),
         memory_bytes=memory,
         device=device,
+        quantization=(quantization,),
     )
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as place, held(Path(place)) as kept_in:
         kept = Kept(kept_in)

@@ -145,7 +145,7 @@ _WORDS = {
     "records": "number of records",
     "max_length": "--max-length",
     "max_new_tokens": "--max-new-tokens",
-    "quantization": "quantization",
+    "quantization": "--quantization",
 }
 
 

@@ -40,7 +40,7 @@ _REQUEST = (
     "were presented does not affect your judgment."
 )
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_SCORES = re.compile(r"\s*(\d{1,2}(?:\.\d+)?)\s*[\s,/]\s*(\d{1,2}(?:\.\d+)?)\s*")
+_SCORES = re.compile(r"\s*(\d{1,2}(?:\.\d+)?)\s*[\s,]\s*(\d{1,2}(?:\.\d+)?)\s*")
 
 
 class Message(NamedTuple):

@@ -1,0 +1,108 @@
+"""What a run's arms answer: the folder of a ``fedit-client evaluate --generate`` of its exported adapters, kept beside
+its losses and shown below them. Who is better by the answers is not who is better by the loss of a reference."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import pages
+from benchmarks.machine import machine, where
+from edge_client.disk import disk_errors
+from edge_client.evaluation.kept import Kept, read_header
+from edge_client.evaluation.report import as_data
+from edge_client.evaluation.statistics import Interval
+from edge_client.evaluation.verdicts import likelier
+from fedit_shared.errors import UserError
+
+from .journal import FEDERATED
+
+MEASURES = ("loss", "rouge_l", "exact_match")
+_LIBRARIES = ("torch", "transformers", "peft", "rapidfuzz")
+
+
+def answers_file(name: str) -> Path:
+    """Where an experiment's answers are kept."""
+    return pages.RESULTS / f"fedit-{name}-answers.json"
+
+
+def keep_answers(folder: Path, data: str, out: Path) -> Path:
+    """Write to ``out`` what ``fedit-client evaluate --out FOLDER`` found of arms, one of which is named "federated":
+    ``arms`` → NAME → each of MEASURES with its interval; ``differences`` → "A - federated" → the same, paired;
+    ``likelihood`` → NAME → win, tie, loss of the federation against it by the local judge. ``data``: what the records
+    are called. The file. Raises UserError for a folder without such answers."""
+    header = read_header(folder)
+    missing = UserError(
+        f"{folder} holds no answers of an arm named {FEDERATED}.",
+        advice="Make them with `fedit-client evaluate --generate N --out FOLDER`.",
+    )
+    if header is None or not (folder / "results.json").exists():
+        raise missing
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    arms = found["arms"]
+    if FEDERATED not in arms or arms[FEDERATED]["answers"] is None:
+        raise missing
+    kept, others = Kept(folder), [name for name in arms if name != FEDERATED]
+    result = {
+        "data": data,
+        "sha256": header.data,
+        "records": found["records"],
+        "without_loss": found["without_loss"],
+        "settings": {name: getattr(header, name) for name in ("model", "max_length", "max_new_tokens", "quantization")},
+        "machine": machine(*_LIBRARIES),
+        "arms": {
+            name: {measure: arm[measure] for measure in MEASURES} | {"answers": arm["answers"]}
+            for name, arm in arms.items()
+        },
+        "differences": {f"{name} - {FEDERATED}": _less(found["differences"], name) for name in others},
+        "likelihood": {name: likelier(kept, FEDERATED, name, found["resamples"], found["seed"]) for name in others},
+    }
+    with disk_errors(out):
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def _less(differences: dict[str, Any], name: str) -> dict[str, Any]:
+    """What ``name`` has more than the federation, whichever of the two was named first."""
+    if (own := differences.get(f"{name} - {FEDERATED}")) is not None:
+        return {measure: own[measure] for measure in MEASURES}
+    turned = differences[f"{FEDERATED} - {name}"]
+    return {
+        measure: None
+        if (one := turned[measure]) is None
+        else as_data(Interval(-one["value"], -one["high"], -one["low"]))
+        for measure in MEASURES
+    }
+
+
+def section(result: dict[str, Any] | None) -> str:
+    """Markdown; "" without answers."""
+    if result is None:
+        return ""
+    settings, own = result["settings"], result["arms"][FEDERATED]["answers"]
+    rows = [_row(name, arm, result) for name, arm in result["arms"].items()]
+    head = (
+        "arm", "ROUGE-L", "less federated", "exact match", "less federated", "federated likelier", "tie", "less likely"
+    )  # fmt: skip
+    return (
+        f"\n**Answers** to {own['records']} records of {result['data']}, greedy, of up to {settings['max_new_tokens']} "
+        f"tokens, quantization {settings['quantization']}; exact match where a reference has at most five words, "
+        f"{own['checkable']} of them. The last columns are the local judge's: on which share of the records the "
+        "federated model gives the reference a higher likelihood than the arm, by 0.01 nats a token. "
+        f"{where(result['machine'])}\n\n{pages.table(head, rows)}"
+    )
+
+
+def _row(name: str, arm: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    less = result["differences"].get(f"{name} - {FEDERATED}", {})
+    judged = result["likelihood"].get(name, {})
+    figures = [
+        _cell(found, sign) for measure in MEASURES[1:] for found, sign in ((arm[measure], ""), (less.get(measure), "+"))
+    ]
+    return [name, *figures, *(_cell(judged.get(verdict), "", 2) for verdict in ("win", "tie", "loss"))]
+
+
+def _cell(found: dict[str, float] | None, sign: str, digits: int = 3) -> str:
+    if found is None:
+        return ""
+    value, low, high = (f"{found[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

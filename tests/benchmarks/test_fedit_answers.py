@@ -1,0 +1,75 @@
+"""What the exported arms answer is kept with what the federation has less or more, and who gives references a higher
+likelihood."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.fedit.answers import keep_answers, section
+from edge_client.data import Record
+from edge_client.evaluation.kept import Answer, Arm, Header, Kept, Loss
+from edge_client.evaluation.report import summarize
+from fedit_shared.errors import UserError
+
+COUNT = 40
+ARMS = ("base", "federated", "local-0")
+SAID = {"base": "no", "federated": "one two three", "local-0": "one"}
+LOSS = {"base": 20.0, "federated": 10.0, "local-0": 10.0}
+RECORDS = [
+    Record(instruction=f"Say {n}", context="", response="one two three", category="ab"[n % 2]) for n in range(COUNT)
+]
+
+
+def evaluation(place: Path, arms: tuple[str, ...] = ARMS, answered: int = 20) -> Path:
+    """What ``fedit-client evaluate --out`` leaves behind."""
+    place.mkdir()
+    kept = Kept(place)
+    header = Header(
+        model="tiny",
+        revision="",
+        files={},
+        data="d",
+        records=COUNT,
+        max_length=9,
+        max_new_tokens=8,
+        quantization="none",
+    )
+    kept.claim(header, [Arm(name=name) for name in arms])
+    for arm in arms:
+        kept.losses.add(Loss(arm=arm, place=n, category="ab"[n % 2], loss=LOSS[arm], tokens=10) for n in range(COUNT))
+        kept.answers.add(
+            Answer(arm=arm, place=n, record=RECORDS[n], text=SAID[arm], tokens=3, ended=True) for n in range(answered)
+        )
+    results = summarize(kept, arms, RECORDS, range(answered), None, resamples=200, seed=0)
+    (place / "results.json").write_text(json.dumps(results))
+    return place
+
+
+def test_every_arm_is_held_against_the_federation_whichever_was_named_first(tmp_path: Path) -> None:
+    file = keep_answers(evaluation(tmp_path / "e"), "f.jsonl", tmp_path / "kept.json")
+    result: dict[str, Any] = json.loads(file.read_text())
+    assert result["arms"]["federated"]["rouge_l"]["value"] == 1
+    assert result["differences"]["base - federated"]["rouge_l"] == {"value": -1, "low": -1, "high": -1}
+    assert result["differences"]["local-0 - federated"]["rouge_l"]["value"] == -0.5
+    assert result["differences"]["base - federated"]["loss"]["value"] == 1
+    assert [result["likelihood"]["base"][key]["value"] for key in ("win", "tie", "loss")] == [1, 0, 0]
+    assert [result["likelihood"]["local-0"][key]["value"] for key in ("win", "tie", "loss")] == [0, 1, 0]
+    told = section(result)
+    assert "to 20 records of f.jsonl, greedy, of up to 8 tokens, quantization none" in told
+    assert "| local-0 | 0.500 (0.500 to 0.500) | -0.500 (-0.500 to -0.500) |" in told
+    assert told.index("| base |") < told.index("| federated |") < told.index("| local-0 |")
+    assert section(None) == ""
+
+
+def test_losses_alone_or_arms_without_the_federation_are_no_answers(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (
+        tmp_path / "empty",
+        evaluation(tmp_path / "silent", answered=0),
+        evaluation(tmp_path / "others", ("base", "local-0")),
+    ):
+        with pytest.raises(UserError, match="holds no answers of an arm named federated"):
+            keep_answers(folder, "f.jsonl", tmp_path / "kept.json")
+    assert not (tmp_path / "kept.json").exists()
