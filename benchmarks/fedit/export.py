@@ -4,10 +4,10 @@ on the same held-out records, ``chat``, ``merge``, or ``PeftModel.from_pretraine
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agg_server.blobs import Blobs
-from agg_server.export import export as write_folder
-from agg_server.markup import code, quoted
-from agg_server.markup import table as cells
+from agg_server.adapters.export import export as write_folder
+from agg_server.adapters.markup import code, quoted
+from agg_server.adapters.markup import table as cells
+from agg_server.storage.blobs import Blobs
 from fedit_shared.errors import UserError
 
 from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, read_journal
