@@ -7,12 +7,12 @@ import pytest
 from aiohttp import web
 
 from agg_server.driver.waiting import Waiting
-from agg_server.errors import GoneError
+from agg_server.errors import GoneError, SlowError
 from agg_server.web import reading
 from agg_server.web.auth import Gate, Nonces
 from agg_server.web.limits import Memory, Pace
 from agg_server.web.reading import Reader
-from fedit_shared.errors import ProtocolError, UnauthorizedError
+from fedit_shared.errors import UnauthorizedError
 from fedit_shared.identity.requests import LIFETIME
 
 
@@ -68,8 +68,9 @@ async def refusal_of(request: bytes, *, hang_up: bool = False) -> Exception:
 def test_a_sender_that_stalls_is_let_go(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.05)
     error = asyncio.run(refusal_of(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc"))
-    assert isinstance(error, ProtocolError)
+    assert isinstance(error, SlowError)
     assert "slowly" in error.message
+    assert error.http_status == 408  # a client tries again: its machine may have slept
 
 
 def test_a_sender_that_hangs_up_in_its_body_has_gone():

@@ -45,7 +45,7 @@ def test_a_round_whose_leader_is_killed_and_whose_storage_is_away_for_a_while_en
             status, raw, headers = await peer.request("PUT", chunk_path(seat.roster.cohort, 0), peer.chunks(seat)[0])
             assert (status, "Retry-After" in headers) == (503, True), raw
             s3.start()
-            assert await peer.held(seat) == b"\x02"
+            assert await peer.held(seat) == [1]
             await everybody(there, "contribute")
             await asyncio.to_thread(two.kill_leader)
             results = await finished(there)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from agg_server.storage.blobs import Blobs
 from agg_server.storage.kinds import Storage
 from agg_server.storage.objects import ObjectBlobs
 from fedit_shared.errors import ConflictError, ProtocolError
-from fedit_shared.messages import CHUNK_SIZE
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE
 
-SIZE = 2 * CHUNK_SIZE + 32768
+SIZE = 2 * CHUNK_SIZE + PIECE_SIZE
+PIECES = CHUNK_SIZE // PIECE_SIZE
 DATA = bytes(i * 7 % 251 for i in range(251)) * (SIZE // 251) + bytes(SIZE % 251)
 CHUNKS = [DATA[i : i + CHUNK_SIZE] for i in range(0, SIZE, CHUNK_SIZE)]
 
@@ -72,12 +74,12 @@ def test_chunks_in_any_order_make_the_whole(storage: Storage):
     for index in (2, 0, 1):
         upload = storage.upload("up", SIZE)  # a new object each time: nothing is kept in memory
         assert not upload.complete()
-        upload.put(index, CHUNKS[index])
+        upload.put(index * PIECES, CHUNKS[index])
         if index == 2:
-            assert storage.upload("up", SIZE).held() == b"\x04"
+            assert storage.upload("up", SIZE).held() == b"\0\0\0\0\x01"
     upload = storage.upload("up", SIZE)
     assert upload.complete()
-    assert upload.held() == b"\x07"
+    assert upload.held() == b"\xff\xff\xff\xff\x01"
     assert upload.digest() == sha256(DATA).digest()
     assert upload.vector().tobytes() == DATA
     assert upload.vector().dtype == "<u4"
@@ -90,12 +92,33 @@ def test_a_chunk_may_come_twice_but_not_with_other_content_until_all_are_forgott
     with pytest.raises(ConflictError, match="other content"):
         storage.upload("up", SIZE).put(0, bytes(CHUNK_SIZE))
     with pytest.raises(ProtocolError):
-        upload.put(3, CHUNKS[2])
+        upload.put(2 * PIECES + 1, CHUNKS[2])
     with pytest.raises(ProtocolError):
-        upload.put(2, CHUNKS[0])
+        upload.put(2 * PIECES, CHUNKS[0])
     upload.discard()
-    assert storage.upload("up", SIZE).held() == b"\0"
+    assert not any(storage.upload("up", SIZE).held())
     upload.put(0, bytes(CHUNK_SIZE))
+
+
+def test_a_chunk_that_comes_in_parts_is_kept_piece_by_piece_and_stays_as_it_came(storage: Storage):
+    def put(first: int, count: int, content: bytes = DATA) -> None:
+        storage.upload("up", SIZE).put(first, content[first * PIECE_SIZE : (first + count) * PIECE_SIZE])
+
+    other = bytes(SIZE)
+    put(16, 16)
+    put(2, 3)
+    put(3, 2)
+    assert storage.upload("up", SIZE).held() == b"\x1c\0\xff\xff\0"
+    for first, count in ((3, 1), (20, 2)):
+        with pytest.raises(ConflictError, match="other content"):
+            put(first, count, other)
+    for first, count in ((0, 2), (5, 11), (32, 1), (20, 4)):
+        put(first, count)
+    upload = storage.upload("up", SIZE)
+    assert upload.complete()
+    with suppress(ConflictError):
+        put(0, 16, other)
+    assert storage.upload("up", SIZE).digest() == upload.digest() == sha256(DATA).digest()
 
 
 def test_of_two_contents_of_a_chunk_that_come_at_once_one_stays(s3: Bucket, tmp_path: Path):

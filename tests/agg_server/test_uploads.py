@@ -13,9 +13,10 @@ from agg_server.errors import UnavailableError
 from agg_server.storage.blobs import Blobs, pack_items, read_item
 from agg_server.storage.uploads import Upload
 from fedit_shared.errors import ConflictError, ProtocolError
-from fedit_shared.messages import CHUNK_SIZE
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE
 
-SIZE = 2 * CHUNK_SIZE + 32768
+SIZE = 2 * CHUNK_SIZE + PIECE_SIZE
+PIECES = CHUNK_SIZE // PIECE_SIZE
 
 
 def content(size: int = SIZE) -> bytes:
@@ -31,7 +32,7 @@ def test_chunks_in_any_order_make_the_whole_and_survive_a_new_start(tmp_path: Pa
     for index in (2, 0, 1):
         upload = Upload(tmp_path / "u", SIZE)  # a new object each time: nothing is kept in memory
         assert not upload.complete()
-        upload.put(index, chunks(data)[index])
+        upload.put(index * PIECES, chunks(data)[index])
     assert Upload(tmp_path / "u", SIZE).complete()
     assert Upload(tmp_path / "u", SIZE).digest() == sha256(data).digest()
     assert Upload(tmp_path / "u", SIZE).vector().tobytes() == data
@@ -39,9 +40,21 @@ def test_chunks_in_any_order_make_the_whole_and_survive_a_new_start(tmp_path: Pa
 
 def test_what_is_held_is_told_bit_by_bit(tmp_path: Path):
     upload = Upload(tmp_path / "u", SIZE)
-    assert upload.held() == b"\0"
-    upload.put(2, chunks(content())[2])
-    assert upload.held() == b"\x04"
+    assert upload.held() == bytes(5)
+    upload.put(2 * PIECES, chunks(content())[2])
+    upload.put(1, content()[PIECE_SIZE : 4 * PIECE_SIZE])
+    assert upload.held() == b"\x0e\0\0\0\x01"
+
+
+def test_pieces_and_whole_chunks_make_the_whole_and_none_changes_what_is_there(tmp_path: Path):
+    data, upload = content(), Upload(tmp_path / "u", SIZE)
+    for first, count in ((1, 2), (17, 15), (32, 1), (0, 16), (16, 1)):
+        assert not upload.complete()
+        upload.put(first, data[first * PIECE_SIZE : (first + count) * PIECE_SIZE])
+    assert upload.complete()
+    with pytest.raises(ConflictError, match="other content"):
+        upload.put(4, data[4 * PIECE_SIZE : 5 * PIECE_SIZE] + bytes(PIECE_SIZE))
+    assert upload.digest() == sha256(data).digest()
 
 
 def test_a_chunk_may_come_twice_but_not_with_other_content(tmp_path: Path):
@@ -53,7 +66,19 @@ def test_a_chunk_may_come_twice_but_not_with_other_content(tmp_path: Path):
     assert (tmp_path / "u").read_bytes()[:CHUNK_SIZE] == first
 
 
-@pytest.mark.parametrize(("index", "size"), [(3, 32768), (-1, CHUNK_SIZE), (2, CHUNK_SIZE), (0, 10), (0, 0)])
+@pytest.mark.parametrize(
+    ("index", "size"),
+    [
+        (33, PIECE_SIZE),
+        (-1, CHUNK_SIZE),
+        (32, 2 * PIECE_SIZE),
+        (0, 10),
+        (0, PIECE_SIZE + 10),
+        (0, 0),
+        (1, CHUNK_SIZE),
+        (15, 2 * PIECE_SIZE),
+    ],
+)
 def test_a_chunk_of_a_wrong_place_or_size_is_refused_and_nothing_is_kept(tmp_path: Path, index: int, size: int):
     upload = Upload(tmp_path / "u", SIZE)
     with pytest.raises(ProtocolError):
@@ -63,12 +88,12 @@ def test_a_chunk_of_a_wrong_place_or_size_is_refused_and_nothing_is_kept(tmp_pat
 
 def test_a_chunk_whose_mark_did_not_reach_the_disk_is_asked_for_again(tmp_path: Path):
     upload = Upload(tmp_path / "u", SIZE)
-    upload.put(1, chunks(content())[1])
+    upload.put(PIECES, chunks(content())[1])
     (tmp_path / "u").write_bytes(bytes(SIZE))
-    (tmp_path / "u.held").write_bytes(bytes(3))  # as after a power cut between the chunk and its mark
-    assert upload.held() == b"\0"
-    upload.put(1, chunks(content())[1])
-    assert upload.held() == b"\x02"
+    (tmp_path / "u.pieces").write_bytes(bytes(33))  # as after a power cut between the chunk and its mark
+    assert not any(upload.held())
+    upload.put(PIECES, chunks(content())[1])
+    assert upload.held() == b"\0\0\xff\xff\0"
 
 
 def test_a_full_disk_refuses_the_upload_before_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -79,10 +104,16 @@ def test_a_full_disk_refuses_the_upload_before_its_first_byte(tmp_path: Path, mo
     upload = Upload(tmp_path / "u", SIZE)
     with pytest.raises(UnavailableError, match="disk is full"):
         upload.put(0, chunks(content())[0])
-    assert upload.held() == b"\0"
+    assert not any(upload.held())
     monkeypatch.undo()
     upload.put(0, chunks(content())[0])
-    assert upload.held() == b"\x01"
+    assert upload.held() == b"\xff\xff\0\0\0"
+
+
+def test_an_uploads_last_piece_may_be_shorter(tmp_path: Path):
+    upload = Upload(tmp_path / "u", PIECE_SIZE + 100)
+    upload.put(0, content()[: PIECE_SIZE + 100])
+    assert upload.complete()
 
 
 def test_a_discarded_upload_can_be_sent_again(tmp_path: Path):
@@ -90,7 +121,7 @@ def test_a_discarded_upload_can_be_sent_again(tmp_path: Path):
     upload.put(0, bytes(CHUNK_SIZE))
     upload.discard()
     upload.put(0, chunks(content())[0])
-    assert upload.held() == b"\x01"
+    assert upload.held() == b"\xff\xff\0\0\0"
 
 
 def test_a_blob_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

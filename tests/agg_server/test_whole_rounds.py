@@ -162,7 +162,7 @@ def test_an_upload_that_is_not_what_its_receipt_names_is_refused_and_can_be_sent
                 await peer.put_chunk(seat, index)
             with pytest.raises(ForgedError, match="not what its receipt names"):
                 await peer.send(seat.deal)
-            assert not any(await peer.held(seat))
+            assert await peer.held(seat) == []
             packets = bytes([seat.deal.packets[0] ^ 1]) + seat.deal.packets[1:]
             await asyncio.gather(*(peer.put_chunk(seat, index) for index in reversed(range(len(pieces)))))
             for forged in (

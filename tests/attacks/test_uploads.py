@@ -21,7 +21,7 @@ from agg_server.storage.uploads import Upload
 from agg_server.watching.metrics import Metrics
 from fedit_shared.errors import ConflictError, ForgedError, NotFoundError, ProtocolError
 from fedit_shared.identity import SigningKey
-from fedit_shared.messages import CHUNK_SIZE, Accepted, Deal, Muster
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, Accepted, Deal, Muster
 from fedit_shared.secagg import Contributor
 from fedit_shared.secagg.bodies import DealBody, MusterBody
 from fedit_shared.secagg.member import check_deal
@@ -258,9 +258,9 @@ def test_a_stranger_or_an_unknown_cohort_is_refused_before_and_after_a_cohorts_e
 
 def test_there_is_no_chunk_before_the_first_or_behind_the_last(tmp_path: Path):
     upload = Upload(tmp_path / "upload", 2 * CHUNK_SIZE)
-    for index, content in ((-1, bytes(CHUNK_SIZE)), (2, b""), (2, bytes(CHUNK_SIZE))):
-        with pytest.raises(ProtocolError, match="chunks 0 to 1"):
-            upload.put(index, content)
-    for index in (0, 1):
-        upload.put(index, bytes([index]) * CHUNK_SIZE)
+    for first, content in ((-1, bytes(PIECE_SIZE)), (32, b""), (32, bytes(PIECE_SIZE))):
+        with pytest.raises(ProtocolError, match="pieces 0 to 31"):
+            upload.put(first, content)
+    for first in (0, 16):
+        upload.put(first, bytes([first]) * CHUNK_SIZE)
     assert upload.complete()

@@ -18,7 +18,7 @@ from edge_client.state import DiskError
 from edge_client.transport import Server, Transport, download_adapter, upload
 from fedit_shared.errors import ConflictError, ForgedError, ProtocolError
 from fedit_shared.identity import SigningKey
-from fedit_shared.messages import CHUNK_SIZE, Accepted, ChunksHeld, Refused
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, Accepted, ChunksHeld, Refused
 
 KEY = SigningKey(bytes(range(32)))
 COHORT = b"c" * 16
@@ -47,6 +47,7 @@ class Chunks:
     def __init__(self) -> None:
         self.held: dict[int, bytes] = {}
         self.received = 0
+        self.sizes: list[int] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET":
@@ -55,7 +56,9 @@ class Chunks:
             return answer(ChunksHeld(held=np.packbits(bits, bitorder="little").tobytes()))
         body = await request.read()
         self.received += len(body)
-        self.held[int(request.path.rpartition("/")[2])] = body
+        first = int(request.path.rpartition("/")[2])
+        self.sizes.append(len(body))
+        self.held |= {first + at // PIECE_SIZE: body[at : at + PIECE_SIZE] for at in range(0, len(body), PIECE_SIZE)}
         return answer(Accepted())
 
     def joined(self) -> bytes:
@@ -73,7 +76,8 @@ def test_an_upload_sends_what_the_server_lacks_and_tells_how_far_it_is(tmp_path:
     async def go() -> None:
         path, data = vector(tmp_path, 4.5)
         server, told = Chunks(), []
-        server.held[1] = data[CHUNK_SIZE : 2 * CHUNK_SIZE]
+        for at in range(CHUNK_SIZE, 2 * CHUNK_SIZE, PIECE_SIZE):
+            server.held[at // PIECE_SIZE] = data[at : at + PIECE_SIZE]
         async with linked(server, tmp_path) as transport:
             await upload(transport, COHORT, path, lambda *at: told.append(at))
         assert server.joined() == data
@@ -94,6 +98,38 @@ def test_an_upload_over_a_line_that_breaks_in_mid_chunk_sends_little_twice(tmp_p
         assert line.opened > 3
         assert line.bytes_up < len(data) + line.opened * CHUNK_SIZE  # a break loses the chunk on its way, no other
         assert server.received == len(data)
+
+    asyncio.run(go())
+
+
+def test_a_line_that_never_carries_a_whole_chunk_between_two_breaks_carries_the_upload_all_the_same(
+    tmp_path: Path,
+) -> None:
+    async def go() -> None:
+        path, data = vector(tmp_path, 8.3)
+        server, line = Chunks(), Line(0, cut_after=CHUNK_SIZE * 3 // 4)
+        async with asyncio.timeout(120), linked(server, tmp_path, line) as transport:
+            await upload(transport, COHORT, path, lambda *_: None)
+        assert server.joined() == data
+        assert line.bytes_up < 1.25 * len(data)  # the first chunk, TLS and headers included
+        assert max(server.sizes) <= CHUNK_SIZE // 4
+
+    asyncio.run(go())
+
+
+def test_chunks_grow_again_where_the_line_got_better(tmp_path: Path) -> None:
+    async def go() -> None:
+        path, data = vector(tmp_path, 24)
+        server, line = Chunks(), Line(0, cut_after=PIECE_SIZE * 3)
+
+        def better(sent: int, _: int) -> None:
+            if sent:
+                line.cut_after = None
+
+        async with asyncio.timeout(120), linked(server, tmp_path, line) as transport:
+            await upload(transport, COHORT, path, better)
+        assert server.joined() == data
+        assert (server.sizes[0], server.sizes[-1]) == (PIECE_SIZE, CHUNK_SIZE)
 
     asyncio.run(go())
 
@@ -138,6 +174,24 @@ def test_a_balancer_that_sends_every_other_request_to_a_dead_server_stops_no_upl
     asyncio.run(go())
 
 
+def test_a_chunk_that_came_too_slowly_is_sent_again_in_smaller_ones(tmp_path: Path) -> None:
+    class Impatient(Chunks):
+        async def __call__(self, request: web.Request) -> web.StreamResponse:
+            if request.method == "PUT" and int(request.headers["Content-Length"]) > 4 * PIECE_SIZE:
+                await request.read()
+                return answer(Refused(code="slow", message="The request came too slowly."), 408)
+            return await super().__call__(request)
+
+    async def go() -> None:
+        path, data = vector(tmp_path, 1.5)
+        server = Impatient()
+        async with asyncio.timeout(60), linked(server, tmp_path) as transport:
+            await upload(transport, COHORT, path, lambda *_: None)
+        assert server.joined() == data
+
+    asyncio.run(go())
+
+
 def test_a_cancelled_upload_is_finished_by_the_next(tmp_path: Path) -> None:
     async def go() -> None:
         path, data = vector(tmp_path, 6)
@@ -152,7 +206,7 @@ def test_a_cancelled_upload_is_finished_by_the_next(tmp_path: Path) -> None:
             task = asyncio.create_task(upload(transport, COHORT, path, stop))
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert len(server.held) < 6
+            assert len(server.joined()) < len(data)
             await upload(transport, COHORT, path, lambda *_: None)
         assert server.joined() == data
 

@@ -9,7 +9,7 @@ import pytest
 
 from fedit_shared.errors import ProtocolError
 from fedit_shared.messages import (
-    CHUNK_SIZE,
+    PIECE_SIZE,
     ROUTES,
     Accepted,
     Answer,
@@ -213,8 +213,8 @@ def test_the_small_messages_fit_their_routes_at_their_largest() -> None:
 def test_the_largest_adapter_that_is_read_can_be_offered_and_its_upload_listed() -> None:
     offer = msgspec.structs.replace(SERVER[4], adapter_size=4 * MAX_VALUES + 2**24)
     assert decode(encode(offer), ServerMessage) == offer
-    chunks = -(-upload_size(MAX_VALUES, 24) // CHUNK_SIZE)
-    held = ChunksHeld(held=bytes(-(-chunks // 8)))
+    pieces = -(-upload_size(MAX_VALUES, 24) // PIECE_SIZE)
+    held = ChunksHeld(held=bytes(-(-pieces // 8)))
     assert decode(encode(held), ServerMessage) == held
 
 

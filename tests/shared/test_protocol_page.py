@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from edge_client.transport.http import MESSAGE_LIMIT
 from fedit_shared.identity.keys import Purpose
-from fedit_shared.messages import CHUNK_SIZE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, ServerMessage
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, ServerMessage
 from fedit_shared.messages.client import ClientMessage
 from fedit_shared.messages.server import Receipt
 from fedit_shared.messages.task import ModelRef, RoundSettings, TaskSpec, TensorSpec, TrainingSettings
@@ -131,7 +131,8 @@ def test_signed_bodies_on_the_page_have_the_sizes_that_the_code_packs():
 
 def test_numbers_and_purposes_on_the_page_are_those_of_the_code():
     assert f"`{PROTOCOL_HEADER}: {PROTOCOL_VERSION}`" in PAGE
-    assert f"bytes {CHUNK_SIZE}·I" in PAGE
+    assert f"bytes {PIECE_SIZE}·I …, whole pieces of {PIECE_SIZE}" in PAGE
+    assert f"between two multiples of {CHUNK_SIZE})" in PAGE
     assert all(str(prime) in PAGE for prime in PRIMES)
     assert f"| N | {DEGREE} |" in PAGE
     named = PAGE.partition("Purposes: `")[2].partition("`")[0].split()

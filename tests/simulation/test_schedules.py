@@ -10,22 +10,35 @@ from pathlib import Path
 
 import pytest
 
+import agg_server
+import edge_client
+import fedit_shared
+
 ROOT = Path(__file__).parents[2]
 SCHEDULES = 300
 OTHER_SCHEDULES = 40
 
 
-def simulate(*options: object) -> subprocess.CompletedProcess[str]:
-    """The simulator changes its interpreter for good, so it gets one of its own."""
-    paths = os.pathsep.join([str(ROOT / "tests" / "support"), str(ROOT)])
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """An interpreter that finds what this one does: of several checkouts, just this one's packages."""
     return subprocess.run(
-        [sys.executable, "-m", "simulation", *map(str, options)],
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": paths},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "support"), str(ROOT), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def simulate(*options: object) -> subprocess.CompletedProcess[str]:
+    """The simulator changes its interpreter for good, so it gets one of its own."""
+    return run("-m", "simulation", *map(str, options))
+
+
+def test_what_is_simulated_is_what_is_tested_here():
+    told = run("-c", "import agg_server, edge_client, fedit_shared as it; print(agg_server, edge_client, it)")
+    assert told.stdout.strip() == f"{agg_server} {edge_client} {fedit_shared}", told.stderr
 
 
 def test_no_schedule_of_faults_breaks_a_rule_and_every_round_ends():

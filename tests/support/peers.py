@@ -18,6 +18,7 @@ from fedit_shared.identity import JoinLink, SigningKey, sign_request
 from fedit_shared.messages import (
     CHUNK_SIZE,
     MEDIA_TYPE,
+    PIECE_SIZE,
     PROTOCOL_HEADER,
     ROUTES,
     Accepted,
@@ -50,6 +51,7 @@ from fedit_shared.messages import (
 from fedit_shared.secagg import Contributor, Member, RoundKey, Session, Update, open_session
 from fedit_shared.secagg.bodies import EnrolBody, MusterBody
 
+PIECES = CHUNK_SIZE // PIECE_SIZE
 DEADLINE = 60.0
 """Seconds after which a test that waits for the server has failed."""
 
@@ -211,19 +213,22 @@ class Peer:
     async def put_chunk(self, seat: Seat, index: int, content: bytes | None = None) -> ServerMessage:
         assert seat.roster is not None
         content = self.chunks(seat)[index] if content is None else content
-        return await self.exchange("PUT", chunk_path(seat.roster.cohort, index), content)
+        return await self.exchange("PUT", chunk_path(seat.roster.cohort, index * PIECES), content)
 
-    async def held(self, seat: Seat) -> bytes:
+    async def held(self, seat: Seat) -> list[int]:
+        """The chunks of which the server holds all pieces."""
         assert seat.roster is not None
         answer = await self.exchange("GET", chunk_path(seat.roster.cohort))
         assert isinstance(answer, ChunksHeld)
-        return answer.held
+        bits = int.from_bytes(answer.held, "little")
+        sizes = [-(-len(chunk) // PIECE_SIZE) for chunk in self.chunks(seat)]
+        return [i for i, size in enumerate(sizes) if (2**size - 1) & ~(bits >> i * PIECES) == 0]
 
     async def contribute(self, seat: Seat) -> None:
         """Upload what is not held yet, then deal."""
-        held = int.from_bytes(await self.held(seat), "little")
+        held = await self.held(seat)
         for index in range(len(self.chunks(seat))):
-            if not held >> index & 1:
+            if index not in held:
                 await self.put_chunk(seat, index)
         assert isinstance(await self.send(seat.deal), Accepted)
 

@@ -23,7 +23,7 @@ from agg_server.store import AdapterVersion, Database, Journal, Versions
 from agg_server.summing.clipping import first_ranges
 from fedit_shared import adapter
 from fedit_shared.identity import SigningKey, federation_id
-from fedit_shared.messages import CHUNK_SIZE, ModelRef, Prepare, TaskSpec, TensorSpec, decode_task
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, ModelRef, Prepare, TaskSpec, TensorSpec, decode_task
 from fedit_shared.secagg import Contributor, Member, RoundKey, Session, Update, split_packets
 from fedit_shared.secagg.bodies import MusterBody
 
@@ -203,8 +203,8 @@ class Simulated:
             device.update, device.randomness, lambda view: parts.append(bytes(view))
         )
         vector, upload = b"".join(parts), self.tools.rooms.upload(session, device.identity)
-        for index in range(-(-len(vector) // CHUNK_SIZE)):
-            upload.put(index, vector[index * CHUNK_SIZE : (index + 1) * CHUNK_SIZE])
+        for start in range(0, len(vector), CHUNK_SIZE):
+            upload.put(start // PIECE_SIZE, vector[start : start + CHUNK_SIZE])
         packets = split_packets(session, device.identity, made.deal, made.signature, made.packets)
         self.tools.rooms.store_packets(device.cohort, device.identity, packets)
         return Dealt(cohort=device.cohort, identity=device.identity, body=made.deal, signature=made.signature)

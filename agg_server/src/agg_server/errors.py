@@ -19,6 +19,13 @@ class BusyError(FeditError):
     code = "unavailable"
 
 
+class SlowError(ProtocolError):
+    """The request did not come in time: its sender stalled, or slept. Nothing was kept; it may be tried again."""
+
+    http_status = 408
+    code = "slow"
+
+
 class CorruptError(FeditError):
     """What lies on the server's own disk is not what was written there."""
 

@@ -122,14 +122,14 @@ class Service:
         look = partial(self._look, identity, message)
         return await self._driver.waiting.until(topic, message.wait, look, Wait)
 
-    async def put_chunk(self, identity: bytes, cohort: bytes, index: int, content: bytes) -> Accepted:
-        """Store one chunk of the device's upload."""
+    async def put_chunk(self, identity: bytes, cohort: bytes, first: int, content: bytes) -> Accepted:
+        """Store pieces of the device's upload, from number ``first`` on."""
         found = await self._driver.on_ledger(partial(self._contributing, identity, cohort))
-        await self._driver.on_pool(partial(self._upload(found, identity).put, index, content))
+        await self._driver.on_pool(partial(self._upload(found, identity).put, first, content))
         return Accepted()
 
     async def chunks_held(self, identity: bytes, cohort: bytes) -> ChunksHeld:
-        """Which chunks of the device's upload are on disk."""
+        """Which pieces of the device's upload are on disk."""
         found = await self._driver.on_ledger(partial(self._contributing, identity, cohort))
         return ChunksHeld(held=await self._driver.on_pool(self._upload(found, identity).held))
 
@@ -267,11 +267,11 @@ class Service:
         """Hash and check the upload, check and store the packets."""
         upload = self._driver.tools.rooms.upload(session, identity)
         if not upload.complete():
-            raise ConflictError("The upload is not complete.", advice="Ask which chunks are held, and send the others.")
+            raise ConflictError("The upload is not complete.", advice="Ask which pieces are held, and send the others.")
         packets = split_packets(session, identity, message.body, message.signature, message.packets)
         if upload.digest() != DealBody.decode(message.body).vector_hash:
             upload.discard()
-            raise ForgedError("The upload is not what its receipt names.", advice="Send all its chunks again.")
+            raise ForgedError("The upload is not what its receipt names.", advice="Send all of it again.")
         check_vector(session, upload.vector())
         self._driver.tools.rooms.store_packets(message.cohort, identity, packets)
 

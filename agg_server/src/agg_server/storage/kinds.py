@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 
 
 class Uploading(Protocol):
-    """One device's masked vector, chunk by chunk. Methods block; several threads, and replicas, may use one."""
+    """One device's masked vector, piece by piece. Methods block; several threads, and replicas, may use one."""
 
-    def put(self, index: int, content: bytes) -> None:
-        """Chunk ``index``, stored when this returns. Raises ProtocolError for a chunk that this upload does not have,
-        ConflictError for other content than before, UnavailableError if the storage refuses."""
+    def put(self, first: int, content: bytes) -> None:
+        """A chunk: the pieces from number ``first`` on, stored when this returns. Raises ProtocolError for a chunk that
+        this upload does not have, ConflictError for other content than before, UnavailableError if the storage
+        refuses."""
         ...
 
     def held(self) -> bytes:
-        """Which chunks are stored: bit i, little-endian bits."""
+        """Which pieces are stored: bit i, little-endian bits."""
         ...
 
     def complete(self) -> bool:
-        """Whether all chunks are stored."""
+        """Whether all pieces are stored."""
         ...
 
     def digest(self) -> bytes:
@@ -37,7 +38,7 @@ class Uploading(Protocol):
         ...
 
     def discard(self) -> None:
-        """Forget all chunks; they can be sent again."""
+        """Forget all pieces; they can be sent again."""
         ...
 
 

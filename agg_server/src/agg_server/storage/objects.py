@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedit_shared.errors import UserError
-from fedit_shared.messages import CHUNK_SIZE
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE
 
 from ..errors import UnavailableError
-from .uploads import as_vector, bits, check_chunk, other_content
+from .uploads import as_vector, bits, check_chunk, other_content, split
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -38,6 +38,7 @@ CACHE_BYTES = 2 << 30
 _IN_USE_SECONDS = 60.0
 _HASH_STEP = 1 << 20
 _AT_ONCE = 4
+_PIECES = CHUNK_SIZE // PIECE_SIZE
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _log = logging.getLogger(__name__)
 
@@ -172,34 +173,35 @@ class ObjectBlobs:
 
 
 class ObjectUpload:
-    """A :class:`.storage.Uploading` whose chunks are objects below ``key``."""
+    """A :class:`.storage.Uploading` of objects below ``key``: one for each chunk that came whole, and one for each
+    piece where chunks came in parts. What is complete in pieces is read from them, so that nothing changes it."""
 
     def __init__(self, blobs: ObjectBlobs, key: str, size: int) -> None:
         self._blobs = blobs
         self._key = key
         self._size = size
-        self._chunks = -(-size // CHUNK_SIZE)
         self._words: NDArray[np.uint32] | None = None
 
-    def put(self, index: int, content: bytes) -> None:
+    def put(self, first: int, content: bytes) -> None:
         """See :class:`.storage.Uploading`."""
-        check_chunk(self._size, index, content)
-        name = self._name(index)
-        if self._blobs.create(name, content):
+        check_chunk(self._size, first, content)
+        chunk, piece = divmod(first, _PIECES)
+        if not piece and len(content) == min(CHUNK_SIZE, self._size - chunk * CHUNK_SIZE):
+            self._create(self._name(chunk), first, content)
             return
-        try:
-            before = self._blobs.read(name)
-        except FileNotFoundError:  # somebody else's was under way, and came to nothing
-            raise _unavailable() from None
-        if before != content:
-            raise other_content(index)
+        with suppress(FileNotFoundError):
+            if self._blobs.read(self._name(chunk))[piece * PIECE_SIZE :][: len(content)] != content:
+                raise other_content(first)
+            return
+        for number, part in enumerate(split(content), first):
+            self._create(self._name(chunk, number), number, part)
 
     def held(self) -> bytes:
-        """Which chunks are stored: bit i, little-endian bits."""
+        """Which pieces are stored: bit i, little-endian bits."""
         return bits(self._marks())
 
     def complete(self) -> bool:
-        """Whether all chunks are stored."""
+        """Whether all pieces are stored."""
         return all(self._marks())
 
     def digest(self) -> bytes:
@@ -214,7 +216,7 @@ class ObjectUpload:
         return as_vector(self._fetched())
 
     def discard(self) -> None:
-        """Forget all chunks; they can be sent again."""
+        """Forget all pieces; they can be sent again."""
         self._words = None
         self._blobs.delete(self._key)
 
@@ -222,21 +224,49 @@ class ObjectUpload:
         if self._words is None:
             with self._blobs.scratch() as descriptor, ThreadPoolExecutor(_AT_ONCE) as pool:
 
-                def fetch(index: int) -> None:
-                    os.pwrite(descriptor, self._blobs.read(self._name(index)), index * CHUNK_SIZE)
+                def fetch(source: tuple[str, int]) -> None:
+                    name, start = source
+                    os.pwrite(descriptor, self._blobs.read(name), start)
 
                 os.ftruncate(descriptor, self._size)
-                list(pool.map(fetch, range(self._chunks)))
+                list(pool.map(fetch, self._sources()))
                 with open(descriptor, "rb", closefd=False) as stream:
                     self._words = np.memmap(stream, "<u4", "r")
         return self._words
 
-    def _name(self, index: int) -> str:
-        return f"{self._key}/{index:06d}"
+    def _sources(self) -> Iterator[tuple[str, int]]:
+        """The objects that make up the vector, and where in it each begins."""
+        there = set(self._blobs.below(self._key))
+        for chunk in range(-(-self._size // CHUNK_SIZE)):
+            pieces = [(self._name(chunk, number), number * PIECE_SIZE) for number in self._numbers(chunk)]
+            if all(name in there for name, _ in pieces):
+                yield from pieces
+            else:
+                yield self._name(chunk), chunk * CHUNK_SIZE
+
+    def _create(self, name: str, first: int, content: bytes) -> None:
+        if self._blobs.create(name, content):
+            return
+        try:
+            before = self._blobs.read(name)
+        except FileNotFoundError:  # somebody else's was under way, and came to nothing
+            raise _unavailable() from None
+        if before != content:
+            raise other_content(first)
+
+    def _numbers(self, chunk: int) -> range:
+        return range(chunk * _PIECES, min((chunk + 1) * _PIECES, -(-self._size // PIECE_SIZE)))
+
+    def _name(self, chunk: int, piece: int | None = None) -> str:
+        return f"{self._key}/{chunk:06d}" + ("" if piece is None else f".{piece:06d}")
 
     def _marks(self) -> bytes:
-        names = set(self._blobs.below(self._key))
-        return bytes(self._name(index) in names for index in range(self._chunks))
+        there = set(self._blobs.below(self._key))
+        return bytes(
+            self._name(chunk) in there or self._name(chunk, number) in there
+            for chunk in range(-(-self._size // CHUNK_SIZE))
+            for number in self._numbers(chunk)
+        )
 
 
 @contextmanager

@@ -81,10 +81,10 @@ def _message(
 def _put_chunk(service: Service, reader: Reader) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         identity, body = await reader.signed(request, CHUNK_SIZE)
-        index = request.match_info["index"]
-        if not (index.isascii() and index.isdigit() and len(index) < 8):
-            raise ProtocolError("A chunk's number has to be a number.")
-        return reply(await service.put_chunk(identity, _hex(request, "cohort", 16), int(index), body))
+        first = request.match_info["index"]
+        if not (first.isascii() and first.isdigit() and len(first) < 8):
+            raise ProtocolError("A piece's number has to be a number.")
+        return reply(await service.put_chunk(identity, _hex(request, "cohort", 16), int(first), body))
 
     return handle
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from fedit_shared.errors import ProtocolError, TooLargeError, UnauthorizedError
+from fedit_shared.errors import TooLargeError, UnauthorizedError
 
-from ..errors import GoneError
+from ..errors import GoneError, SlowError
 from .auth import Gate
 from .limits import Memory, Pace
 
@@ -55,7 +55,7 @@ class Reader:
         return identity, body
 
     async def body(self, request: web.Request, limit: int) -> bytes:
-        """At most ``limit`` bytes. Raises TooLargeError, ProtocolError for a sender that is too slow, BusyError where
+        """At most ``limit`` bytes. Raises TooLargeError, SlowError, BusyError where
         memory for bodies is used up, or GoneError."""
         if (request.content_length or 0) > limit:
             raise TooLargeError(f"A request of at most {limit} bytes was expected.")
@@ -69,7 +69,7 @@ class Reader:
                     if len(body) > limit:
                         raise TooLargeError(f"A request of at most {limit} bytes was expected.")
         except TimeoutError:
-            raise ProtocolError("The request came too slowly.") from None
+            raise SlowError("The request came too slowly.") from None
         except ConnectionError:
             raise GoneError("The sender hung up in the middle of its request.") from None
         return bytes(body)

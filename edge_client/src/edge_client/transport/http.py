@@ -207,7 +207,8 @@ class Transport:
         if not isinstance(refused, Refused):
             raise ProtocolError(f"The server answered HTTP {response.status} with a {type(refused).__name__}.")
         if response.status in _RETRIED:
-            raise TryAgainError(f"the server says: {refused.message}", self._retry_after(response))
+            slow = response.status == 408  # what was sent did not arrive whole
+            raise TryAgainError(f"the server says: {refused.message}", self._retry_after(response), unheard=slow)
         raise self._refusal(refused)
 
     def _refusal(self, refused: Refused) -> Exception:

@@ -7,7 +7,17 @@ signature never depends on how msgpack encodes.
 from .client import Answer, CheckIn, ClientMessage, Deal, Enrol, Leave, Muster, Poll, Report, Vote
 from .codec import UNREADABLE, decode, decode_settings, decode_task, encode
 from .model_file import MODEL_FILE, read_model_file, write_model_file
-from .routes import CHUNK_SIZE, MEDIA_TYPE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, Route, adapter_path, chunk_path
+from .routes import (
+    CHUNK_SIZE,
+    MEDIA_TYPE,
+    PIECE_SIZE,
+    PROTOCOL_HEADER,
+    PROTOCOL_VERSION,
+    ROUTES,
+    Route,
+    adapter_path,
+    chunk_path,
+)
 from .server import (
     Accepted,
     Certificate,
@@ -30,6 +40,7 @@ __all__ = [
     "CHUNK_SIZE",
     "MEDIA_TYPE",
     "MODEL_FILE",
+    "PIECE_SIZE",
     "PROTOCOL_HEADER",
     "PROTOCOL_VERSION",
     "ROUTES",

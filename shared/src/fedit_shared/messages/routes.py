@@ -11,7 +11,9 @@ PROTOCOL_HEADER = "Fedit-Protocol"
 """Header of every request and answer; a server refuses other versions with 426 and says what to upgrade."""
 MEDIA_TYPE = "application/msgpack"
 CHUNK_SIZE = 512 * 1024
-"""Bytes of an upload's chunk; the last one is shorter."""
+"""Bytes of an upload that one request carries at most."""
+PIECE_SIZE = 32 * 1024
+"""Bytes of the smallest part of an upload that is kept by itself: what a line has to carry to get on."""
 
 
 class Route(NamedTuple):
@@ -34,9 +36,10 @@ ROUTES: dict[type[msgspec.Struct], Route] = {
 }
 
 
-def chunk_path(cohort: bytes, index: int | None = None) -> str:
-    """``PUT`` one chunk of this device's upload here; without ``index``: ``GET`` which are held (ChunksHeld)."""
-    return f"/v1/cohorts/{cohort.hex()}/chunks" + ("" if index is None else f"/{index}")
+def chunk_path(cohort: bytes, first: int | None = None) -> str:
+    """``PUT`` a chunk of this device's upload here: whole pieces, from number ``first`` on, all between two multiples
+    of CHUNK_SIZE. Without ``first``: ``GET`` which are held (ChunksHeld)."""
+    return f"/v1/cohorts/{cohort.hex()}/chunks" + ("" if first is None else f"/{first}")
 
 
 def adapter_path(adapter: bytes) -> str:

@@ -120,9 +120,9 @@ class Result(Message, frozen=True, kw_only=True):
 
 
 class ChunksHeld(Message, frozen=True, kw_only=True):
-    """Which chunks of this device's upload are on the server's disk: bit i of ``held`` (little-endian bits)."""
+    """Which pieces of this device's upload are on the server's disk: bit i of ``held`` (little-endian bits)."""
 
-    held: Annotated[bytes, msgspec.Meta(max_length=2**14)]
+    held: Annotated[bytes, msgspec.Meta(max_length=2**16)]
 
 
 class Refused(Message, frozen=True, kw_only=True):
