@@ -39,7 +39,8 @@ pin = {pin}
 # Requests a minute of one address that no device has to sign: joining, the page for browsers, health checks. Behind a
 # proxy everybody has the proxy's address.
 # unsigned_requests = 120
-# Requests a minute of one device. An upload is one for each half megabyte.
+# Requests a minute of one device. An upload is one for each half megabyte, or more
+# where its line keeps breaking.
 # device_requests = 3000
 # Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.
 # metrics = "127.0.0.1:9464"

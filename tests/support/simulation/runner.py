@@ -21,6 +21,7 @@ from edge_client.hardware import Hardware
 from . import memory, system
 from .schedule import Op, Schedule
 from .server import Template, make_template
+from .watch_device import PIECE_SIZE
 from .world import Outcome, World
 
 T = TypeVar("T")
@@ -37,8 +38,7 @@ _HARDWARE = Hardware(
 )
 _COLLECT_EVERY = 8
 _CHUNK_SIZE = 12 * 1024
-_PIECE_SIZE = 4 * 1024
-"""So that a vector of one row, 32 KiB, goes up in three chunks, of eight pieces."""
+"""So that a vector of one row, 32 KiB, goes up in three chunks."""
 
 
 class Runner:
@@ -101,7 +101,7 @@ def runner(strategy: str = "fedavg") -> Iterator[Runner]:
     logging.getLogger("agg_server").propagate = False
     driver.HOUSEKEEPING_SECONDS = 60.0
     for module in ("agg_server.storage.uploads", "edge_client.transport.upload"):
-        import_module(module).CHUNK_SIZE, import_module(module).PIECE_SIZE = _CHUNK_SIZE, _PIECE_SIZE
+        import_module(module).CHUNK_SIZE, import_module(module).PIECE_SIZE = _CHUNK_SIZE, PIECE_SIZE
     edge_client.yielding.gate.TICK_SECONDS = 600.0
     edge_client.client.worker.find_hardware = lambda: _HARDWARE
     shm = Path("/dev/shm")

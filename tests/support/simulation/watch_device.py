@@ -26,6 +26,9 @@ from .oracle import Oracle
 Fail = Callable[[str, str], None]
 _KINDS = {ROUTES[kind].path: kind for kind in (Muster, Deal, Vote, Answer)}
 
+PIECE_SIZE = 4 * 1024
+"""Of an upload, in the simulator."""
+
 
 class Device:
     """What one identity has said in one session."""
@@ -52,7 +55,7 @@ class DeviceWatch:
         """(sid, hash of the list) → who has voted for it."""
         self._said: dict[tuple[bytes, bytes], Device] = defaultdict(Device)
         self._by_cohort: dict[bytes, list[bytes]] = defaultdict(list)
-        self._chunks: dict[tuple[bytes, str], bytes] = {}
+        self._pieces: dict[tuple[bytes, str, int], bytes] = {}
         self._round_keys: dict[bytes, bytes] = {}
         self._musters: dict[bytes, bytes] = {}
         self._deals: dict[bytes, list[bytes]] = defaultdict(list)
@@ -82,10 +85,7 @@ class DeviceWatch:
     def __call__(self, request: Request) -> None:
         identity = identity_of(request)
         if request.method == "PUT":
-            digest = sha256(request.body).digest()
-            known = self._chunks.setdefault((identity, request.path), digest)
-            if known != digest and request.device not in self.damaged:
-                self._fail("two vectors", f"{request.device} sends another vector under one sid")
+            self._chunk(request, identity)
             return
         kind = _KINDS.get(request.path)
         if kind is None:
@@ -105,6 +105,14 @@ class DeviceWatch:
                 self._vote(request.device, identity, message)
             case Answer():
                 self._answer(request.device, identity, message)
+
+    def _chunk(self, request: Request, identity: bytes) -> None:
+        cohort, _, first = request.path.rpartition("/")
+        for number, start in enumerate(range(0, len(request.body), PIECE_SIZE), int(first)):
+            digest = sha256(request.body[start : start + PIECE_SIZE]).digest()
+            known = self._pieces.setdefault((identity, cohort, number), digest)
+            if known != digest and request.device not in self.damaged:
+                self._fail("two vectors", f"{request.device} sends another vector under one sid")
 
     def _deal(self, device: str, identity: bytes, deal: Deal) -> None:
         body = DealBody.decode(deal.body)
