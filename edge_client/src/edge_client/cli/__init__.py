@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "What this machine has, and what fits.",
     "plan": "What training a model needs, and how it fits.",
     "new-adapter": "Make the adapter that a federation starts with.",
+    "chat": "Talk with the model, base and federated side by side.",
     "evaluate": "How good a model is with this or that adapter.",
     "judge": "Which of two evaluated arms answers better.",
     "merge": "Make one model of a model and an adapter.",

@@ -19,7 +19,8 @@ from edge_client.state import Entry
 from fedit_shared.errors import LONGEST
 from fedit_shared.text import shown
 
-_UNDRAWABLE = ("dumb", "unknown")
+UNDRAWABLE = ("dumb", "unknown")
+"""$TERM of what cannot move its cursor."""
 PLAIN_SECONDS = 10.0
 """Plain lines tell of progress this often."""
 
@@ -120,7 +121,7 @@ def choose(view: str | None, entries: Sequence[Entry] = ()) -> View:
     device's history up to now."""
     if view == "json":
         return JsonView()
-    if view is None and sys.stdout.isatty() and os.environ.get("TERM") not in _UNDRAWABLE:
+    if view is None and sys.stdout.isatty() and os.environ.get("TERM") not in UNDRAWABLE:
         from .live import LiveView
 
         return LiveView(entries)

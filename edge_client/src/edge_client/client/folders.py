@@ -40,6 +40,17 @@ def write_folder(out: Path, task: TaskSpec, data: bytes) -> None:
     disk.write(out / adapter.FILE_NAME, data)
 
 
+def kept_adapter(state: FederationState) -> bytes | None:
+    """The version that last came down onto this machine; None if none did."""
+    folder = state.folder / "adapters"
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
+    for file in reversed(files):
+        data = state.disk.read(file)
+        if data is not None and adapter.version(data).hex() == file.stem:
+            return adapter.version(data)
+    return None
+
+
 async def fetch_folder(state: FederationState, transport: Transport, out: Path, version: bytes | None) -> TaskSpec:
     """See :meth:`edge_client.client.Client.fetch_adapter`."""
     task = await in_thread(agreed_task, state)

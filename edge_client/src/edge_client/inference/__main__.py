@@ -8,7 +8,7 @@ from edge_client.training.events import Fetching, Loading
 from edge_client.training.model_files import check_files, find_model
 from fedit_shared.errors import UserError
 
-from .protocol import Evaluate, Generate, Open, RunTask
+from .protocol import Chat, Evaluate, Generate, Open, RunTask
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def _serve(channel: Channel) -> None:
     server = open_server(opening, folder, channel.emit)
     channel.emit(server.ready())
     while (body := channel.receive()) is not None:
-        request = msgspec.msgpack.decode(body, type=Evaluate | Generate | RunTask)
+        request = msgspec.msgpack.decode(body, type=Evaluate | Generate | Chat | RunTask)
         try:
             channel.emit(server.answer(request))
         except UserError as error:

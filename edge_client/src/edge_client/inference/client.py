@@ -13,11 +13,13 @@ from edge_client.training.run import death, error_of
 
 from .protocol import (
     Answers,
+    Chat,
     Evaluate,
     Evaluation,
     Generate,
     Generated,
     Open,
+    Piece,
     Ready,
     Reply,
     Request,
@@ -86,6 +88,15 @@ class InferenceProcess:
         request = Generate(adapter=_text(adapter), records=tuple(records), max_new_tokens=max_new_tokens)
         return (await self._ask(request, Answers)).answers
 
+    async def chat(
+        self, adapter: str | Path | None, record: Record, *, told: Callable[[str], None], max_new_tokens: int = 512
+    ) -> Generated:
+        """The answer to ``record``, whose ``earlier`` is the conversation; greedy. ``told``: called with its next
+        characters, as they are made."""
+        request = Chat(adapter=_text(adapter), record=record, max_new_tokens=max_new_tokens)
+        [answer] = (await self._ask(request, Answers, told=told)).answers
+        return answer
+
     async def run_task(
         self,
         adapter: str | Path | None,
@@ -100,7 +111,13 @@ class InferenceProcess:
         request = RunTask(adapter=_text(adapter), name=name, include_path=include_path, limit=limit)
         return (await self._ask(request, TaskFigures, scored)).figures
 
-    async def _ask(self, request: Request, kind: type[T], scored: Callable[[int, int], None] | None = None) -> T:
+    async def _ask(
+        self,
+        request: Request,
+        kind: type[T],
+        scored: Callable[[int, int], None] | None = None,
+        told: Callable[[str], None] | None = None,
+    ) -> T:
         assert self._child is not None, "use it as `async with InferenceProcess(…) as model`"
         await self._child.send(request)
         while (body := await self._child.receive()) is not None:
@@ -109,6 +126,8 @@ class InferenceProcess:
                 return reply
             if isinstance(reply, Failed):
                 raise error_of(reply)
+            if told is not None and isinstance(reply, Piece):
+                told(reply.text)
             if scored is not None and isinstance(reply, Scored):
                 scored(reply.done, reply.records)
             if self._on_progress is not None and isinstance(reply, Notice | Loading | Fetching | Scored):

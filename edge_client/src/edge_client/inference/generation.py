@@ -1,11 +1,12 @@
 """Greedy answers, several prompts at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.generation.streamers import BaseStreamer
 
 from edge_client.training.failures import ModelError
 from edge_client.training.language_model import LanguageModel
@@ -18,6 +19,8 @@ from .protocol import Generated
 _ROWS = 16
 _CACHE = {"cpu": 2**29, "cuda": 2**31}
 """Bytes for the keys and values of all tokens of a batch."""
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+"""What the tokens decode to that are not yet a whole character."""
 _PROBE = ([5, 6, 7, 8, 9, 10, 11], [12, 13, 14])
 _TOLERANCE = 0.05
 """Of the norm of the logits: products of other shapes round otherwise."""
@@ -54,15 +57,19 @@ class Generator:
             return 1
         return max(1, min(self.most, _CACHE[self._base.device.type] // (length * self._token_bytes)))
 
-    def answers(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Generated]:
-        """The likeliest answer to each prompt, up to the end of turn or ``max_new_tokens``."""
+    def answers(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, told: Callable[[str], None] | None = None
+    ) -> list[Generated]:
+        """The likeliest answer to each prompt, up to the end of turn or ``max_new_tokens``. ``told``: called with the
+        next characters of the answer to the one prompt, as they are made."""
         width = max(map(len, prompts))
         new = max_new_tokens if self._context is None else min(max_new_tokens, self._context - width)
         if new < 1:
             return [Generated(text="", tokens=0, ended=False) for _ in prompts]
         if self._pads:
             width = self._rounded(width, new)
-        output: Tensor = self._generate(prompts, new, width)
+        options = {} if told is None else {"streamer": _Pieces(self._base.tokenizer, self._stop, told)}
+        output: Tensor = self._generate(prompts, new, width, **options)
         return [self._answer(row) for row in output[:, width:].tolist()]
 
     def _answer(self, tokens: list[int]) -> Generated:
@@ -108,6 +115,35 @@ class Generator:
         output = self._generate(prompts, 1, width, output_logits=True, return_dict_in_generate=True)
         logits: Tensor = output.logits[0]
         return logits.float()
+
+
+class _Pieces(BaseStreamer):  # type: ignore[misc]
+    """Tells an answer's characters as soon as they are whole: one may be made of several tokens."""
+
+    def __init__(self, tokenizer: Any, stop: set[int], told: Callable[[str], None]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._told = told
+        self._tokens: list[int] | None = None
+        self._length = 0
+
+    def put(self, value: Tensor) -> None:
+        """The prompt, and then token after token."""
+        if self._tokens is None:
+            self._tokens = []
+        elif (token := int(value.flatten()[-1])) not in self._stop:
+            self._tokens.append(token)
+            self._tell(whole=False)
+
+    def end(self) -> None:
+        """There is no more."""
+        self._tell(whole=True)
+
+    def _tell(self, *, whole: bool) -> None:
+        text = self._tokenizer.decode(self._tokens or [], skip_special_tokens=True)
+        if len(text) > self._length and (whole or not text.endswith(_UNFINISHED)):
+            self._told(text[self._length :])
+            self._length = len(text)
 
 
 def _token_bytes(config: dict[str, Any], width: int) -> int:

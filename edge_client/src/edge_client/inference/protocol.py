@@ -38,6 +38,14 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True, tag="generate"):
     max_new_tokens: int = 128
 
 
+class Chat(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
+    """Answer one instruction, telling the answer piece by piece while it is made."""
+
+    adapter: str | None
+    record: Record
+    max_new_tokens: int = 512
+
+
 class RunTask(msgspec.Struct, frozen=True, kw_only=True, tag="run_task"):
     """Do one task, or group of tasks, of lm-evaluation-harness. ``include_path``: a folder with tasks besides its own;
     ``limit``: so many documents of each, None for all."""
@@ -61,6 +69,12 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
 
     done: int
     records: int
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True, tag="piece"):
+    """The next characters of the answer to a Chat."""
+
+    text: str
 
 
 class RecordLoss(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +134,8 @@ class TaskFigures(msgspec.Struct, frozen=True, kw_only=True, tag="task_figures")
     figures: tuple[TaskFigure, ...]
 
 
-Request = Open | Evaluate | Generate | RunTask
-Reply = Ready | Scored | Evaluation | Answers | TaskFigures | Failed | Notice | Loading | Fetching
+Request = Open | Evaluate | Generate | Chat | RunTask
+Reply = Ready | Scored | Piece | Evaluation | Answers | TaskFigures | Failed | Notice | Loading | Fetching
 
 
 def _mean(records: tuple[RecordLoss, ...]) -> float:

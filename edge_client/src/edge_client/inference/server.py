@@ -26,11 +26,13 @@ from fedit_shared.errors import ProtocolError
 from .generation import Generator
 from .protocol import (
     Answers,
+    Chat,
     Evaluate,
     Evaluation,
     Generate,
     Generated,
     Open,
+    Piece,
     Ready,
     RecordLoss,
     RunTask,
@@ -69,13 +71,15 @@ class Server:
         base = self._base
         return Ready(quantization=base.quantization, kernel=base.kernel, device=str(base.device))
 
-    def answer(self, request: Evaluate | Generate | RunTask) -> Evaluation | Answers | TaskFigures:
+    def answer(self, request: Evaluate | Generate | Chat | RunTask) -> Evaluation | Answers | TaskFigures:
         """Whatever is asked."""
         match request:
             case Evaluate():
                 return self.evaluate(request)
             case Generate():
                 return self.generate(request)
+            case Chat():
+                return self.chat(request)
         return self.run_task(request)
 
     def run_task(self, request: RunTask) -> TaskFigures:
@@ -132,6 +136,14 @@ class Server:
         nothing = Generated(text="", tokens=0, ended=False)
         return Answers(answers=tuple(answers.get(place, nothing) for place in range(len(request.records))))
 
+    def chat(self, request: Chat) -> Answers:
+        """The likeliest answer to one record; emits Piece. Raises UnshownError where the template cannot show it."""
+        prompt = self._template.prompt(request.record)
+        with self._under(request.adapter), self._generator.ready():
+            made = self._generated([prompt], request.max_new_tokens, lambda text: self._emit(Piece(text=text)))
+        assert made is not None, "one alone is answered, or refused"
+        return Answers(answers=tuple(made))
+
     def _shown(self, show: Callable[[], T]) -> T | None:
         """What ``show`` gives; None, and the first one is told, for a record that the template cannot show."""
         try:
@@ -148,10 +160,12 @@ class Server:
             self._told.add(message)
             self._emit(Notice(message=message))
 
-    def _generated(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[Generated] | None:
+    def _generated(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, told: Callable[[str], None] | None = None
+    ) -> list[Generated] | None:
         """Each prompt's answer; None: memory ran out, and fewer are answered at a time from now on."""
         try:
-            return self._generator.answers(prompts, max_new_tokens)
+            return self._generator.answers(prompts, max_new_tokens, told)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -3,7 +3,7 @@
 from edge_client.disk import Disk, DiskError
 
 from .attempt import Attempt, Past
-from .federation import BusyError, FederationState, state_folder
+from .federation import BusyError, FederationState, named_folder, state_folder
 from .history import Entry, history
 from .private import PrivateTensors
 from .records import CorruptStateError, Ended, Membership, Mustered, Outcome, Pause, Preferences, Trained, pack
@@ -30,6 +30,7 @@ __all__ = [
     "Trained",
     "UpdateFolder",
     "history",
+    "named_folder",
     "pack",
     "state_folder",
 ]

@@ -9,6 +9,7 @@ lock           held by the one client that works here
 """
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -62,6 +63,24 @@ def state_folder(federation: bytes | None, given: Path | None = None) -> Path:
             advice="Name one folder with --state." if joined else "Join one with `fedit-client join LINK`.",
         )
     return joined[0]
+
+
+def named_folder(name: str) -> Path | None:
+    """The folder of the federation that a person names: the folder itself, or the federation's own name. None if this
+    machine has joined none of that name; UserError if it has joined several."""
+    with suppress(OSError, ValueError):
+        if (Path(name).expanduser() / "membership").is_file():
+            return absolute(name)
+    found = []
+    for path in sorted(user_state_path("fedit", appauthor=False).glob("*/membership")):
+        with suppress(CorruptStateError):
+            membership = FederationState(path.parent).membership
+            if membership is not None and membership.name == name:
+                found.append(path.parent)
+    if len(found) > 1:
+        listed = "".join(f" {path}" for path in found)
+        raise UserError(f"Several federations here are named {name}:{listed}.", advice="Name one of these folders.")
+    return found[0] if found else None
 
 
 def _has_joined(folder: Path) -> bool:
