@@ -10,12 +10,12 @@ INPUTS := constraints.txt pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 KEY := $(shell { echo '$(CURDIR) $(PYTHON)'; cat $(INPUTS); } | cksum | tr ' ' '-')
 STAMP := .venv/installed-$(KEY)
 
-# The extra dev less its direct reference: the members are installed editable instead.
-DEV = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(r for r in e['dev'] if '@' not in r), sep='\n')"
+# What an extra asks for, less direct references: the members are installed editable instead.
+EXTRA = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(r for r in e['$(1)'] if '@' not in r), sep='\n')"
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench-secagg bench-training bench-fedit bench-server bench-soak mutate fuzz constraints clean
+.PHONY: help demo test simulate lint docs bench-secagg bench-training bench-fedit bench-server bench-soak mutate fuzz constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -59,7 +59,7 @@ fuzz: $(STAMP)  ## every decoder of what others send under atheris, SECONDS= eac
 
 constraints:  ## renew constraints.txt: the newest versions that fit together, torch as set above
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	$(DEV) > build/constraints/dev.txt
+	{ $(call EXTRA,dev); $(call EXTRA,docs); $(call EXTRA,release); } > build/constraints/dev.txt
 	build/constraints/bin/pip install hatchling editables
 	build/constraints/bin/pip install torch==$(TORCH) $(EDITABLE) -r build/constraints/dev.txt atheris
 	sed -n '/^#/p' constraints.txt > build/constraints/new.txt
@@ -67,16 +67,27 @@ constraints:  ## renew constraints.txt: the newest versions that fit together, t
 	  | grep -v -E '^(pip|triton|cuda-.*|nvidia-[^m].*)==' >> build/constraints/new.txt
 	mv build/constraints/new.txt constraints.txt
 
+docs: build/docs/installed-$(KEY)  ## the documentation's site, strictly, in build/site
+	@NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
+	@echo "build/site/index.html; with its search: python3 -m http.server --directory build/site"
+
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(STAMP): $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fedit needs Python 3.11 or newer; name one with make PYTHON=python3.12")'
 	@echo "Setting up .venv from PyPI, once: 0.4 GB to download with a CPU build of torch, 3 GB with PyPI's CUDA build (Linux). Minutes."
-	@rm -rf .venv && $(PYTHON) -m venv .venv && $(DEV) > .venv/dev.txt
+	@rm -rf .venv && $(PYTHON) -m venv .venv && $(call EXTRA,dev) > .venv/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	@test -t 1 || quiet=--quiet; \
 	  $(BIN)/pip install $$quiet --disable-pip-version-check -c constraints.txt $(EDITABLE) -r .venv/dev.txt
+	@touch $@
+
+# The site and a release have environments of their own: `make test` needs nothing of theirs.
+build/docs/installed-$(KEY) build/release/installed-$(KEY):
+	@echo "Setting up $(@D) from PyPI, once: 40 MB."
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D) && $(call EXTRA,$(notdir $(@D))) > $(@D)/extra.txt
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r $(@D)/extra.txt
 	@touch $@
 
 # The peer that is measured has an environment of its own: its pins differ from ours.

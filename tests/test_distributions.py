@@ -127,7 +127,9 @@ def test_every_dependency_is_pinned_to_a_version_that_its_range_admits() -> None
     pins = {canonicalize_name(name): pin for name, _, pin in (x.partition("==") for x in lines if "==" in x)}
     own = {canonicalize_name(_project(ROOT / member)["name"]) for member in MEMBERS}
     declared = [text for member in MEMBERS for text in _project(ROOT / member)["dependencies"]]
-    declared += _project(ROOT)["optional-dependencies"]["dev"]
+    declared += [
+        text for extra in ("dev", "docs", "release") for text in _project(ROOT)["optional-dependencies"][extra]
+    ]
     declared += _project(ROOT / "agg_server")["optional-dependencies"]["postgresql"]
     for requirement in map(Requirement, (text for text in declared if "{root:uri}" not in text)):
         name = canonicalize_name(requirement.name)

@@ -77,7 +77,7 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize("name", ["round", "memory"])
+@pytest.mark.parametrize("name", ["flow", "memory", "round"])
 def test_a_picture_is_what_its_script_draws(name: str) -> None:
     script = ROOT / "docs" / "img" / f"make_{name}.py"
     drawn = subprocess.run([sys.executable, script, "-"], capture_output=True, check=True).stdout
