@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import pytest
 from aiohttp import web
 
 from agg_server.driver.waiting import Waiting
-from agg_server.errors import GoneError, SlowError
+from agg_server.errors import GoneError, SlowError, UnavailableError
 from agg_server.web import reading
 from agg_server.web.auth import Gate, Nonces
 from agg_server.web.limits import Memory, Pace
@@ -15,20 +17,69 @@ from agg_server.web.reading import Reader
 from fedit_shared.errors import UnauthorizedError
 from fedit_shared.identity.requests import LIFETIME
 
+START = 1_000_000 * LIFETIME
+
 
 def test_a_number_is_remembered_as_long_as_its_token_is_good_and_forgotten_later():
-    clock = [0.0]
+    clock = [float(START)]
     nonces = Nonces(lambda: clock[0])
-    nonces.use(b"first")
-    for time in (LIFETIME, 2.0 * LIFETIME):
-        clock[0] = time
+    for time in (START - LIFETIME, START, START + LIFETIME):
+        nonces.use(b"first", time)
+    for later in (LIFETIME, 2 * LIFETIME):
+        clock[0] = START + later
         with pytest.raises(UnauthorizedError):
-            nonces.use(b"first")
-    for step in range(1, 10):
-        clock[0] = 2.0 * LIFETIME + step * 2.1 * LIFETIME
-        nonces.use(b"other%d" % step)
-    nonces.use(b"first")
-    assert len(nonces._new) + len(nonces._old) <= 4
+            nonces.use(b"first", START + LIFETIME)
+    for step in range(1, 20):
+        clock[0] = START + step * LIFETIME
+        nonces.use(b"other%d" % step, START + step * LIFETIME)
+        nonces.use(b"slow%d" % step, START + (step - 1) * LIFETIME)
+        nonces.use(b"fast%d" % step, START + (step + 1) * LIFETIME)
+    assert sum(map(len, nonces._used.values())) <= 12
+
+
+def test_a_replay_is_refused_however_the_clock_jumps():
+    clock = [float(START)]
+    nonces = Nonces(lambda: clock[0])
+    nonces.use(b"first", START)
+    for jump in (3600, 86400):
+        clock[0] = START + jump
+        nonces.use(b"at %d" % jump, START + jump)
+    clock[0] = START + 30
+    with pytest.raises(UnavailableError, match="clock was set back"):
+        nonces.use(b"first", START)
+
+
+def test_of_one_request_that_comes_many_times_at_once_one_is_taken():
+    class Slow(set[bytes]):
+        def __contains__(self, item: object) -> bool:
+            found = super().__contains__(item)
+            sleep(0.01)
+            return found
+
+    nonces = Nonces(lambda: float(START))
+    nonces._used[START // LIFETIME] = Slow()
+
+    def taken(_: int) -> bool:
+        try:
+            nonces.use(b"first", START)
+        except UnauthorizedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(taken, range(8))).count(True) == 1
+
+
+def test_a_clock_that_was_ahead_and_is_set_right_keeps_nobody_out_for_long():
+    """The devices' clocks were right all the time: what they signed then is older than what they sign now."""
+    clock = [float(START)]
+    nonces = Nonces(lambda: clock[0])
+    nonces.use(b"first", START)
+    clock[0] = START + 3600.0
+    with pytest.raises(UnavailableError):  # nobody would get so far: its token is too old by this clock
+        nonces.use(b"second", START - LIFETIME)
+    clock[0] = START + 600.0
+    nonces.use(b"third", START + 600)
 
 
 async def refusal_of(request: bytes, *, hang_up: bool = False) -> Exception:

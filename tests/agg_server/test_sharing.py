@@ -9,12 +9,15 @@ import pytest
 from cohorts import SERVER
 from postgres import Postgres
 from simulated import Simulated
+from sqlalchemy import update
 
 from agg_server.errors import UnavailableError
 from agg_server.ledger import Ledger, Proposal
 from agg_server.rounds.events import Offered
 from agg_server.rounds.report import report
 from agg_server.store import Claims, Database, Invitation, Journal, People, SharedNonces, Versions, Watch
+from agg_server.store.nonces import KEPT_SECONDS
+from agg_server.store.tables import nonces
 from fedit_shared.errors import UnauthorizedError, UserError
 
 TOKEN = bytes(32)
@@ -97,14 +100,29 @@ def test_what_one_replica_has_claimed_no_other_gets_until_it_is_given_back_or_go
 def test_a_number_that_one_replica_took_is_refused_by_all(url: str, database: Database):
     now = [1000.0]
     replicas = [SharedNonces(Database(url), lambda: now[0]) for _ in range(3)]
-    outcomes = together(*(lambda replica=replica: replica.use(b"number") for replica in replicas))
+    outcomes = together(*(lambda replica=replica: replica.use(b"number", 0) for replica in replicas))
     assert [type(outcome) for outcome in outcomes if outcome] == [UnauthorizedError] * 2
-    replicas[0].tidy()
-    with pytest.raises(UnauthorizedError):
-        replicas[1].use(b"number")
-    now[0] += 10000
-    replicas[0].tidy()
-    replicas[1].use(b"number")
+
+    def refused() -> bool:
+        replicas[0].tidy()
+        try:
+            replicas[1].use(b"number", 0)
+        except UnauthorizedError:
+            return True
+        return False
+
+    assert refused()
+    now[0] += KEPT_SECONDS
+    assert refused(), "by the database's clock it is of now"
+    with database.begin() as connection:
+        connection.execute(update(nonces).values(used=nonces.c.used - 2 * KEPT_SECONDS))  # its clock was set forth
+    assert not refused()
+    with database.begin() as connection:
+        connection.execute(update(nonces).values(used=nonces.c.used - 2 * KEPT_SECONDS))
+    replicas[0] = SharedNonces(Database(url), lambda: now[0])
+    assert refused(), "whatever the clocks say, it has not been here for so long"
+    now[0] += KEPT_SECONDS
+    assert not refused()
 
 
 def test_the_last_use_of_a_link_lets_one_device_in_wherever_two_ask_for_it(url: str, database: Database):

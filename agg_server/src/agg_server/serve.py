@@ -56,7 +56,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     loop.add_signal_handler(signal.SIGHUP, renewal.look)
     driver, metrics = _assemble(layout, config, database)
     service = Service(driver, database)
-    nonces = SharedNonces(database, time.time) if database.shared else None
+    nonces = SharedNonces(database) if database.shared else None
     gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time, nonces)
     memory, pace = Memory(), Pace(config.server.device_requests, time.monotonic, "device")
     reader = Reader(gate, driver.on_pool, pace, memory, driver.attendance.renew if database.shared else None)

@@ -322,6 +322,7 @@ class Driver:
             return next_proposal(connection, self.tools, self._plans, current, self.tools.random(32))
 
     async def _keep_house(self) -> None:
+        used = SharedNonces(self._database)
         while not self._stopping:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
@@ -330,7 +331,7 @@ class Driver:
                 if self.leads:
                     await self._advance()
                     if self._database.shared:
-                        await self.on_pool(SharedNonces(self._database, self.clock).tidy)
+                        await self.on_pool(used.tidy)
                 self._writer.look()  # the clock may have been set
             except Exception as error:
                 self._metrics.job_failed("Housekeeping")

@@ -3,39 +3,52 @@
 import base64
 import binascii
 from collections.abc import Callable, Collection
+from threading import Lock
 from typing import Protocol
 
 from fedit_shared.errors import UnauthorizedError
 from fedit_shared.identity import verify_request
 from fedit_shared.identity.requests import LIFETIME, SCHEME
 
+from ..errors import UnavailableError
+
 _JOIN = "Join with `fedit-client join LINK`; the operator makes links with `fedit-server invite`."
 
 
 class UsedOnce(Protocol):
-    """Numbers used once, remembered for at least as long as a token is good."""
+    """Numbers used once, remembered for at least as long as a token is good. Methods block: for worker threads."""
 
-    def use(self, nonce: bytes) -> None:
-        """Raise UnauthorizedError if this was used before."""
+    def use(self, nonce: bytes, time: int) -> None:
+        """``time``: when the token was signed, Unix seconds. Raise UnauthorizedError if this was used before."""
         ...
 
 
 class Nonces:
-    """Those of a server that is alone: two sets, thrown away in turn."""
+    """Those of a server that is alone, by the time of their tokens. However its clock jumps, what is forgotten is not
+    accepted again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._since = clock()
-        self._new: set[bytes] = set()
-        self._old: set[bytes] = set()
+        self._lock = Lock()
+        self._used: dict[int, set[bytes]] = {}
+        """Time by LIFETIME → the numbers of that span."""
+        self._forgotten = 0
+        """Of the spans before this one nothing is known any more."""
 
-    def use(self, nonce: bytes) -> None:
-        """Raise UnauthorizedError if this was used before."""
-        if abs(self._clock() - self._since) > 2 * LIFETIME:
-            self._old, self._new, self._since = self._new, set(), self._clock()
-        if nonce in self._new or nonce in self._old:
-            raise UnauthorizedError("This request was sent before.", advice="Sign it again.")
-        self._new.add(nonce)
+    def use(self, nonce: bytes, time: int) -> None:
+        """Raise UnauthorizedError if this was used before, UnavailableError if that cannot be told, since this
+        machine's clock was set back."""
+        span, now = time // LIFETIME, self._clock()
+        with self._lock:
+            for old in [old for old in self._used if (old + 2) * LIFETIME < now]:
+                del self._used[old]
+                self._forgotten = max(self._forgotten, old + 1)
+            if span < self._forgotten:
+                raise UnavailableError("The server's clock was set back.", advice="Try again in a minute.")
+            used = self._used.setdefault(span, set())
+            if nonce in used:
+                raise UnauthorizedError("This request was sent before.", advice="Sign it again.")
+            used.add(nonce)
 
 
 class Gate:
@@ -67,6 +80,7 @@ class Gate:
         return identity
 
     def require_signed(self, header: str, method: str, path: str, body: bytes) -> None:
-        """Raise UnauthorizedError or ForgedError unless the device signed just this request, now, and only once."""
+        """Raise UnauthorizedError or ForgedError unless the device signed just this request, now, and only once;
+        UnavailableError where that cannot be told."""
         token = verify_request(header, self._federation, method, path, body, now=int(self._clock()))
-        self._nonces.use(token.identity + token.nonce)
+        self._nonces.use(token.identity + token.nonce, token.time)
