@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority, new_key, pem_of, read_key
 from served import assert_exact, enrolled
-from server_process import ServerProcess
+from server_process import ServerProcess, command
 
 from agg_server.web import renewal
 from agg_server.web.renewal import Renewal
@@ -115,6 +115,38 @@ def test_another_key_is_not_taken_up_while_links_carry_the_first_ones_hash(serve
         assert "Traceback" not in server.log.read_text()
 
     asyncio.run(run())
+
+
+def test_a_start_with_another_key_than_links_carry_is_refused_until_the_operator_lets_the_old_one_go(tmp_path: Path):
+    server, authority = ServerProcess(tmp_path), Authority(tmp_path)
+    tls, folder = server.folder / "tls", server.folder
+    server.invite()
+    old = {name: (tls / name).read_bytes() for name in ("certificate.pem", "key.pem")}
+    key = new_key()
+    (tls / "certificate.pem").write_bytes(authority.sign("127.0.0.1", key))
+    (tls / "key.pem").write_bytes(pem_of(key))
+    for name in ("serve", "invite", "verify"):
+        told = command(name, folder)
+        assert told.returncode in (1, 2), name
+        assert "another key than the one that join links carry" in told.stdout + told.stderr
+        assert "--reuse-key" in told.stdout + told.stderr
+        assert "Traceback" not in told.stderr
+    for name, content in old.items():
+        (tls / name).write_bytes(content)
+    assert command("verify", folder).returncode == 0
+    assert command("backup", folder, tmp_path / "backup").returncode == 0
+    assert command("restore", tmp_path / "backup", tmp_path / "restored").returncode == 0
+    assert (tmp_path / "restored" / "tls" / "pinned").read_bytes() == (tls / "pinned").read_bytes()
+    (tls / "certificate.pem").write_bytes(authority.sign("127.0.0.1", key))
+    (tls / "key.pem").write_bytes(pem_of(key))
+    (tls / "pinned").unlink()
+    server.start()
+    assert server.stop() == 0
+    server.configure("server", pin=False)
+    (tls / "pinned").write_text("0" * 64)
+    server.start()
+    assert server.stop() == 0
+    assert "whoever joined by a link with the old key stays away" in server.log.read_text()
 
 
 def test_another_key_is_taken_up_where_an_authority_vouches_for_it_instead_of_a_pin(tmp_path: Path):

@@ -22,6 +22,7 @@ class Layout:
         self.config_file = self.folder / FILE
         self.federation_key = self.folder / "keys" / "federation.key"
         self.adapter = self.folder / "adapter"
+        self.pinned = self.folder / "tls" / "pinned"
         self.lock = self.folder / "serve.lock"
 
     def load(self) -> Config:

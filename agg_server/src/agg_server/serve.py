@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from fedit_shared.errors import UserError
 from fedit_shared.identity import federation_id
 from fedit_shared.secagg import warm
 
+from . import tls
 from .config import GO_ON, Config, host_and_port
 from .driver import Driver
 from .driver.desk import Desk
@@ -51,8 +53,10 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    certificate = layout.path(config.server.certificate)
+    renewal = Renewal(certificate, layout.path(config.server.key), pinned=config.server.pin)
+    _meet_pins(layout, certificate, pinned=config.server.pin)
     database = Database(layout.database_url(config))
-    renewal = Renewal(layout.path(config.server.certificate), layout.path(config.server.key), pinned=config.server.pin)
     loop.add_signal_handler(signal.SIGHUP, renewal.look)
     driver, metrics = _assemble(layout, config, database)
     service = Service(driver, database)
@@ -79,7 +83,6 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     def connections() -> int:
         return 0 if runner.server is None else len(runner.server.connections)
 
-    certificate = layout.path(config.server.certificate)
     watch = Watch(driver, database, layout.disk(config), certificate, connections)
     metrics_runner = web.AppRunner(make_metrics_app(metrics, watch.look), access_log=None, handle_signals=False)
     watching = [asyncio.create_task(watch_lag(metrics.lagged)), asyncio.create_task(renewal.watch())]
@@ -109,6 +112,16 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         await metrics_runner.cleanup()
         await driver.stop()
         database.close()
+
+
+def _meet_pins(layout: Layout, certificate: Path, *, pinned: bool) -> None:
+    if pinned:
+        tls.keep_pin(certificate, layout.pinned)
+        return
+    try:
+        tls.require_pinned(certificate, layout.pinned)
+    except UserError as error:  # links carry none any more
+        _log.warning("whoever joined by a link with the old key stays away: %s", error)
 
 
 def _assemble(layout: Layout, config: Config, database: Database) -> tuple[Driver, Metrics]:

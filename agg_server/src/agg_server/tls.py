@@ -15,6 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedit_shared.errors import UserError
 
+from .layout import write_private
+
 _YEARS = 10
 
 
@@ -51,6 +53,29 @@ def pin(certificate: Path) -> bytes:
         .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return sha256(spki).digest()
+
+
+def keep_pin(certificate: Path, kept: Path) -> None:
+    """Join links carry this certificate's pin from now on: note that in the file ``kept``, unless one is there. Raises
+    UserError as :func:`require_pinned`."""
+    with suppress(FileExistsError):
+        write_private(kept, pin(certificate).hex().encode() + b"\n")
+    require_pinned(certificate, kept)
+
+
+def require_pinned(certificate: Path, kept: Path) -> None:
+    """Raise UserError if the certificate has another key than the one that :func:`keep_pin` has noted."""
+    try:
+        noted = kept.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return
+    if pin(certificate).hex() != noted:
+        raise UserError(
+            f"{certificate} has another key than the one that join links carry (its hash is in {kept}). No device "
+            "that has joined would connect: to all of them this is not the server that invited them.",
+            advice="Put the old key back, and renew the certificate with it (certbot: --reuse-key). Where the key is "
+            f"lost, or somebody else has it: delete {kept.name}, serve, and send everybody a new link.",
+        )
 
 
 def expiry(certificate: Path) -> datetime.datetime:

@@ -32,7 +32,10 @@ def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> 
     except ValueError as error:
         raise UserError(f"--expires: {error}.") from error
     federation = federation_id(layout.signing_key().public)
-    pin = tls.pin(layout.path(config.server.certificate)) if config.server.pin else None
+    certificate = layout.path(config.server.certificate)
+    pin = tls.pin(certificate) if config.server.pin else None
+    if pin is not None:
+        tls.keep_pin(certificate, layout.pinned)
     made = [
         make_link(config.server.address, federation, pin, os.urandom(TOKEN_SIZE), now=now, uses=uses, expires=until)
         for _ in range(count)

@@ -108,7 +108,8 @@ def _fill(layout: Layout, config: Config, out: Path) -> Manifest:
 
 def _own_files(layout: Layout, config: Config) -> list[Path]:
     tls = [layout.path(config.server.certificate), layout.path(config.server.key)]
-    return [layout.folder / FILE, layout.federation_key, *tls, *sorted(layout.adapter.iterdir())]
+    pinned = [layout.pinned] if layout.pinned.exists() else []
+    return [layout.folder / FILE, layout.federation_key, *tls, *pinned, *sorted(layout.adapter.iterdir())]
 
 
 def _copy_database(layout: Layout, config: Config, target: Path) -> None:

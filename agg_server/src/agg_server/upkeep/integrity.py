@@ -93,6 +93,7 @@ def _keys(layout: Layout, config: Config) -> Iterator[str]:
     try:
         layout.signing_key()
         tls.server_context(certificate, layout.path(config.server.key))
+        tls.require_pinned(certificate, layout.pinned)
         if tls.expiry(certificate) < datetime.datetime.now(datetime.UTC):
             yield f"{certificate} has expired. Renew it, with the same key."
         make_task(config, layout.adapter)
