@@ -25,6 +25,7 @@ COMMANDS = {
     "history": "What this machine sent when, and which rounds counted.",
     "pause": "Keep training from running for a while, or until `resume`.",
     "resume": "Let training run again after `pause`.",
+    "service": "Have the system start the client, and again after a failure.",
     "doctor": "What this machine has, and what fits.",
     "plan": "What training a model needs, and how it fits.",
     "new-adapter": "Make the adapter that a federation starts with.",

@@ -113,11 +113,12 @@ class Client:
         accept_new_task: bool = False,
     ) -> Self:
         """Go on with what a folder holds; None: the one federation that this machine has joined. ``data`` and ``when``:
-        as in :meth:`join`; None: as the last time. Raises UserError where there is no such folder."""
+        as in :meth:`join`; None: as the last time. Raises UserError where that folder has joined nothing."""
         folder = state_folder(None, None if state is None else Path(state))
-        if not folder.is_dir():
+        if not folder.is_dir() or FederationState(folder).membership is None:
             raise UserError(
-                f"There is no folder {folder}.", advice="Join first: `fedit-client join LINK`, with the same --state."
+                f"{folder} has joined no federation.",
+                advice="Join first: `fedit-client join LINK`, with the same --state.",
             )
         wishes: dict[str, object] = {} if when is None else {"when": parse_when(when).words}
         if data is not None:
