@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dashboard
 import postgres as postgresql
 import pytest
 from server_process import ServerProcess
@@ -31,3 +32,29 @@ def postgres() -> Iterator[postgresql.Postgres]:
         pytest.skip("PostgreSQL is not installed here (Debian: apt-get install postgresql)")
     with postgresql.postgres() as server:
         yield server
+
+
+def _looked_at(root: Path, **settings: object) -> ServerProcess:
+    server = ServerProcess(root, target=dashboard.PEERS)
+    server.configure("server", unsigned_requests=10**6, **settings)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A federation in which much has happened. Tests look at it, and leave it as it is."""
+    server = _looked_at(tmp_path_factory.mktemp("lived"))
+    try:
+        dashboard.live(server)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A federation that nobody has joined yet."""
+    server = _looked_at(tmp_path_factory.mktemp("untouched"))
+    yield server
+    server.stop()

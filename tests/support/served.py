@@ -23,9 +23,10 @@ def assert_exact(server: ServerProcess, number: int, seats: list[Seat]) -> dict[
     return told
 
 
-async def enrolled(stack: AsyncExitStack, server: ServerProcess, count: int) -> list[Peer]:
+async def enrolled(stack: AsyncExitStack, server: ServerProcess, count: int, *, first: int = 0) -> list[Peer]:
+    """So many peers, numbered from ``first``."""
     [link] = server.invite("--uses", count)
-    peers = [await stack.enter_async_context(Peer(link, i)) for i in range(count)]
+    peers = [await stack.enter_async_context(Peer(link, i)) for i in range(first, first + count)]
     for peer in peers:
         await peer.enrol()
     return peers

@@ -124,6 +124,11 @@ class Ledger:
         self._catch_up()
         return self._rounds.get(number)
 
+    def all_live(self) -> list[Round]:
+        """The rounds in which something can still happen, oldest first."""
+        self._catch_up()
+        return list(self._rounds.values())
+
     def cohort(self, cohort: bytes) -> tuple[Round, Cohort]:
         """A live cohort and its round. Raises NotFoundError."""
         self._catch_up()

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,8 @@ from fedit_shared.secagg import warm
 
 from . import tls
 from .config import GO_ON, Config, host_and_port
+from .dashboard import Dashboard
+from .dashboard.login import make_link
 from .driver import Driver
 from .driver.desk import Desk
 from .driver.opening import Plans
@@ -64,7 +67,8 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time, nonces)
     memory, pace = Memory(), Pace(config.server.device_requests, time.monotonic, "device")
     reader = Reader(gate, driver.on_pool, pace, memory, driver.attendance.renew if database.shared else None)
-    app = make_app(service, reader, metrics, config.federation.name)
+    dashboard = Dashboard(driver, database, layout, reader)
+    app = make_app(service, reader, metrics, config.federation.name, dashboard)
     make_room(config.server.connections)
     door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic), memory)
     app.middlewares.append(door.middleware)
@@ -99,6 +103,9 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         if config.server.metrics:
             listening.append(await _listen(metrics_runner.server, config.server.metrics, None))
         announce(_greeting(layout, config, driver, await driver.standing()))
+        if sys.stdout.isatty():  # what goes into a journal or a file is kept, and read by others
+            link = await driver.on_ledger(partial(make_link, database, config.server.address, time.time()))
+            print(f"The dashboard, once, within ten minutes: {link}")
         await stopping.wait()
         announce("Stopping: finishing what is under way.")
     finally:
@@ -106,6 +113,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
             task.cancel()
         for server in listening:
             server.close()
+        dashboard.close()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
         await drain.wait(DRAIN_SECONDS)
         await runner.cleanup()
@@ -164,4 +172,5 @@ def _greeting(layout: Layout, config: Config, driver: Driver, stands: Standing) 
     if stands.finished:
         lines.append(f"{config.federation.finish} {GO_ON}")
     lines.append(f"Invite participants with: fedit-server invite {layout.folder}")
+    lines.append(f"Open the dashboard with: fedit-server login {layout.folder}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from agg_server import __version__
 from .adapters import export_command, rollback_command
 from .init import init_command
 from .keeping import backup_command, prune_command, restore_command, verify_command
+from .login import login_command
 from .people import block_command, devices_command, invite_command
 from .reports import rounds_command, status_command
 from .serve import serve_command
@@ -23,6 +24,7 @@ def cli() -> None:
 for command in (
     init_command,
     serve_command,
+    login_command,
     invite_command,
     status_command,
     rounds_command,

@@ -9,7 +9,7 @@ import click
 from .options import folder_argument, json_option, open_folder
 
 if TYPE_CHECKING:
-    from agg_server.rounds.report import CohortReport, RoundReport
+    from agg_server.rounds.report import RoundReport
     from agg_server.storage.kinds import Storage
 
 
@@ -56,6 +56,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
     import msgspec
 
     from agg_server.overview import all_rounds
+    from agg_server.rounds.report import weighted_mean
 
     from .tables import print_table
 
@@ -88,7 +89,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
                 str(sum(len(cohort.survivors) for cohort in report.cohorts)),
                 str(len(report.dropped)),
                 f"{report.seconds:.0f}",
-                _number(_mean(report.cohorts, "loss")),
+                _number(weighted_mean(report.cohorts, "loss")),
                 _number(report.update_norm),
                 "" if report.relative_error is None else f"{report.relative_error:.2%}",
             )
@@ -109,24 +110,18 @@ def rounds_command(folder: Path, as_json: bool) -> None:
 def _row(report: "RoundReport", blobs: "Storage") -> dict[str, Any]:
     import msgspec
 
+    from agg_server.rounds.report import weighted_mean
     from agg_server.storage.rooms import sum_key
 
     row: dict[str, Any] = msgspec.to_builtins(report)
-    row["loss"] = _mean(report.cohorts, "loss")
-    row["clipped"] = _mean(report.cohorts, "clipped")
+    row["loss"] = weighted_mean(report.cohorts, "loss")
+    row["clipped"] = weighted_mean(report.cohorts, "clipped")
     row["total_weight"] = sum(cohort.total_weight for cohort in report.cohorts)
     row["relative_error"] = report.relative_error
     for cohort in row["cohorts"]:
         opened = cohort["loss"] is not None
         cohort["sum"] = blobs.place(sum_key(bytes.fromhex(cohort["cohort"]))) if opened else None
     return row
-
-
-def _mean(cohorts: "list[CohortReport]", field: str) -> float | None:
-    """Of the opened cohorts, by weight."""
-    found = [(cohort.total_weight, getattr(cohort, field)) for cohort in cohorts if getattr(cohort, field) is not None]
-    weight = sum(w for w, _ in found)
-    return sum(w * value for w, value in found) / weight if found else None
 
 
 def _number(value: float | None) -> str:

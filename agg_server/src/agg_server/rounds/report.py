@@ -1,6 +1,7 @@
 """What a round came to, as values: kept with the round, shown by ``fedit-server rounds``."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -71,6 +72,14 @@ class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
     def relative_error(self) -> float | None:
         """``quantization_error`` as a fraction of the mean update's norm."""
         return self.quantization_error / self.mean_norm if self.quantization_error and self.mean_norm else None
+
+
+def weighted_mean(cohorts: Iterable[CohortReport], field: Literal["loss", "clipped"]) -> float | None:
+    """Of the opened cohorts, by their weight; None where none was."""
+    found = [(cohort.total_weight, getattr(cohort, field)) for cohort in cohorts]
+    opened = [(weight, value) for weight, value in found if value is not None]
+    total = sum(weight for weight, _ in opened)
+    return sum(weight * value for weight, value in opened) / total if total else None
 
 
 def report(round: Round, now: float) -> RoundReport:

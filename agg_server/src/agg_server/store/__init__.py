@@ -7,6 +7,7 @@ replicas, ``invite``, ``rollback``) open the same database with short transactio
 from .database import Database
 from .journal import Journal, Recorded
 from .nonces import SharedNonces
+from .operators import Operators
 from .people import Census, Device, Invitation, People
 from .retention import Pruned, Retention
 from .session import Claims, Watch
@@ -20,6 +21,7 @@ __all__ = [
     "Device",
     "Invitation",
     "Journal",
+    "Operators",
     "People",
     "Pruned",
     "Recorded",

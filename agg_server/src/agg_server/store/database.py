@@ -103,6 +103,15 @@ class Database:
             raise _damaged(self._url, error) or unavailable(error) from error
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """As :meth:`begin`, for reads alone, from any thread: nobody who writes waits for it."""
+        try:
+            with self.engine.connect().execution_options(reading=True) as connection, connection.begin():
+                yield connection
+        except DBAPIError as error:
+            raise _damaged(self._url, error) or unavailable(error) from error
+
+    @contextmanager
     def alone(self) -> Iterator[Connection]:
         """One transaction beside which there is no other of this kind, in any process: what an earlier one committed
         is seen in it. SQLite's are all so. Raises UnavailableError as :meth:`begin`."""
@@ -154,7 +163,10 @@ def _engine(url: URL, busy_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a read that later wants to write could fail as locked
+        if connection.get_execution_options().get("reading"):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a read that later wants to write could fail as locked
 
     return engine
 

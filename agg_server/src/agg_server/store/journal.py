@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Result, func, insert, select, update
 
-from agg_server.rounds.events import AnyEvent
+from agg_server.rounds.events import AnyEvent, Event
 from agg_server.rounds.report import RoundReport
 from fedit_shared.errors import UserError
 from fedit_shared.messages import UNREADABLE
@@ -23,6 +23,14 @@ class Recorded(NamedTuple):
     round: int
     time: float
     event: AnyEvent
+
+
+class Span(NamedTuple):
+    """So many events, the first and the last at these times (Unix seconds)."""
+
+    number: int
+    first: float
+    last: float
 
 
 class Journal:
@@ -52,6 +60,17 @@ class Journal:
         rows = connection.execute(select(rounds.c.report).order_by(rounds.c.round))
         return [_read(row.report, RoundReport) for row in rows]
 
+    def recent_reports(self, connection: Connection, count: int, *, before: int | None = None) -> list[RoundReport]:
+        """As :meth:`reports`, of the newest ``count`` rounds, of those whose number is below ``before``."""
+        query = select(rounds.c.report).order_by(rounds.c.round.desc()).limit(count)
+        rows = connection.execute(query if before is None else query.where(rounds.c.round < before))
+        return [_read(row.report, RoundReport) for row in rows][::-1]
+
+    def report_of(self, connection: Connection, round: int) -> RoundReport | None:
+        """As :meth:`reports`, of one round; None if there is no such round."""
+        body = connection.execute(select(rounds.c.report).where(rounds.c.round == round)).scalar()
+        return None if body is None else _read(body, RoundReport)
+
     def last_round(self, connection: Connection) -> int:
         """The highest number given; 0 before the first."""
         return connection.execute(select(rounds.c.round).order_by(rounds.c.round.desc()).limit(1)).scalar() or 0
@@ -59,6 +78,18 @@ class Journal:
     def events_of(self, connection: Connection, round: int) -> list[Recorded]:
         """All events of one round, in order."""
         return _recorded(connection.execute(select(events).where(events.c.round == round).order_by(events.c.seq)))
+
+    def events_of_kinds(self, connection: Connection, round: int, kinds: Iterable[type[Event]]) -> list[Recorded]:
+        """As :meth:`events_of`, of these kinds."""
+        names = [kind.__name__ for kind in kinds]
+        query = select(events).where(events.c.round == round, events.c.kind.in_(names))
+        return _recorded(connection.execute(query.order_by(events.c.seq)))
+
+    def spans(self, connection: Connection, round: int) -> dict[str, Span]:
+        """The kinds of this round's events: how many of each, when first and when last."""
+        columns = events.c.kind, func.count().label("number"), func.min(events.c.time), func.max(events.c.time)
+        rows = connection.execute(select(*columns).where(events.c.round == round).group_by(events.c.kind))
+        return {row[0]: Span(*row[1:]) for row in rows}
 
     def open_events(self, connection: Connection) -> list[Recorded]:
         """All events of the rounds that are not final, in order."""

@@ -92,6 +92,21 @@ orders = Table(
     Column("value", Integer, nullable=False),
 )
 
+login_links = Table(
+    "login_links",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    Column("expires", Float, nullable=False),
+)
+
+operator_sessions = Table(
+    "operator_sessions",
+    metadata,
+    Column("secret_hash", LargeBinary(32), primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+)
+
 passing = MetaData(naming_convention=metadata.naming_convention)
 """What only PostgreSQL has, for replicas, and no backup needs."""
 

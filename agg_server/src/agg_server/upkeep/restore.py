@@ -28,7 +28,7 @@ from ..rounds.effects import end_without, forsake
 from ..rounds.events import RoundOpened
 from ..storage.folders import sync_folder
 from ..storage.rooms import Rooms
-from ..store import Database, Journal
+from ..store import Database, Journal, Operators
 from ..store.tables import events
 from ..task import make_task
 from ..toml_file import with_values
@@ -125,6 +125,7 @@ def _go_on(layout: Layout, config: Config, database: Database, manifest: Manifes
     moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(manifest.created))
     reason = f"the server was put back to its backup of {moment}"
     with database.begin() as connection:
+        Operators().forget_all(connection)  # one that was ended since would be good again
         numbers = [kept.round for kept in Journal().reports(connection)]
     live = [round for number in numbers if (round := ledger.live(number)) is not None]
     for round in live:

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractAccessLogger
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from ..rounds.events import Event
-from ..rounds.report import RoundReport
+from ..rounds.report import RoundReport, weighted_mean
 from ..store import Census
 from .phases import PhaseClock
 
@@ -107,8 +107,7 @@ class Metrics:
             self._dropped.labels(phase, cause).inc(count)
         if report.version is not None:
             self._error.set(report.relative_error or 0.0)
-            weighted = [(c.total_weight, c.loss) for c in report.cohorts if c.loss is not None]
-            self._loss.set(sum(w * loss for w, loss in weighted) / max(1, sum(w for w, _ in weighted)))
+            self._loss.set(weighted_mean(report.cohorts, "loss") or 0.0)
 
     def job_failed(self, job: str) -> None:
         """A job of the driver raised."""

@@ -12,6 +12,7 @@ from fedit_shared.errors import FeditError, IncompatibleError, NotFoundError, Pr
 from fedit_shared.installing import UPGRADE_CLIENT, UPGRADE_SERVER
 from fedit_shared.messages import PROTOCOL_HEADER, PROTOCOL_VERSION, Refused
 
+from ..dashboard import Dashboard, serves
 from ..driver.service import Service
 from ..errors import GoneError
 from ..watching.logs import about
@@ -30,9 +31,17 @@ _PAGE_HEADERS = {
 }
 
 
-def make_app(service: Service, reader: Reader, metrics: Metrics, federation_name: str) -> web.Application:
-    """The application that a federation's server runs."""
-    app = web.Application(middlewares=[_answering(metrics), _versioned])
+def make_app(
+    service: Service, reader: Reader, metrics: Metrics, federation_name: str, dashboard: Dashboard | None = None
+) -> web.Application:
+    """The application that a federation's server runs. ``dashboard``: the operator's pages, where it has them."""
+
+    def refuse(request: web.Request, error: FeditError) -> web.StreamResponse:
+        if dashboard is not None and serves(request.path):
+            return dashboard.refusal(error)
+        return _refuse(error)
+
+    app = web.Application(middlewares=[_answering(metrics, refuse), _versioned])
     app.add_routes(routes(service, reader))
     page = join_page(federation_name)
 
@@ -47,6 +56,8 @@ def make_app(service: Service, reader: Reader, metrics: Metrics, federation_name
         told = f"not ready: {', '.join(failing)}" if failing else "ready"
         return web.Response(text=f"{told}\n", status=503 if failing else 200)
 
+    if dashboard is not None:
+        app.add_routes(dashboard.routes())
     app.add_routes([web.get("/join", join), web.get("/healthz", healthy), web.get("/readyz", ready)])
     return app
 
@@ -63,7 +74,7 @@ def make_metrics_app(metrics: Metrics, look: Callable[[], Awaitable[Vitals]]) ->
     return app
 
 
-def _answering(metrics: Metrics) -> Middleware:
+def _answering(metrics: Metrics, refuse: Callable[[web.Request, FeditError], web.StreamResponse]) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
@@ -73,17 +84,17 @@ def _answering(metrics: Metrics) -> Middleware:
             response = await handler(request)
         except GoneError as error:
             _log.debug("%s %s: %s", request.method, route, error, extra=_about(request))
-            response = _refuse(error)
+            response = refuse(request, error)
         except FeditError as error:
             if error.http_status >= 500:
                 _log.error("%s %s: %s", request.method, route, error, extra=_about(request))
-            response = _refuse(error)
+            response = refuse(request, error)
         except web.HTTPException as error:
             kind = NotFoundError if error.status in (404, 405) else ProtocolError
-            response = _refuse(kind(f"The server refuses this request: {error.reason}."))
+            response = refuse(request, kind(f"The server refuses this request: {error.reason}."))
         except Exception:
             _log.exception("%s %s failed", request.method, route, extra=_about(request))
-            response = _refuse(FeditError("The server failed.", advice="Nothing is lost. Try again later."))
+            response = refuse(request, FeditError("The server failed.", advice="Nothing is lost. Try again later."))
         finally:
             metrics.done(route)
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL_VERSION)

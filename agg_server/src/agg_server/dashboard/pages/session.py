@@ -1,0 +1,36 @@
+"""/dashboard/login and /dashboard/logout, and the static files: what can be had without a session."""
+
+from functools import partial
+
+from aiohttp import web
+
+from agg_server.dashboard import login
+from agg_server.dashboard.site import Site, Visit, see_other
+
+
+async def login_page(site: Site, request: web.Request) -> web.StreamResponse:
+    """Where a login link leads: its code, after ``#``, is put into the form by the page's script."""
+    return site.login_page()
+
+
+async def log_in(site: Site, request: web.Request) -> web.StreamResponse:
+    """The code is exchanged for a session."""
+    form = await site.form(request)
+    begin = partial(login.begin_session, site.database, form.get("code", ""), site.driver.clock())
+    secret = await site.driver.on_ledger(begin)
+    response = see_other("")
+    login.set_cookie(response, secret)
+    return response
+
+
+async def log_out(site: Site, visit: Visit) -> web.StreamResponse:
+    """The session is over, for every replica."""
+    await site.driver.on_ledger(partial(login.end_session, site.database, visit.secret))
+    response = see_other("/login")
+    login.forget_cookie(response)
+    return response
+
+
+async def static(site: Site, request: web.Request) -> web.StreamResponse:
+    """The style, or the script."""
+    return site.static(request.match_info["name"])

@@ -1,0 +1,47 @@
+"use strict";
+
+// A login link has its code after "#": into the form, and out of the address.
+const code = document.getElementById("code");
+if (code && location.hash.length > 1) {
+  code.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+}
+
+// Times in the browser's own zone; the server's, in UTC, stay where a pointer rests on them.
+function localize(root) {
+  for (const time of root.querySelectorAll("time")) {
+    time.title = time.textContent;
+    time.textContent = new Date(time.dateTime).toLocaleString("sv-SE");
+  }
+}
+
+// A part of the page is exchanged; what was unfolded stays so, and the keyboard stays where it was.
+function exchange(part, html) {
+  const open = [...part.querySelectorAll("details[open]")].map((details) => details.id);
+  const focused = part.contains(document.activeElement) ? document.activeElement.closest("[id]") : null;
+  part.innerHTML = html;
+  localize(part);
+  for (const details of part.querySelectorAll("details")) {
+    details.open = open.includes(details.id);
+  }
+  if (focused && part.contains(document.getElementById(focused.id))) {
+    const again = document.getElementById(focused.id);
+    (again.querySelector("summary") || again).focus();
+  }
+}
+
+localize(document);
+const live = document.getElementById("live");
+if (live) {
+  const source = new EventSource(live.dataset.live);
+  source.addEventListener("open", () => { live.textContent = "Live: this page renews itself."; });
+  source.addEventListener("part", (event) => {
+    const { id, html } = JSON.parse(event.data);
+    exchange(document.getElementById(id), html);
+  });
+  source.addEventListener("error", () => {
+    const over = source.readyState === EventSource.CLOSED;
+    live.textContent = over ? "Not live any more: reload the page." : "Not live: the server does not answer. Trying again.";
+  });
+  addEventListener("pagehide", () => source.close());
+}
