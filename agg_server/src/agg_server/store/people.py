@@ -29,13 +29,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
-    """A join link, without its token. ``expires``: None for never."""
+    """A join link, without its token. ``expires``: None for never; ``revoked``: when, if it was."""
 
     token_hash: bytes
     created: float
     expires: float | None
     uses: int
     used: int
+    revoked: float | None = None
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +54,17 @@ class People:
         for invitation in made:
             connection.execute(insert(invitations).values(**msgspec.structs.asdict(invitation)))
 
+    def invitations(self, connection: Connection) -> list[Invitation]:
+        """All that were made, newest first."""
+        rows = connection.execute(select(invitations).order_by(invitations.c.created.desc(), invitations.c.token_hash))
+        return [Invitation(**row._mapping) for row in rows]
+
+    def revoke(self, connection: Connection, token_hash: bytes, now: float) -> bool:
+        """Nobody new comes in by this invitation any more; whether it is a known one. Who has joined by it stays."""
+        known = invitations.c.token_hash == token_hash
+        connection.execute(update(invitations).where(known, invitations.c.revoked.is_(None)).values(revoked=now))
+        return connection.execute(select(invitations.c.created).where(known)).first() is not None
+
     def enrol(self, connection: Connection, identity: bytes, token_hash: bytes, now: float) -> bool:
         """Let a device in, at the cost of one use; whether it is new. A device that is in stays so at no cost.
 
@@ -67,6 +79,8 @@ class People:
             raise UnauthorizedError("This invitation is not known here.", advice=_NEW_LINK)
         if device and device.status == "active":
             return False
+        if row.revoked is not None:
+            raise UnauthorizedError("This invitation was revoked.", advice=_NEW_LINK)
         if row.expires is not None and row.expires < now:
             raise UnauthorizedError("This invitation has expired.", advice=_NEW_LINK)
         if row.used >= row.uses:

@@ -43,6 +43,7 @@ invitations = Table(
     Column("expires", Float),
     Column("uses", Integer, nullable=False),
     Column("used", Integer, nullable=False),
+    Column("revoked", Float),
 )
 
 adapters = Table(

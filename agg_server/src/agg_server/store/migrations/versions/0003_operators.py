@@ -1,4 +1,4 @@
-"""Login links and sessions of operators at the dashboard."""
+"""Login links and sessions of operators at the dashboard; invitations can be revoked."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables, and the column."""
+    op.add_column("invitations", sa.Column("revoked", sa.Float(), nullable=True))
     op.create_table(
         "login_links",
         sa.Column("token_hash", sa.LargeBinary(length=32), nullable=False),
@@ -30,3 +31,4 @@ def downgrade() -> None:
     """Remove them."""
     op.drop_table("operator_sessions")
     op.drop_table("login_links")
+    op.drop_column("invitations", "revoked")
