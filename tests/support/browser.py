@@ -87,7 +87,7 @@ class Window:
     def picture(self, name: str) -> None:
         """Into the documentation's folder, if that is asked for."""
         if (folder := os.environ.get(PICTURES)) is not None:
-            self.page.screenshot(path=Path(folder) / f"dashboard-{name}.png", full_page=True)
+            self.page.screenshot(path=Path(folder) / f"dashboard-{name}.png")
 
     def close(self) -> None:
         self.context.close()
