@@ -23,8 +23,9 @@ from refusals import alone
 from server_process import ServerProcess, command
 
 from agg_server.dashboard import Dashboard
-from agg_server.dashboard.login import COOKIE, FORM_TOKEN, PREFIX, begin_session, hashed, make_link, require_session
+from agg_server.dashboard.login import COOKIE, FORM_TOKEN, begin_session, hashed, make_link, require_session
 from agg_server.store import Database
+from agg_server.web.operator import PREFIX
 from fedit_shared.errors import UnauthorizedError
 
 POLICY = {

@@ -122,7 +122,7 @@ def test_without_a_script_everything_can_be_read(opened: Open, lived_in: ServerP
 def test_times_are_the_browsers_own_and_the_page_renews_itself(opened: Open, lived_in: ServerProcess):
     window = opened(lived_in)
     window.go("")
-    window.page.wait_for_function("document.getElementById('live').textContent.startsWith('Live')")
+    window.page.get_by_text("Live: this page renews itself.").wait_for()
     local, utc = window.page.evaluate("(t => [t.textContent, t.title])(document.querySelector('#now time'))")
     hours = (int(local[11:13]) - int(utc[11:13])) % 24
     assert (hours, local[13:19], utc[-1]) == (9, utc[13:19], "Z")
@@ -132,8 +132,7 @@ def test_times_are_the_browsers_own_and_the_page_renews_itself(opened: Open, liv
 def test_what_is_unfolded_and_where_the_keyboard_is_outlast_a_renewal(opened: Open, lived_in: ServerProcess):
     window = opened(lived_in)
     window.go("")
-    window.page.wait_for_function("document.getElementById('live').textContent.startsWith('Live')")
-    window.page.wait_for_function("performance.getEntriesByType('resource').length >= 3")
+    window.page.get_by_text("Live: this page renews itself.").wait_for()
     summary = window.page.locator("#step-uploaded > summary")
     summary.focus()
     window.page.keyboard.press("Enter")

@@ -15,7 +15,8 @@ from peers import DEADLINE, Peer
 from served import enrolled
 from server_process import ServerProcess, command
 
-from agg_server.dashboard.login import COOKIE, PREFIX
+from agg_server.dashboard.login import COOKIE
+from agg_server.web.operator import PREFIX
 
 PAGES = ("", "/rounds", "/rounds/{round}", "/knows")
 """Every page that is to be looked at, below /dashboard. Names in braces are those of :func:`pages_of`."""

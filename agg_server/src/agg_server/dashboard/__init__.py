@@ -27,11 +27,11 @@ from aiohttp import web
 from agg_server.driver import Driver
 from agg_server.layout import Layout
 from agg_server.store import Database
+from agg_server.web.operator import PREFIX
 from agg_server.web.reading import Reader
 from fedit_shared.errors import FeditError, NotFoundError
 
 from .live import Live
-from .login import PREFIX
 from .pages import about, glance, rounds, session
 from .site import Item, Site, Visit
 
@@ -55,11 +55,6 @@ PAGES = (
     Page("POST", "/logout", session.log_out),
 )
 """Everything that takes a session."""
-
-
-def serves(path: str) -> bool:
-    """Whether a request for this path is the dashboard's."""
-    return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
 class Dashboard:

@@ -16,9 +16,9 @@ from hashlib import sha256
 from aiohttp import web
 
 from agg_server.store import Database, Operators
+from agg_server.web.operator import PREFIX
 from fedit_shared.errors import ForgedError, UnauthorizedError
 
-PREFIX = "/dashboard"
 COOKIE = "__Host-fedit-operator"
 """A browser takes a cookie of such a name only over TLS, for this host alone."""
 LINK_SECONDS = 600.0

@@ -16,8 +16,7 @@ from multidict import CIMultiDict
 
 from agg_server.durations import in_words
 from agg_server.watching.logs import SHOWN
-
-from .login import PREFIX
+from agg_server.web.operator import PREFIX
 
 SAFE = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

@@ -14,11 +14,11 @@ from agg_server.driver import Driver
 from agg_server.layout import Layout
 from agg_server.store import Database
 from agg_server.web.handlers import Handler
+from agg_server.web.operator import PREFIX
 from agg_server.web.reading import Reader
 from fedit_shared.errors import FeditError, NotFoundError, ProtocolError
 
 from . import login
-from .login import PREFIX
 from .rendering import PRIVATE, Rendering
 
 T = TypeVar("T")

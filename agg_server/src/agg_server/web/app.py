@@ -12,13 +12,13 @@ from fedit_shared.errors import FeditError, IncompatibleError, NotFoundError, Pr
 from fedit_shared.installing import UPGRADE_CLIENT, UPGRADE_SERVER
 from fedit_shared.messages import PROTOCOL_HEADER, PROTOCOL_VERSION, Refused
 
-from ..dashboard import Dashboard, serves
 from ..driver.service import Service
 from ..errors import GoneError
 from ..watching.logs import about
 from ..watching.metrics import Metrics, Vitals
 from .handlers import Handler, reply, routes
 from .join_page import join_page
+from .operator import OperatorPages, is_operators
 from .reading import Reader
 
 _VERSIONED = re.compile(r"/v\d+/")
@@ -32,12 +32,12 @@ _PAGE_HEADERS = {
 
 
 def make_app(
-    service: Service, reader: Reader, metrics: Metrics, federation_name: str, dashboard: Dashboard | None = None
+    service: Service, reader: Reader, metrics: Metrics, federation_name: str, dashboard: OperatorPages | None = None
 ) -> web.Application:
     """The application that a federation's server runs. ``dashboard``: the operator's pages, where it has them."""
 
     def refuse(request: web.Request, error: FeditError) -> web.StreamResponse:
-        if dashboard is not None and serves(request.path):
+        if dashboard is not None and is_operators(request.path):
             return dashboard.refusal(error)
         return _refuse(error)
 

@@ -10,8 +10,8 @@ from aiohttp.typedefs import Handler
 from fedit_shared.messages import ROUTES
 from fedit_shared.messages.client import Enrol
 
-from .. import dashboard
 from .limits import Memory, Pace, network
+from .operator import is_operators
 
 SILENT_SECONDS = 60.0
 """A connection without a request is let go after this time."""
@@ -41,7 +41,7 @@ class Door:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Note that a connection speaks; hold those to their pace who need not have joined."""
         self._silent.discard(request.protocol)
-        if request.path in _UNSIGNED or dashboard.serves(request.path):
+        if request.path in _UNSIGNED or is_operators(request.path):
             self._pace.take(request.remote or "")
         try:
             return await handler(request)
