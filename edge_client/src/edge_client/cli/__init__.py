@@ -10,6 +10,7 @@ Commands import what they need when they run, so that ``--help`` answers at once
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from edge_client import __version__
 from fedit_shared.errors import FeditError
 
 from .programs import Wanted, tell_error
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "join": "Join a federation and take part in its rounds.",
@@ -35,6 +39,7 @@ COMMANDS = {
     "merge": "Make one model of a model and an adapter.",
     "data": "What is in your records, before they are trained on.",
     "personal": "Write this device's own adapter, where part of it stays here.",
+    "completion": "Have your shell complete what you type.",
     "leave": "Take no further rounds.",
 }
 
@@ -49,6 +54,14 @@ class _Commands(click.Group):
         command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """From the table above: no command is imported for it."""
+        from click.shell_completion import CompletionItem
+
+        fitting = [name for name in COMMANDS if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=COMMANDS[name]) for name in fitting]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .options import parse_size, state_option
+from .options import MODEL, parse_size, state_option
 
 if TYPE_CHECKING:
     from asyncio import Runner
@@ -19,7 +19,7 @@ HELP = "/reset forgets the conversation, /quit or the end of input ends it."
 
 
 @click.command()
-@click.argument("what", required=False, metavar="[MODEL|FEDERATION]")
+@click.argument("what", required=False, type=MODEL, metavar="[MODEL|FEDERATION]")
 @click.option(
     "--adapter",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

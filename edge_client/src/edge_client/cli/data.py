@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from .options import data_options, json_option
+from .options import DATA, MODEL, data_options, json_option
 
 
 @click.group()
@@ -15,9 +15,9 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("file")
+@click.argument("file", type=DATA)
 @data_options
-@click.option("--model", metavar="ID|FOLDER", help="Count in this model's tokens and show its own template.")
+@click.option("--model", type=MODEL, metavar="ID|FOLDER", help="Count in its tokens and show its own template.")
 @click.option("--max-length", type=click.IntRange(2), default=512, show_default=True, help="Tokens a record is cut to.")
 @click.option("--record", type=click.IntRange(1), metavar="LINE", help="Show this record (default: the first).")
 @click.option(

@@ -3,11 +3,11 @@
 import click
 
 from . import plan
-from .options import json_option, parse_size
+from .options import MODEL, json_option, parse_size
 
 
 @click.command()
-@click.option("--model", metavar="ID_OR_FOLDER", help="Plan the training of this model, too.")
+@click.option("--model", type=MODEL, metavar="ID_OR_FOLDER", help="Plan the training of this model, too.")
 @click.option("--memory", callback=parse_size, metavar="SIZE", help="What it may use (default: 9/10 of what is free).")
 @json_option
 @click.pass_context

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .options import data_options, json_option, parse_names, parse_size
+from .options import DATA, MODEL, data_options, json_option, parse_names, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("adapters", nargs=-1, metavar="[ADAPTER|NAME=ADAPTER]…")
+@click.argument("model", type=MODEL)
+@click.argument("adapters", nargs=-1, type=MODEL, metavar="[ADAPTER|NAME=ADAPTER]…")
 @click.option(
     "--data",
+    type=DATA,
     metavar="FILE|hf:OWNER/NAME",
     help="Held-out records: JSON lines, JSON, CSV, Parquet, or a data set of the hub.",
 )

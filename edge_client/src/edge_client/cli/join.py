@@ -6,13 +6,14 @@ from typing import Literal
 
 import click
 
-from .options import data_options, parse_size, work_options
+from .options import DATA, data_options, parse_size, work_options
 
 
 @click.command()
 @click.argument("link")
 @click.option(
     "--data",
+    type=DATA,
     metavar="FILE|hf:OWNER/NAME",
     help="Your instruction records: JSON lines, JSON, CSV or Parquet, or a data set of the Hugging Face hub "
     "(hf:OWNER/NAME[@REVISION][:FILES]). They stay here.",

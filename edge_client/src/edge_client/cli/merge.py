@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from .options import MODEL
+
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("adapter", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--revision", help="The model's commit on the hub.")

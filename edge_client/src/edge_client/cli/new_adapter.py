@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from .options import MODEL
+
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--rank", type=click.IntRange(1, 1024), default=8, show_default=True)
 @click.option("--alpha", type=click.IntRange(1), help="Scale is alpha / rank (default: twice the rank).")

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fedit_shared.errors import UserError
 
 from .programs import note_json
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -45,10 +48,12 @@ def parse_conditions(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...] | None:
     """The conditions of ``--when``; None if it was not given."""
+    if not values:
+        return None
     from edge_client.yielding import parse_when
 
     try:
-        return parse_when(values).words if values else None
+        return parse_when(values).words
     except UserError as error:
         raise click.BadParameter(f"{error.message} {error.advice}", context, parameter) from error
 
@@ -65,6 +70,28 @@ def parse_fields(context: click.Context, parameter: click.Parameter, values: tup
 def parse_names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """The names in ``one,two``; None if the option was not given."""
     return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+class Named(click.ParamType):  # type: ignore[type-arg]
+    """A text that may name a file (``file``) or folder (``dir``) of this machine, or something on the hub: a shell
+    completes the former."""
+
+    name = "text"
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+DATA, MODEL = Named("file"), Named("dir")
+
+
+def _conditions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [word for word in ("idle", "charging", "always") if word.startswith(incomplete)]
 
 
 def data_options(command: F) -> F:
@@ -134,6 +161,7 @@ def work_options(command: F) -> F:
             "--when",
             multiple=True,
             callback=parse_conditions,
+            shell_complete=_conditions,
             metavar="CONDITION",
             help="Train only while this machine is 'idle', 'charging', or at 'HH:MM-HH:MM'; 'always' (at first). "
             "Repeated, or with commas: all must hold.",

@@ -2,11 +2,13 @@
 
 import click
 
-from .options import json_option, parse_size
+from .options import MODEL, json_option, parse_size
 
 
 @click.command()
-@click.option("--model", required=True, metavar="ID_OR_FOLDER", help="A hub id, or a folder with its config.json.")
+@click.option(
+    "--model", type=MODEL, required=True, metavar="ID_OR_FOLDER", help="A hub id, or a folder with config.json."
+)
 @click.option("--revision", help="The model's commit on the hub.")
 @click.option(
     "--memory",
