@@ -4,6 +4,7 @@ on the same held-out records, ``chat``, ``merge``, or ``PeftModel.from_pretraine
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agg_server.adapters.card import license_lines
 from agg_server.adapters.export import export as write_folder
 from agg_server.adapters.markup import code, quoted
 from agg_server.adapters.markup import table as cells
@@ -58,7 +59,7 @@ def _card(header: Header, entry: Entry, summary: dict[str, Any], data_license: s
         f"dealt to {len(header.holdings)} clients: no record of it was kept private, and no differential privacy was "
         f"applied. {told}".strip(),
         "## Settings",
-        cells(["", ""], _rows(settings)),
+        "Of the experiment; arms of other strategies are named by them.\n\n" + cells(["", ""], _rows(settings)),
         "## Results",
         f"Loss of the answers to {records} held-out records, in nats a token.\n\n{table(summary)}",
     ]
@@ -72,7 +73,9 @@ def _how(header: Header, entry: Entry) -> str:
     if entry.arm.startswith(FEDERATED):
         how = header.settings["federation"]["sum"]
         sums = {"masked": "under secure aggregation", "quantized": "quantized, unmasked", "exact": "as they were"}[how]
-        return f"federated, the updates summed {sums}, {trained}"
+        strategy = header.settings["federation"]["strategy"]
+        own = entry.arm.removeprefix(FEDERATED).strip(" ()") or strategy
+        return f"federated by {code(own)}, the updates summed {sums}, {trained}"
     return f"trained on one client's records alone, {trained}"
 
 
@@ -89,5 +92,6 @@ def _rows(settings: dict[str, Any]) -> list[list[str]]:
 def _front(model: str, data_license: str | None) -> str:
     """The hub's metadata."""
     base = [f"base_model: {quoted(model)}", "base_model_relation: adapter"] if "/" in model else []
-    licence = [f"license_name: {quoted(data_license)}", "license: other"] if data_license else []
-    return "\n".join(["---", *base, *licence, "library_name: peft", "pipeline_tag: text-generation", "---"])
+    return "\n".join(
+        ["---", *base, *license_lines(data_license), "library_name: peft", "pipeline_tag: text-generation", "---"]
+    )

@@ -340,8 +340,8 @@ def test_an_exported_arm_has_on_the_held_out_records_the_losses_that_it_was_judg
         assert own is not None
         assert found == pytest.approx(list(own.losses), abs=1e-3)
     card = (tmp_path / "federated" / "README.md").read_text()
-    assert "federated, the updates summed under secure aggregation, after 3 of 3 rounds" in card
-    assert 'license_name: "CC-BY-4.0"' in card
+    assert "federated by `fedavg`, the updates summed under secure aggregation, after 3 of 3 rounds" in card
+    assert 'license: "cc-by-4.0"' in card
     assert "| [training] learning_rate | `0.01` |" in card
     assert "| centralized |" in card
     assert command.main(["export", str(whole), str(tmp_path)]) == 2

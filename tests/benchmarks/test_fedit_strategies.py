@@ -184,6 +184,8 @@ def test_there_is_no_model_for_everybody_where_clients_keep_a_part(quantized: Pa
     done = export(quantized, tmp_path, summarize(header, entries, 200, 1))
     assert [folder.name for folder in done.folders] == ["federated", "federated-fedavg", "federated-ffa-lora"]
     assert done.left == [SHARED]
+    assert "federated by `ffa-lora`" in (done.folders[2] / "README.md").read_text()
+    assert "federated by `rolora`" in (done.folders[0] / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

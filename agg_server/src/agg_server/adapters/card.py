@@ -77,11 +77,17 @@ def _front(task: TaskSpec, data_license: str | None) -> str:
     if is_hub_id(task.model.id):
         lines += [f"base_model: {quoted(task.model.id)}", "base_model_relation: adapter"]
     lines.append("library_name: peft")
-    if data_license is not None:
-        known = _LICENSE.fullmatch(data_license.lower()) is not None
-        lines.append(f"license: {quoted(data_license.lower() if known else 'other')}")
-        lines += [] if known else [f"license_name: {quoted(data_license)}"]
+    lines += license_lines(data_license)
     return "\n".join([*lines, "pipeline_tag: text-generation", "tags:", *(f"- {tag}" for tag in _TAGS), "---"])
+
+
+def license_lines(data_license: str | None) -> list[str]:
+    """The hub's metadata about the data's licence, if it is named."""
+    if data_license is None:
+        return []
+    if _LICENSE.fullmatch(data_license.lower()) is not None:
+        return [f"license: {quoted(data_license.lower())}"]
+    return [f"license: {quoted('other')}", f"license_name: {quoted(data_license)}"]
 
 
 def _what(story: Story, task: TaskSpec) -> str:
