@@ -255,7 +255,7 @@ def _client_work(lab: Lab, arm: str, task: TaskSpec, number: int, client: int) -
     return Work(
         key=lab.work_key(arm, number, client),
         seed=lab.seed(3, number, client),
-        proximal=lab.experiment.federation.proximal,
+        proximal=task.proximal,
         strategy=task.strategy,
         round=number,
     )

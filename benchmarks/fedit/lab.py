@@ -153,6 +153,7 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
         tensors=tensors,
         training=experiment.training,
         strategy=experiment.federation.strategy,
+        proximal=experiment.federation.proximal,
     )
     for strategy in experiment.strategies:
         try:

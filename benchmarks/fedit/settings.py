@@ -13,6 +13,7 @@ from edge_client.data.source import HUB, Format
 from edge_client.training.job import Device
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
+from fedit_shared.messages.task import Proximal
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
 from fedit_shared.strategies import require_known
 
@@ -78,7 +79,7 @@ class Federation(_Section, frozen=True, kw_only=True):
     strategy: str = "fedavg"
     """What of the adapter is averaged: a name in :data:`fedit_shared.strategies.STRATEGIES`, as in the server's file.
     ``fedavg``: A and B of every layer, as the paper does."""
-    proximal: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+    proximal: Proximal = 0.0
     """μ of FedProx: how strongly clients are held near the global adapter."""
     sum: Literal["masked", "quantized", "exact"] = "quantized"
     """``masked``: the whole protocol; ``quantized``: the same slots, added in the clear; ``exact``: floats."""

@@ -193,6 +193,14 @@ def test_an_adapter_that_a_strategy_cannot_be_done_on_is_refused_with_what_to_ch
     assert "strategy" in caught.value.advice
 
 
+def test_the_strength_of_fedprox_in_the_settings_is_that_of_the_task(tmp_path: Path):
+    config = make_config(0, {})
+    federation = msgspec.structs.replace(config.federation, proximal=0.25)
+    folder = make_adapter(tmp_path / "adapter")
+    assert make_task(config, folder).proximal == 0
+    assert make_task(msgspec.structs.replace(config, federation=federation), folder).proximal == 0.25
+
+
 def test_the_settings_file_that_init_writes_takes_every_strategy(tmp_path: Path):
     made = command("init", tmp_path / "f", "--adapter", make_adapter(tmp_path / "adapter"), "--model", "tiny")
     assert made.returncode == 0, made.stderr

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from tiny_model import Workshop, make_records, save_model
@@ -37,12 +38,17 @@ def start(workshop: Workshop) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())[1]
 
 
+@pytest.mark.parametrize("proximal", [0.0, 20.0])
 def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_work(
-    workshop: Workshop, worker: Worker
+    workshop: Workshop, worker: Worker, proximal: float
 ) -> None:
+    """Under FedProx too: what was tried in simulation runs in the field."""
+    task = msgspec.structs.replace(workshop.task(), proximal=proximal)
+    job = workshop.job(task=task, work=str(workshop.folder / f"work-{proximal:g}"))
+
     async def trained() -> Finished:
         last = None
-        async for last in run_training(workshop.job()):
+        async for last in run_training(job):
             assert not isinstance(last, Failed), last
         assert isinstance(last, Finished)
         return last
@@ -53,11 +59,14 @@ def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_wo
     for number in range(2):
         other, _ = worker.train(start(workshop) + 0.1, examples[3:7], Work(key=bytes([9, number] * 16), seed=8))
         worker.evaluate(None, RECORDS, 200)
-        done, _ = worker.train(start(workshop), examples, Work(key=bytes([number] * 32), seed=5))
+        key = bytes([number, int(proximal)] * 16)
+        done, _ = worker.train(start(workshop), examples, Work(key=key, seed=5, proximal=proximal))
         assert np.abs(expected).max() > 0.001
         assert done.delta.tobytes() == expected.tobytes() != other.delta.tobytes()
         assert (done.examples, done.tokens, done.steps) == (finished.examples, finished.tokens, finished.steps)
         assert done.loss == finished.loss
+    free, _ = worker.train(start(workshop), examples, Work(key=b"f" * 32, seed=5))
+    assert (np.linalg.norm(expected) < np.linalg.norm(free.delta)) == (proximal > 0)
 
 
 def test_work_in_stages_with_evaluations_between_ends_as_work_at_a_stretch(workshop: Workshop, worker: Worker) -> None:

@@ -97,6 +97,15 @@ def test_the_strategy_is_in_the_tasks_bytes_unless_it_is_the_default() -> None:
     assert len({encode(task(strategy)) for strategy in STRATEGIES}) == len(STRATEGIES)
 
 
+def test_so_is_the_strength_of_fedprox() -> None:
+    held = msgspec.structs.replace(task("fedavg"), proximal=0.5)
+    assert b"proximal" not in encode(task("fedavg"))
+    assert decode_task(encode(held)) == held
+    for odd in (-1.0, float("inf")):
+        with pytest.raises(ProtocolError):
+            decode_task(msgspec.msgpack.encode({**msgspec.to_builtins(held), "proximal": odd}))
+
+
 @given(ROLES, st.sampled_from(Role))
 def test_what_is_taken_from_a_vector_goes_back_into_its_places_and_nowhere_else(
     shape: list[tuple[int, Role]], role: Role

@@ -10,6 +10,7 @@ import msgspec
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.messages.fields import TEXT_PATTERN
+from fedit_shared.messages.task import Proximal
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
@@ -33,11 +34,13 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Federation(_Section, frozen=True, kw_only=True):
-    """Its name, how many adapter versions it is to publish (0: no end), and what of the adapter is averaged."""
+    """Its name, how many adapter versions it is to publish (0: no end), what of the adapter is averaged, and μ of
+    FedProx: how strongly devices are held near the published adapter."""
 
     name: _Text
     rounds: Annotated[int, msgspec.Meta(ge=0)] = 0
     strategy: str = "fedavg"
+    proximal: Proximal = 0.0
 
     def finished(self, newest: int) -> bool:
         """Whether no round is to be opened any more, since there is this adapter version."""

@@ -54,6 +54,7 @@ def make_task(config: Config, folder: Path) -> TaskSpec:
         tensors=tensors,
         training=config.training,
         strategy=strategy,
+        proximal=config.federation.proximal,
     )
 
 

@@ -15,6 +15,9 @@ rounds = {rounds}
 # "ffa-lora": B alone, A stays as it is: half the bytes. "rolora": B and A in turns: half the bytes. "shared-a": A
 # alone; each device has a B of its own and never sends it: without one the published adapter is the base model.
 # strategy = "fedavg"
+# FedProx: how strongly local training is held near the published adapter, where participants' data differ; part of the
+# task too. 0: not at all.
+# proximal = 0.0
 
 [server]
 # What join links carry: how participants reach this server.

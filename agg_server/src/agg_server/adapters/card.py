@@ -114,6 +114,7 @@ def _training(task: TaskSpec, config: Config) -> str:
         ("weight decay, gradient norm", f"{training.weight_decay:g}, at most {training.max_grad_norm:g}"),
         ("record", f"up to {training.max_length} tokens, loss on {learned}"),
         ("base model held in", " or ".join(training.quantization)),
+        ("held near the published adapter", f"FedProx, {task.proximal:g}" if task.proximal else "no"),
         ("server's step", f"{code(step.optimizer)}, learning rate {step.learning_rate:g}"),
     ]
     return "By the settings as they stand now; a round may have had others.\n\n" + table(["", ""], rows)

@@ -143,10 +143,11 @@ def _agreed(event: c.Agreed) -> str:
     if training.epochs:
         amount = f"{training.epochs:g} times your records"
     revision = f" at {task.model.revision[:DEVICE_LETTERS]}" if task.model.revision else ""
+    near = f" Training is held near the published adapter (FedProx, {task.proximal:g})." if task.proximal else ""
     return (
         f"The task that you agree to by taking part: an adapter of {values:,} values for {task.model.id}{revision}, "
         f"{amount} a round, up to {size(event.upload_bytes)} sent each. Strategy {task.strategy}: "
-        f"{STRATEGIES[task.strategy].told} Any other task is refused."
+        f"{STRATEGIES[task.strategy].told}{near} Any other task is refused."
     )
 
 

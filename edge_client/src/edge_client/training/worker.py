@@ -110,6 +110,7 @@ def _train(
         emit=channel.emit,
         stopping=lambda: channel.stopping,
         checkpoint_seconds=job.checkpoint_seconds,
+        proximal=job.task.proximal,
     )
     channel.emit(
         _planned(

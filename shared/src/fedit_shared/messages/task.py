@@ -13,6 +13,7 @@ from .fields import Hash, Text, UnixTime
 LearningRate = Annotated[float, msgspec.Meta(gt=0, le=10)]
 Epochs = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
 Minutes = Annotated[float, msgspec.Meta(gt=0, le=7 * 24 * 60)]
+Proximal = Annotated[float, msgspec.Meta(ge=0, le=10**6)]
 Steps = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 ClipRange = Annotated[float, msgspec.Meta(ge=1e-300, le=1e30)]
 """Beyond it w·L/c is no float64, or the mean no float32."""
@@ -80,6 +81,8 @@ class TaskSpec(_Part, frozen=True, kw_only=True, omit_defaults=True):
     training: TrainingSettings
     strategy: Text = "fedavg"
     """A name in :data:`fedit_shared.strategies.STRATEGIES`: which tensors a round trains, and which it sums."""
+    proximal: Proximal = 0.0
+    """μ of FedProx: μ/2·‖x‖² is added to the loss of local training, x being the change of what is summed."""
 
     def __post_init__(self) -> None:
         values = sum(tensor.size for tensor in self.tensors)
