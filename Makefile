@@ -15,7 +15,7 @@ EXTRA = $(PYTHON) -c "import tomllib; e = tomllib.load(open('pyproject.toml', 'r
 EDITABLE := --no-build-isolation $(MEMBERS:%=-e ./%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint docs bench-secagg bench-training bench-fedit bench-server bench-soak mutate fuzz constraints clean
+.PHONY: help demo test simulate lint docs dist audit changelog version bench-secagg bench-training bench-fedit bench-server bench-soak mutate fuzz constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 14
@@ -68,8 +68,20 @@ constraints:  ## renew constraints.txt: the newest versions that fit together, t
 	mv build/constraints/new.txt constraints.txt
 
 docs: build/docs/installed-$(KEY)  ## the documentation's site, strictly, in build/site
-	@NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build
 	@echo "build/site/index.html; with its search: python3 -m http.server --directory build/site"
+
+dist: build/release/installed-$(KEY)  ## wheels, sdists, locked requirements, SBOMs, checked, in dist/; PYTHONS= to install the server under, too
+	@build/release/bin/python -m release dist $(PYTHONS)
+
+audit: build/release/installed-$(KEY)  ## what is known against the versions locked in dist/; needs PyPI's vulnerability service
+	@build/release/bin/python -m release audit
+
+changelog: build/release/installed-$(KEY)  ## what changes/ comes to
+	@build/release/bin/towncrier build --draft --version next
+
+version: build/release/installed-$(KEY)  ## write VERSION= in all places where it stands
+	@build/release/bin/python -m release version '$(VERSION)'
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,7 @@
 """What a release hands to people: three wheels and a front door, and a server that runs without torch."""
 
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -23,6 +24,8 @@ from server_process import make_adapter
 import agg_server
 import edge_client
 import fedit_shared
+from release.stage import stage
+from release.version import MODULES, PROJECTS, set_version
 
 ROOT = Path(__file__).parents[1]
 MEMBERS = ("shared", "edge_client", "agg_server")
@@ -44,11 +47,13 @@ def _run(*command: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Member → its wheel, built by way of its source distribution, so that this is complete too."""
+    """Member, and the front door → its wheel, built as `make dist` does, by way of its source distribution, so that
+    this is complete too."""
     out = tmp_path_factory.mktemp("dist")
-    for member in MEMBERS:
-        _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out / member, ROOT / member)
-    return {member: next((out / member).glob("*.whl")) for member in MEMBERS}
+    folders = {folder.name: folder for folder in stage(out / "staged").values()}
+    for name, folder in folders.items():
+        _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out / name, folder)
+    return {name: next((out / name).glob("*.whl")) for name in folders}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,8 @@ def server(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_every_wheel_says_that_it_is_typed_and_carries_no_tests(wheels: dict[str, Path]) -> None:
-    for member, wheel in wheels.items():
+    for member in MEMBERS:
+        wheel = wheels[member]
         package = "fedit_shared" if member == "shared" else member
         names = zipfile.ZipFile(wheel).namelist()
         assert f"{package}/py.typed" in names
@@ -73,6 +79,7 @@ def test_every_wheel_says_that_it_is_typed_and_carries_no_tests(wheels: dict[str
 
 def test_the_server_starts_where_torch_was_never_installed(server: Path, tmp_path: Path) -> None:
     assert _project(ROOT)["version"] in _run(server / "fedit-server", "--version")
+    assert "learns sums" in _run(server / "fedit-server", "--help").replace("\n  ", " ")
     found = "import importlib.util as u, sys; print([n for n in sys.argv[1:] if u.find_spec(n)])"
     assert _run(server / "python", "-I", "-c", found, *TRAINING).strip() == "[]"
 
@@ -111,6 +118,52 @@ def test_there_is_one_version() -> None:
     for member in ("edge_client", "agg_server"):
         assert f"fedit-shared=={version}" in _project(ROOT / member)["dependencies"]
     assert {package.__version__ for package in (fedit_shared, edge_client, agg_server)} == {version}
+
+
+def test_a_version_is_set_everywhere_or_refused(tmp_path: Path) -> None:
+    for name in (*PROJECTS, *MODULES):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    with pytest.raises(SystemExit, match=r"write 1\.2rc1"):
+        set_version(tmp_path, "1.2-rc1")
+    old = _project(ROOT)["version"]
+    for name in set_version(tmp_path, "1.2.3"):
+        text = (tmp_path / name).read_text()
+        assert old not in text
+        assert text.count("1.2.3") == (ROOT / name).read_text().count(old) > 0
+
+
+def test_every_wheel_carries_its_licence(wheels: dict[str, Path]) -> None:
+    for wheel in wheels.values():
+        [licence] = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/licenses/LICENSE")]
+        assert zipfile.ZipFile(wheel).read(licence) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_released_front_door_names_versions_and_no_places(wheels: dict[str, Path]) -> None:
+    wheel = zipfile.ZipFile(wheels["fedit"])
+    [metadata] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+    asked = {
+        line.partition(": ")[2] for line in wheel.read(metadata).decode().splitlines() if line[:13] == "Requires-Dist"
+    }
+    version = _project(ROOT)["version"]
+    assert asked == {
+        f"fedit-shared=={version}",
+        f"edge-client=={version}",
+        f"agg-server=={version}; extra == 'server'",
+    }
+
+
+def test_a_change_is_told_in_a_file_that_the_changelog_takes() -> None:
+    types = {
+        kind["directory"] for kind in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["type"]
+    }
+    for path in (ROOT / "changes").iterdir():
+        assert path.name == "README.md" or path.name.split(".")[1:] in [[kind, "md"] for kind in types], path.name
+        assert path.read_text().strip()
+    assert (
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["start_string"]
+        in (ROOT / "CHANGELOG.md").read_text()
+    )
 
 
 def test_the_front_door_leads_to_the_client_and_only_by_extra_to_the_server() -> None:
