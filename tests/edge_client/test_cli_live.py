@@ -99,7 +99,8 @@ def test_no_line_is_wider_than_the_terminal(
 def test_ctrl_c_leaves_the_terminal_as_it_was_and_a_resize_draws_anew(tmp_path: Path) -> None:
     records = tmp_path / "records.jsonl"
     records.write_text(json.dumps({"instruction": "Say yes.", "context": "", "response": "Yes."}) + "\n")
-    with Terminal("join", LINK, "--data", records, "--state", tmp_path / "state", columns=100) as terminal:
+    words = ("join", LINK, "--data", records, "--memory", "2GiB", "--when", "always", "--state", tmp_path / "state")
+    with Terminal(*words, columns=100) as terminal:
         terminal.until("next try in")
         here = len(terminal.said)
         terminal.resize(40, 24)

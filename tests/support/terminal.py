@@ -25,7 +25,7 @@ class Terminal:
 
     def __init__(self, *arguments: object, columns: int = 80, rows: int = 24, home: Path | None = None) -> None:
         self._own, theirs = pty.openpty()
-        self.said = ""
+        self.said, self.here = "", 0
         self.resize(columns, rows)
         environment = {
             name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")

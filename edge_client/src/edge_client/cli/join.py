@@ -54,30 +54,38 @@ def command(
 ) -> None:
     """Join the federation that invited you with LINK, and take part in its rounds until stopped.
 
+    The first time, on a terminal, it asks for what is not given: your records, the memory that training may use, and
+    when it may train. Elsewhere it asks nothing, and --data has to be given.
+
     Until it is used, a link lets anybody join: with - for LINK it is asked for, and stands in no list of processes.
     On a machine that has joined already, this goes on where it was; what is not given again stays as it was.
     """
     from msgspec.structs import replace
 
     from edge_client.client import Client
-    from edge_client.data import DataSource, pin
+    from edge_client.data import DataSource, located, pin
     from edge_client.state import FederationState, state_folder
     from fedit_shared.identity import JoinLink
 
+    from .asking import Wishes, first_run, may_ask
     from .fetching import Fetched
     from .session import take_part
 
     parsed = JoinLink.parse(_ask_for_link() if link == "-" else link)
     known = FederationState(state_folder(parsed.federation, state)).preferences
     source = known.data if known is not None else DataSource(path="")
-    if data is not None or known is None:
-        source = replace(source, path=data or _ask_for_data(), container="auto")
+    if data is not None:
+        source = replace(source, path=located(data), container="auto")
     source = replace(
         source,
         fields=fields or source.fields,
         bad=bad_lines or source.bad,
         container=container or source.container,
     )
+    if known is None and may_ask(view):
+        source, memory, when = first_run(Wishes(source, memory, when), parsed.address)
+    elif not source.path:
+        raise click.UsageError("Name your data with --data FILE: there is no terminal to ask on.")
     client = Client.join(
         parsed,
         data=pin(source, Fetched(source.path)),
@@ -94,10 +102,3 @@ def command(
 def _ask_for_link() -> str:
     link: str = click.prompt("Join link", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
     return link
-
-
-def _ask_for_data() -> str:
-    if not sys.stdin.isatty():
-        raise click.UsageError("Name your data with --data FILE: there is no terminal to ask on.")
-    answer: str = click.prompt("Your instruction records (a file; it stays on this machine)")
-    return answer

@@ -89,6 +89,17 @@ class Scan:
                     yield self._record(path, last, value)
             self._before = last
 
+    def unknown_fields(self) -> list[str]:
+        """The names in the first object, where they are those of no known form, less those that no terminal shows; else
+        none. Raises as iterating does."""
+        for path in self.files:
+            with _reading(path), path.open("rb") as stream:
+                for _, value in self._rows(path, stream):
+                    if isinstance(value, dict):
+                        known = find_format(value, self.source.fields)
+                        return [] if known else [name for name in value if shown(name) == name]
+        return []
+
     def _rows(self, path: Path, stream: BinaryIO) -> Iterator[Row]:
         self.container = find_container(path, stream.read(HEAD), self.source.container)
         stream.seek(0)
