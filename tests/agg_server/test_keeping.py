@@ -113,7 +113,7 @@ def test_a_signed_result_an_event_and_a_key_that_were_changed_are_named(server: 
     assert "key.pem are not a TLS certificate and its key" in tls
     assert "The signed result of cohort" in second
     assert "(round 2) is damaged" in second
-    assert "round 3 does not fit together" in third
+    assert "of round 3 is not what was recorded" in third
 
 
 def test_a_damaged_database_is_named_in_one_line_before_anything_is_served(server: ServerProcess):

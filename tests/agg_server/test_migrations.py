@@ -1,37 +1,22 @@
 """Every schema that a release had is brought up to date with its data, and served."""
 
 import asyncio
-import shutil
-import sqlite3
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from released import RELEASED, unpacked
 from served import assert_exact, enrolled
-from server_process import ServerProcess, command, free_port
+from server_process import command
 
 import agg_server.store
 from agg_server.store import Database
 from agg_server.store.tables import metadata
-from agg_server.toml_file import with_values
 
-SCHEMAS = Path(__file__).with_name("schemas")
-RELEASED = sorted(path.name for path in SCHEMAS.iterdir() if (path / "server.sql").exists())
 PEERS = 3
-
-
-def unpacked(revision: str, folder: Path) -> ServerProcess:
-    """The folder as that release left it, on a free port."""
-    shutil.copytree(SCHEMAS / revision, folder)
-    with closing(sqlite3.connect(folder / "server.sqlite3")) as connection:
-        connection.executescript((folder / "server.sql").read_text(encoding="utf-8"))
-    port, settings = free_port(), folder / "federation.toml"
-    places = {"address": f"https://127.0.0.1:{port}", "listen": f"127.0.0.1:{port}"}
-    settings.write_text(with_values(settings.read_text(encoding="utf-8"), places, section="server"), encoding="utf-8")
-    return ServerProcess.adopt(folder, port)
 
 
 def revisions() -> set[str]:

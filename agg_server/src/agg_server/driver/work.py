@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agg_server import cohort as cohorts
 from agg_server.adapters import publishing
@@ -35,7 +36,7 @@ from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, encode
 from fedit_shared.quantize import Mean, read_mean
 from fedit_shared.secagg import Aggregator, open_session
-from fedit_shared.secagg.bodies import RosterBody, RosterEntry
+from fedit_shared.secagg.bodies import DealBody, RosterBody, RosterEntry
 
 Job = Callable[[], AnyEvent | None]
 
@@ -127,13 +128,20 @@ def _choose_survivors(aggregator: Aggregator, effect: ChooseSurvivors) -> Surviv
 
 
 def _open_sum(tools: Tools, aggregator: Aggregator, effect: OpenSum) -> SumOpened | CohortEnded | None:
-    session = aggregator.session
     try:
-        slots = sums.open_slots(aggregator, lambda identity: tools.rooms.upload(session, identity).vector())
+        slots = sums.open_slots(aggregator, partial(_whole_upload, tools, aggregator))
     except SumError as error:
         return CohortEnded(cohort=effect.cohort, outcome="failed", reason=error.message) if effect.last else None
     tools.rooms.store_sum(effect.cohort, sums.encode_slots(slots))
     return sums.describe(aggregator, effect.cohort, slots)
+
+
+def _whole_upload(tools: Tools, aggregator: Aggregator, identity: bytes) -> NDArray[np.uint32]:
+    """The vector that the device's receipt names: hours may have passed since it came, and a bit can have changed."""
+    upload = tools.rooms.upload(aggregator.session, identity)
+    if upload.digest() != DealBody.decode(aggregator.receipts[identity].body).vector_hash:
+        raise SumError(f"The upload of device {identity.hex()[:16]} on the server's disk is damaged.")
+    return upload.vector()
 
 
 def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> RoundEnded:

@@ -19,7 +19,8 @@ from fedit_shared.errors import FeditError, UserError
 from fedit_shared.installing import UPGRADE_SERVER
 
 BUSY_SECONDS = 5.0
-_SIGNS_OF_DAMAGE = ("database disk image is malformed", "file is not a database")
+_NO_TEXT = "Could not decode to UTF-8"
+_SIGNS_OF_DAMAGE = ("database disk image is malformed", "file is not a database", _NO_TEXT)
 CHANNEL = "fedit"
 """Where PostgreSQL tells the replicas that something was recorded."""
 LOCKS = 0xFED17
@@ -96,20 +97,27 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction. Raises UnavailableError where the database is locked, full or away."""
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise _damaged(self._url, error) or unavailable(error) from error
+        with self._named(), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """As :meth:`begin`, for reads alone, from any thread: nobody who writes waits for it."""
+        with (
+            self._named(),
+            self.engine.connect().execution_options(reading=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            with self.engine.connect().execution_options(reading=True) as connection, connection.begin():
-                yield connection
+            yield
         except DBAPIError as error:
-            raise _damaged(self._url, error) or unavailable(error) from error
+            raise _damaged(self._url, str(error.orig)) or unavailable(error) from error
+        except UnicodeDecodeError as error:  # a text as no release has written it
+            raise _damaged(self._url, _NO_TEXT) or error from error
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
@@ -171,8 +179,7 @@ def _engine(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
-def _damaged(url: URL, error: DBAPIError) -> CorruptError | None:
-    detail = str(error.orig)
+def _damaged(url: URL, detail: str) -> CorruptError | None:
     if not any(sign in detail for sign in _SIGNS_OF_DAMAGE):
         return None
     return CorruptError(

@@ -1,17 +1,22 @@
-"""The journal: every accepted event, from which rounds are folded again after a restart."""
+"""The journal: every accepted event, from which rounds are folded again after a restart.
+
+Each has a digest, chained over its round: what is read again is what was written, or a CorruptError.
+"""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Result, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
+from agg_server.errors import CorruptError
 from agg_server.rounds.events import AnyEvent, Event
 from agg_server.rounds.report import RoundReport
 from fedit_shared.errors import UserError
 from fedit_shared.messages import UNREADABLE
 from fedit_shared.messages import Result as CohortResult
 
+from .digests import chained
 from .tables import events, results, rounds
 
 _IDENTITY = 32
@@ -38,10 +43,13 @@ class Journal:
 
     def append(self, connection: Connection, recorded: Iterable[Recorded]) -> None:
         """Store events, in this order. Their rounds have been begun."""
-        rows = [
-            {"round": r.round, "time": r.time, "kind": type(r.event).__name__, "body": msgspec.msgpack.encode(r.event)}
-            for r in recorded
-        ]
+        rows: list[dict[str, Any]] = []
+        heads = _Heads(connection)
+        for round, time, event in recorded:
+            kind, body = type(event).__name__, msgspec.msgpack.encode(event)
+            digest = chained(heads[round], round, time, kind, body)
+            heads[round] = digest
+            rows.append({"round": round, "time": time, "kind": kind, "body": body, "digest": digest})
         if rows:
             connection.execute(insert(events), rows)
 
@@ -77,13 +85,13 @@ class Journal:
 
     def events_of(self, connection: Connection, round: int) -> list[Recorded]:
         """All events of one round, in order."""
-        return _recorded(connection.execute(select(events).where(events.c.round == round).order_by(events.c.seq)))
+        return _recorded(connection, select(events).where(events.c.round == round))
 
     def events_of_kinds(self, connection: Connection, round: int, kinds: Iterable[type[Event]]) -> list[Recorded]:
-        """As :meth:`events_of`, of these kinds."""
+        """As :meth:`events_of`, of these kinds; their digests, which those of the others go into, are not checked."""
         names = [kind.__name__ for kind in kinds]
         query = select(events).where(events.c.round == round, events.c.kind.in_(names))
-        return _recorded(connection.execute(query.order_by(events.c.seq)))
+        return [_event(row) for row in connection.execute(query.order_by(events.c.seq))]
 
     def spans(self, connection: Connection, round: int) -> dict[str, Span]:
         """The kinds of this round's events: how many of each, when first and when last."""
@@ -94,7 +102,7 @@ class Journal:
     def open_events(self, connection: Connection) -> list[Recorded]:
         """All events of the rounds that are not final, in order."""
         query = select(events).join(rounds, rounds.c.round == events.c.round).where(rounds.c.final == 0)
-        return _recorded(connection.execute(query.order_by(events.c.seq)))
+        return _recorded(connection, query)
 
     def last_event(self, connection: Connection) -> int:
         """The place in the order of all events that the last one has; 0 before the first."""
@@ -103,7 +111,7 @@ class Journal:
     def events_between(self, connection: Connection, place: int, last: int) -> list[Recorded]:
         """All events after ``place``, up to ``last``, in order."""
         query = select(events).where(events.c.seq > place, events.c.seq <= last)
-        return _recorded(connection.execute(query.order_by(events.c.seq)))
+        return _recorded(connection, query, after=place)
 
     def keep_result(self, connection: Connection, result: CohortResult, members: Iterable[bytes]) -> None:
         """A cohort's signed result, to be asked for by its members for ever."""
@@ -135,8 +143,37 @@ class Journal:
         return members is not None and identity in _members(members)
 
 
-def _recorded(rows: Result[Any]) -> list[Recorded]:
-    return [Recorded(row.round, row.time, _read(row.body, AnyEvent)) for row in rows]
+class _Heads(dict[int, bytes]):
+    """round → the digest of its last event so far; ``after``: the last one at or before this place, None: of all."""
+
+    def __init__(self, connection: Connection, after: int | None = None) -> None:
+        self._connection = connection
+        self._after = after
+
+    def __missing__(self, round: int) -> bytes:
+        query = select(events.c.digest).where(events.c.round == round)
+        if self._after is not None:
+            query = query.where(events.c.seq <= self._after)
+        return self._connection.execute(query.order_by(events.c.seq.desc()).limit(1)).scalar() or b""
+
+
+def _recorded(connection: Connection, query: Select[Any], *, after: int = 0) -> list[Recorded]:
+    """Raises CorruptError for what is not as it was written."""
+    heads, found = _Heads(connection, after), []
+    for row in connection.execute(query.order_by(events.c.seq)).all():
+        digest = chained(heads[row.round], row.round, row.time, row.kind, row.body)
+        if digest != row.digest:
+            raise CorruptError(
+                f"The database is damaged: event {row.seq} of round {row.round} is not what was recorded.",
+                advice="Put a backup back: `fedit-server restore`.",
+            )
+        heads[row.round] = digest
+        found.append(_event(row))
+    return found
+
+
+def _event(row: Row[Any]) -> Recorded:
+    return Recorded(row.round, row.time, _read(row.body, AnyEvent))
 
 
 def _read(body: bytes, kind: Any) -> Any:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    text,
 )
 
 metadata = MetaData(
@@ -74,6 +75,7 @@ events = Table(
     Column("time", Float, nullable=False),
     Column("kind", String(40), nullable=False),
     Column("body", LargeBinary, nullable=False),  # msgpack: an Event
+    Column("digest", LargeBinary(32), nullable=False, server_default=text("''")),  # see digests.py
     Index("ix_events_round_seq", "round", "seq"),
 )
 

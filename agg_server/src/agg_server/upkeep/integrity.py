@@ -18,10 +18,11 @@ from ..errors import CorruptError
 from ..layout import Layout
 from ..ledger import Ledger
 from ..rounds.events import CohortsFormed, RoundOpened
+from ..rounds.report import RoundReport, report
 from ..rounds.state import FINAL, Cohort, Round
 from ..standing import standing
 from ..storage.rooms import Rooms
-from ..store import Database, Journal, Recorded
+from ..store import AdapterVersion, Database, Journal, Recorded, Versions
 from ..task import make_task
 from .contents import read_whole, wanted
 
@@ -109,11 +110,18 @@ def _signatures(database: Database, numbers: list[int], key: PublicKey) -> tuple
             with database.begin() as connection:
                 recorded = Journal().events_of(connection, number)
                 kept = Journal().results_of(connection, number)
+                told = next(report for report in Journal().reports(connection) if report.round == number)
+                versions = [version for version in Versions().all(connection) if version.round == number]
             results += len(kept)
-            _fold(recorded)
+            folded = _fold(recorded)
+        except CorruptError as error:
+            broken.append(str(error))
+            continue
         except (FeditError, KeyError) as error:
             broken.append(f"What is kept of round {number} does not fit together: {error} {_PUT_BACK}")
             continue
+        if folded is not None:
+            broken += _rows(folded, told, versions)
         sids = dict(_sids(recorded))
         for result in kept:
             if recorded and not _is_signed(result, sids.get(result.cohort, b""), key):
@@ -122,13 +130,37 @@ def _signatures(database: Database, numbers: list[int], key: PublicKey) -> tuple
     return broken, results
 
 
-def _fold(recorded: list[Recorded]) -> None:
+def _fold(recorded: list[Recorded]) -> Round | None:
+    """One round; None once its events are pruned."""
     folded: dict[int, Round] = {}
     for number, time, event in recorded:
         if isinstance(event, RoundOpened):
             folded[number] = rounds.open_round(event, time)
         else:
             rounds.apply(folded[number], event, time)
+    return next(iter(folded.values()), None)
+
+
+def _rows(folded: Round, told: RoundReport, versions: list[AdapterVersion]) -> Iterator[str]:
+    """What other rows say of a round, held against its events."""
+    ended = folded.ended
+    if folded.final and _facts(told) != _facts(report(folded, told.ended or 0.0)):
+        yield f"The report of round {folded.number} is damaged: its events say otherwise. {_PUT_BACK}"
+    if ended is not None and ended.outcome == "published":
+        wanted = [(ended.version, ended.adapter, folded.opened.version, ended.adapter_size, ended.clip)]
+    else:
+        wanted = []
+    if [(row.version, row.adapter, row.parent, row.size, row.clip) for row in versions] != wanted:
+        yield f"The row of the version that round {folded.number} made is damaged. {_PUT_BACK}"
+
+
+def _facts(told: RoundReport) -> tuple[object, ...]:
+    """What every release says alike."""
+    of_cohorts = [
+        (cohort.cohort, cohort.outcome, cohort.roster, cohort.survivors, cohort.total_weight, cohort.loss)
+        for cohort in told.cohorts
+    ]
+    return told.opened, told.ended, told.outcome, told.version, told.adapter_before, told.adapter_after, of_cohorts
 
 
 def _sids(recorded: list[Recorded]) -> Iterator[tuple[bytes, bytes]]:
