@@ -1,8 +1,8 @@
 """Another trainer in the place of ours, a plain loop of PyTorch: ``python examples/own_trainer.py LINK records.jsonl``.
 
 A trainer gets a :class:`~edge_client.TrainJob` and leaves a file: by how much each value of the adapter has changed, as
-float32. Everything else (masking, uploads, answers) stays the client's. This one has no memory budget, no quantization
-and no checkpoints, and trains one record a step.
+float32. Everything else (masking, uploads, answers) stays the client's. This one has no memory budget, no quantization,
+no checkpoints and no proximal term, and trains one record a step.
 """
 
 import asyncio

@@ -26,6 +26,7 @@ from fedit_shared.identity import JoinLink
 DEVICES = ("progress", "own_data", "own_trainer", "embedding")
 SHARED, NOT_SHARED = 5, 4
 MEMORY = 4 * 2**30
+pytestmark = pytest.mark.timeout(1800)  # three processes that load torch, on a machine that may be busy
 
 
 class Round:
@@ -51,7 +52,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
     done.folder, done.reports, done.shown = tmp_path_factory.mktemp("examples"), [], []
     done.model, adapter = save_model(done.folder / "model"), done.folder / "new"
     create(CreateJob(model=str(done.model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
-    done.server = ServerProcess(done.folder, adapter=adapter, model="tiny-llama", target=len(DEVICES), rounds=1)
+    done.server = ServerProcess(
+        done.folder, adapter=adapter, model="tiny-llama", target=len(DEVICES), rounds=1, muster_window="1h"
+    )
     done.server.start()
     try:
         links = dict(zip(DEVICES, done.server.invite("--count", len(DEVICES)), strict=True))
@@ -93,7 +96,7 @@ async def embed(done: Round, link: str, records: str) -> None:
 
 async def shows(done: Round, url: str, last: str) -> None:
     """Ask the application until it says ``last``, or is past it."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(300):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(1500):
         while not done.shown or (
             last not in done.shown[-1]["line"] and not (last == "Joined" and done.shown[-1]["event"])
         ):

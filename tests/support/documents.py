@@ -38,10 +38,12 @@ class Block(NamedTuple):
 
     @property
     def commands(self) -> list[str]:
-        """The lines that are typed, without their prompt."""
-        lines = self.body.splitlines()
-        prompted = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-        return prompted or [line for line in lines if line.strip()]
+        """What is typed, without its prompt; one may be of several lines."""
+        if "$ " in self.body:  # what is indented goes on with the line above
+            return [
+                found.removeprefix("$ ") for found in re.findall(r"^\$ .*(?:\n[ ]{2,}.*)*", self.body, re.MULTILINE)
+            ]
+        return [line for line in self.body.splitlines() if line.strip()]
 
 
 def documents() -> list[Path]:
