@@ -8,6 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from participants import RECORD, quick_client, run_client
 from server_process import ServerProcess, command
@@ -115,6 +116,21 @@ def test_a_link_that_names_another_federation_is_refused(server: ServerProcess, 
     status, _, error = shell("join", replace(link, federation=bytes(32)))
     assert status == 4
     assert "federation" in error
+
+
+def test_another_task_than_the_one_agreed_to_is_not_trained(
+    server: ServerProcess, shell: Shell, tmp_path: Path
+) -> None:
+    [link] = server.invite()
+    enrol(link, tmp_path)  # its folder is the shell's
+    with FederationState(tmp_path / "state") as state:
+        assert state.membership is not None
+        state.membership = msgspec.structs.replace(state.membership, task_hash=bytes(32))
+    status, said, error = shell("run", "--json")
+    assert status == 5
+    assert "--accept-new-task" in error
+    told = json.loads(said.splitlines()[-1])
+    assert (told["event"], told["exit_code"]) == ("Error", 5)
 
 
 def test_a_clock_that_is_off_is_named(server: ServerProcess, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

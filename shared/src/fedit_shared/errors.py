@@ -14,16 +14,23 @@ LONGEST = 2000
 
 class FeditError(Exception):
     """Base of all: a message in plain words, and advice: what to do next. Both can be shown on a terminal as they are,
-    whatever they quote."""
+    whatever they quote. ``usual``: what a participant does about an error of this kind that has no advice of its own;
+    empty for a kind that always has."""
 
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "internal"
+    usual: ClassVar[str] = ""
 
     def __init__(self, message: str, *, advice: str = "") -> None:
         self.message = shown(message, LONGEST)
         self.advice = shown(advice, LONGEST)
         super().__init__(self.message)
+
+    @property
+    def next_step(self) -> str:
+        """What a participant does next."""
+        return self.advice or self.usual
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}".strip()
@@ -43,6 +50,7 @@ class ProtocolError(FeditError):
     http_status = 400
     exit_code = 4
     code = "malformed"
+    usual = "Nothing is lost: start again. If it stays so, tell the operator of the federation, in these words."
 
 
 class ForgedError(ProtocolError):
@@ -50,6 +58,7 @@ class ForgedError(ProtocolError):
 
     http_status = 403
     code = "forged"
+    usual = "Nothing of it was accepted. Ask the operator, by another way than this server, whether it was replaced."
 
 
 class UnauthorizedError(ProtocolError):
@@ -57,6 +66,7 @@ class UnauthorizedError(ProtocolError):
 
     http_status = 401
     code = "unauthorized"
+    usual = "Ask the operator for a new join link, and join with it: your records and settings stay as they are."
 
 
 class ConflictError(ProtocolError):
@@ -85,6 +95,7 @@ class IncompatibleError(ProtocolError):
 
     http_status = 426
     code = "incompatible"
+    usual = "Install the version of edge-client that the operator names."
 
 
 class UnsafeError(ProtocolError):
@@ -93,12 +104,14 @@ class UnsafeError(ProtocolError):
     http_status = 409
     exit_code = 5
     code = "unsafe"
+    usual = "Nothing was given away. Ask the operator why this is asked; the next round may do without."
 
 
 class SumError(FeditError):
     """A sum could not be opened, or what came out cannot be a sum of valid updates. Nothing is published."""
 
     code = "sum"
+    usual = "The next round goes on from the version before."
 
 
 def refusal(code: str) -> type[ProtocolError]:

@@ -9,6 +9,7 @@ Commands import what they need when they run, so that ``--help`` answers at once
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,9 @@ COMMANDS = {
     "completion": "Have your shell complete what you type.",
     "leave": "Take no further rounds.",
 }
+
+
+_BUG = "This is a bug of fedit-client: please report it with the lines above. What was kept goes on at the next start."
 
 
 class _Commands(click.Group):
@@ -99,6 +103,13 @@ def main(args: list[str] | None = None) -> None:
         if wanted.json:
             tell_error(error, error.exit_code)
         click.echo(f"Error: {error.message}", err=True)
-        if error.advice:
-            click.echo(error.advice, err=True)
+        if error.next_step:
+            click.echo(error.next_step, err=True)
         sys.exit(error.exit_code)
+    except Exception as error:  # a bug: its traceback is for whoever mends it
+        traceback.print_exc()
+        unexpected = FeditError(f"{type(error).__name__}: {error}", advice=_BUG)
+        if wanted.json:
+            tell_error(unexpected, unexpected.exit_code)
+        click.echo(f"Error: {unexpected}", err=True)
+        sys.exit(unexpected.exit_code)

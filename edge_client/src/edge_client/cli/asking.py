@@ -55,7 +55,7 @@ def _ask_source(empty: DataSource) -> DataSource:
         try:
             source = _usable(_mapped(replace(empty, path=located(answer))))
         except UserError as error:
-            _tell(str(error))
+            _tell(f"{error.message} {error.next_step}")
             continue
         if source is not None:
             return source

@@ -56,7 +56,7 @@ def check(
         max_length = positions
     report = examine(scan, tokenizer, max_length=max_length, line=record)
     if record and report.sample is None:
-        raise click.UsageError(f"{file} has no record at {scan.unit} {record}.")
+        raise click.UsageError(f"{file} has no record at {scan.unit} {record}: name another with --record.")
     name = Path(model).name if model else None
     if as_program:
         tell("DataCheck", as_json(scan, report, name, show=show))
@@ -71,7 +71,7 @@ def check(
 
 def _why(records: int, learnable: int) -> str:
     if not records:
-        return "Error: there is no record in it."
+        return "Error: there is no record in it. Name another file, or say with --format and --field how to read it."
     if not learnable:
         return "Error: no record has an answer within the length: use shorter instructions."
     return "Error: joining would refuse it. Correct what is named above, or leave it out with --bad-lines skip."

@@ -34,7 +34,7 @@ def tell(report: str, fields: dict[str, Any]) -> None:
 def tell_error(error: FeditError | click.ClickException, exit_code: int) -> None:
     """What goes wrong, and how the command is about to end."""
     if isinstance(error, FeditError):
-        fields = {"code": error.code, "message": error.message, "advice": error.advice}
+        fields = {"code": error.code, "message": error.message, "advice": error.next_step}
     else:
         fields = {"code": "usage", "message": error.format_message(), "advice": ""}
     tell("Error", fields | {"exit_code": exit_code})

@@ -58,6 +58,8 @@ def _kept(state: FederationState, version: bytes) -> bytes:
 def _published(folder: Path) -> bytes:
     path = folder / adapter.FILE_NAME
     if not path.is_file():
-        raise UserError(f"{folder} is no adapter: it has no {adapter.FILE_NAME}.")
+        raise UserError(
+            f"{folder} is no adapter: it has no {adapter.FILE_NAME}.", advice="Name the folder of a published adapter."
+        )
     with disk_errors(path):
         return path.read_bytes()

@@ -42,7 +42,10 @@ class Key:
         """Raises UserError, which says ``where`` it came from, for what can be no key."""
         self._text = text.strip()
         if not self._text.isascii() or not self._text.isprintable() or " " in self._text:
-            raise UserError(f"{where} holds no key: it has white space or other odd characters.")
+            raise UserError(
+                f"{where} holds no key: it has white space or other odd characters.",
+                advice="Copy the key once more, alone and in one line.",
+            )
 
     @classmethod
     def find(cls, variable: str, file: Path | None) -> Self | None:
@@ -53,7 +56,10 @@ class Key:
         try:
             return cls(file.expanduser().read_text(encoding="utf-8"), str(file))
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"The key in {file} cannot be read: {reason_of(error)}.") from error
+            raise UserError(
+                f"The key in {file} cannot be read: {reason_of(error)}.",
+                advice="Name a text file with the key alone, which this user may read.",
+            ) from error
 
     def headers(self) -> dict[str, str]:
         """What a request carries."""

@@ -25,6 +25,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 class SpentError(FeditError):
     """This delta may be in a sum already. It must never enter a second one."""
 
+    usual = "Nothing is lost: the next round trains anew."
+
 
 class UpdateFolder:
     """A folder of ``updates/``: ``begun``, the trainer's ``work``, ``trained`` when it is done, ``spent``; ``private``:

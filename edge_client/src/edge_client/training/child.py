@@ -65,7 +65,7 @@ def with_failures(channel: Channel, work: Callable[[], None]) -> None:
 def failure(error: Exception) -> Failed:
     """What to tell a person of ``error``."""
     if isinstance(error, FeditError):
-        return Failed(code=error.code, message=error.message, advice=error.advice)
+        return Failed(code=error.code, message=error.message, advice=error.next_step)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failed(code="disk", message="The disk is full.", advice="Make room and start again.")
     if _is_out_of_memory(error):

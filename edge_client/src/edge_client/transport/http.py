@@ -51,6 +51,7 @@ class ClockError(UnauthorizedError):
     """This machine's clock and the server's differ by more than signatures allow."""
 
     exit_code: ClassVar[int] = 2
+    usual: ClassVar[str] = "Let the operating system set the clock by network time, then start again."
 
 
 @dataclass(frozen=True)

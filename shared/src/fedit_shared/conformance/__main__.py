@@ -33,9 +33,11 @@ def _read(name: str) -> bytes:
         with open(name, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}.") from error
+        raise UserError(f"{name} cannot be read: {error.strerror}.", advice="Name a vector file.") from error
     if len(data) > LARGEST_FILE:
-        raise UserError(f"{name} is no vector file: it is larger than {LARGEST_FILE >> 20} MiB.")
+        raise UserError(
+            f"{name} is no vector file: it is larger than {LARGEST_FILE >> 20} MiB.", advice="Name a vector file."
+        )
     return data
 
 

@@ -33,7 +33,10 @@ def check(data: bytes) -> Iterator[Outcome]:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError("This is no vector file.", advice="It is JSON with format, given and cases.") from error
     if not known or not cases:
-        raise UserError(f"This is no vector file of the format {FORMAT}, or one without cases.")
+        raise UserError(
+            f"This is no vector file of the format {FORMAT}, or one without cases.",
+            advice="Take the file from the release that this package is of.",
+        )
     return (run(case, given) for case in cases)
 
 

@@ -1,0 +1,132 @@
+"""Every error that can reach a person says what to do next, and ends with a documented status."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_client.cli import EPILOG, main, resume
+
+ROOT = Path(__file__).parents[2]
+NODES = [
+    (f"{path.relative_to(ROOT)}", node)
+    for folder in ("edge_client/src", "shared/src")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+]
+CLASSES = [node for _, node in NODES if isinstance(node, ast.ClassDef)]
+
+
+def errors() -> dict[str, list[ast.ClassDef]]:
+    """The tree of errors: each class by its name, with its ancestors up to FeditError after it."""
+    found = {"FeditError": [node for node in CLASSES if node.name == "FeditError"]}
+    for _ in range(5):  # the tree's depth, and some
+        for node in CLASSES:
+            for base in node.bases:
+                if isinstance(base, ast.Name) and base.id in found:
+                    found[node.name] = [node, *found[base.id]]
+    return found
+
+
+def own(node: ast.ClassDef, name: str) -> object:
+    """The constant that the class sets ``name`` to; None if it does not."""
+    for line in node.body:
+        if isinstance(line, ast.Assign | ast.AnnAssign) and isinstance(line.value, ast.Constant):
+            targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return line.value.value
+    return None
+
+
+def advises(kinds: list[ast.ClassDef]) -> bool:
+    """Whether an error of this class has advice without being given any."""
+    calls = [call for call in ast.walk(kinds[0]) if isinstance(call, ast.Call)]
+    gives = any(keyword.arg == "advice" for call in calls for keyword in call.keywords)
+    return gives or any(own(kind, "usual") for kind in kinds)
+
+
+def test_every_error_is_raised_with_advice_or_is_of_a_kind_that_has_some() -> None:
+    tree = errors()
+    assert {"UserError", "DiskError", "ForgedError", "ClockError", "ModelError", "UnshownError"} <= set(tree)
+    raised, mute = 0, []
+    for where, node in NODES:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in tree:
+            raised += 1
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "advice"]
+            empty = not given or (isinstance(given[0], ast.Constant) and not given[0].value)
+            if empty and not advises(tree[node.func.id]):
+                mute.append(f"{where}:{node.lineno} {node.func.id}")
+    assert raised > 150, "the walk sees what is raised"
+    assert mute == []
+
+
+def test_every_status_that_an_error_ends_with_is_documented() -> None:
+    ends = {own(kind, "exit_code") for kinds in errors().values() for kind in kinds} - {None}
+    told = {int(number) for number in re.findall(r"[:;] (\d+) ", EPILOG)}
+    assert told == ends | {0, 130}
+    page = (ROOT / "edge_client" / "README.md").read_text(encoding="utf-8")
+    assert {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == told
+
+
+def test_help_names_every_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert " ".join(EPILOG.split()) in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_bug_ends_with_1_its_traceback_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: object) -> None:
+        raise RuntimeError("two and two are five")
+
+    monkeypatch.setattr(resume.command, "callback", broken)
+    with pytest.raises(SystemExit) as end:
+        main(["resume"])
+    said = capsys.readouterr().err
+    assert end.value.code == 1
+    assert "Traceback" in said
+    assert said.splitlines()[-1].startswith("Error: RuntimeError: two and two are five")
+    assert "report it" in said
+
+
+def test_who_closes_the_pipe_gets_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"instruction": "a", "response": "b"}\n')
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_client", "data", "check", str(tmp_path / "data.jsonl")],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status", "--state", "/nowhere/at/all"], "usage"),
+        (["history", "--last", "none"], "usage"),
+        (["doctor", "--model", "./absent"], "model"),
+    ],
+)
+def test_programs_are_told_of_an_error_in_one_line_with_advice_and_status(
+    words: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--json"])
+    said = capsys.readouterr()
+    told = json.loads(said.out.splitlines()[-1])
+    assert (told["event"], told["code"], told["exit_code"]) == ("Error", code, end.value.code)
+    assert end.value.code == 2
+    assert told["message"]
+    assert "Traceback" not in said.err
