@@ -20,13 +20,23 @@ from fedit_shared.strategies import STRATEGIES
 from . import pool as workers
 from .pool import Result, Worker
 from .schedule import Kept, Schedule
+from .world import Failure
 
 _CHUNK = 4
 
 
-def _show(schedule: Schedule, rule: str, how: str, trace: list[str]) -> None:
-    print(f"\nSeed {schedule.seed} breaks the rule {rule!r}: {how}\n\nThe shortest schedule that does:\n{schedule}\n")
-    print("\n".join(trace))
+def _show(broken: Result, failure: Failure, strategy: str) -> None:
+    """At once as it was seen; then, which takes minutes, as short as it can be."""
+    print("\n".join(failure.trace))
+    print(f"\nSeed {broken.seed} breaks the rule {failure.rule!r}: {failure.how}", flush=True)
+    with ProcessPoolExecutor(1, get_context("spawn"), workers.start, (strategy,)) as pool:
+        shortened = pool.submit(workers.shorten, broken.seed, failure.rule).result()
+    if shortened is None:
+        print("\nAlone it does not: something is not the seed's. Above is all that there is of it.")
+        return
+    schedule, failure = shortened
+    print(f"\nThe shortest schedule that does: {failure.how}\n{schedule}\n")
+    print("\n".join(failure.trace))
     print(f"\nAgain: python -m simulation --schedule '{msgspec.json.encode(schedule).decode()}'")
 
 
@@ -40,17 +50,11 @@ def _run_all(first: int, count: int, jobs: int, strategy: str) -> int:
             results += some
             if len(results) % 500 < _CHUNK and len(results) < count:
                 print(f"{len(results)} of {count} schedules, {time.monotonic() - begun:.0f} s", flush=True)
-            broken = next((result for result in some if result.rule), None)
-            if broken is not None and broken.rule is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-                break
-        else:
-            broken = None
-    if broken is not None and broken.rule is not None:
-        with ProcessPoolExecutor(1, get_context("spawn"), workers.start, (strategy,)) as pool:
-            shortest, how, trace = pool.submit(workers.shorten, broken.seed, broken.rule).result()
-        _show(shortest, broken.rule, how, trace)
-        return 1
+            for broken in some:
+                if broken.failure is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    _show(broken, broken.failure, strategy)
+                    return 1
     published, effects = sum(r.published for r in results), sum(r.effects for r in results)
     print(
         f"{count} schedules from seed {first}: no rule is broken. {sum(r.operations for r in results)} faults, "

@@ -111,7 +111,8 @@ class SimDevice:
         try:
             await self._run(machine)
         except FeditError as error:
-            machine.note(f"ends with {type(error).__name__}: {error}")
+            told = str(error).replace(str(machine.root.parent), "")  # the trace is the same wherever the run lies
+            machine.note(f"ends with {type(error).__name__}: {told}")
             self.errors.append(error)
             self._failures += 1
             self.comes_back |= isinstance(error, UserError)

@@ -6,13 +6,14 @@ from typing import NamedTuple
 from .draw import draw
 from .runner import Runner, runner
 from .schedule import Schedule
+from .world import Failure
 
 
 class Result(NamedTuple):
-    """One schedule's outcome, without its trace."""
+    """One schedule's outcome, with a trace where it failed."""
 
     seed: int
-    rule: str | None
+    failure: Failure | None
     published: int
     seconds: float
     effects: int
@@ -37,14 +38,16 @@ def run(seeds: range) -> list[Result]:
     for seed in seeds:
         schedule = draw(seed)
         found = Worker.runner.run(schedule)
-        rule = found.failure.rule if found.failure else None
-        results.append(Result(seed, rule, found.published, found.seconds, found.effects, len(schedule.ops)))
+        results.append(Result(seed, found.failure, found.published, found.seconds, found.effects, len(schedule.ops)))
     return results
 
 
-def shorten(seed: int, rule: str) -> tuple[Schedule, str, list[str]]:
-    """The shortest part of the seed's schedule that breaks ``rule``; how, and the end of its trace."""
-    shortest = Worker.runner.shorten(draw(seed), rule)
+def shorten(seed: int, rule: str) -> tuple[Schedule, Failure] | None:
+    """The shortest part of the seed's schedule that breaks ``rule``, and how. None if here it does not break: what it
+    came to then depends on the machine, or on what ran before it in the same process."""
+    whole = draw(seed)
+    if (failure := Worker.runner.run(whole).failure) is None or failure.rule != rule:
+        return None
+    shortest = Worker.runner.shorten(whole, rule)
     failure = Worker.runner.run(shortest).failure
-    assert failure is not None, "the shortened schedule fails"
-    return shortest, failure.how, failure.trace
+    return (shortest, failure) if failure is not None else None
