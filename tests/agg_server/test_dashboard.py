@@ -1,7 +1,9 @@
 """Who gets to see the dashboard, what its pages may not do, and what they say of a federation that was really run."""
 
 import base64
+import html
 import http.client
+import io
 import json
 import os
 import pty
@@ -9,6 +11,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
@@ -16,18 +19,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
-from dashboard import FORMS, PAGES, Markup, Operator, connection, logged_in, new_code, pages_of
+from dashboard import EMPTY_PAGES, FORMS, PAGES, PEERS, Markup, Operator, addresses, connection, logged_in, new_code
 from peers import Peer
-from refusals import alone
+from refusals import alone, state
 from server_process import ServerProcess, command
 
+from agg_server.config import Config, load_config
 from agg_server.dashboard import Dashboard
 from agg_server.dashboard.login import COOKIE, FORM_TOKEN, begin_session, hashed, make_link, require_session
+from agg_server.dashboard.views.settings import sections
 from agg_server.store import Database
 from agg_server.web.operator import PREFIX
 from fedit_shared.errors import UnauthorizedError
+from fedit_shared.identity import JoinLink
 
+STREAMS = ("/live", "/adapters/{version}/download")
+"""What takes a session, and is no page."""
 POLICY = {
     "default-src 'none'",
     "script-src 'self'",
@@ -46,20 +55,22 @@ def test_every_route_of_the_dashboard_is_tried_here():
     )
     routes = Dashboard(nobody, nobody, nobody, nobody).routes()
     found = {(route.method, route.path.removeprefix(PREFIX)) for route in routes}
-    found -= {("GET", "/login"), ("POST", "/login"), ("GET", "/static/{name}"), ("GET", "/live"), ("*", "/{rest:.*}")}
+    found -= {("GET", "/login"), ("POST", "/login"), ("GET", "/static/{name}"), ("*", "/{rest:.*}")}
+    found -= {("GET", path) for path in STREAMS}
     assert {path for method, path in found if method == "GET"} == set(PAGES)
     assert {path for method, path in found if method == "POST"} == set(FORMS)
 
 
 def test_who_has_no_session_sees_the_form_to_log_in_and_nothing_else(lived_in: ServerProcess):
     unknown = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
+    everything, forms = addresses(lived_in, [*PAGES, *STREAMS]), addresses(lived_in, FORMS)
     for cookie in ("", "x", unknown, unknown + "="):
-        for path in [*pages_of(lived_in), "/live"]:
+        for path in everything:
             answer = Operator(lived_in, cookie).ask(path)
             assert answer.status == 401, path
             assert 'name="code"' in answer.text, path
             assert not re.search(r"<nav|<table|mustering|published", answer.text), path
-        for path in FORMS:
+        for path in forms:
             assert Operator(lived_in, cookie).ask(path, {FORM_TOKEN: "0" * 64}).status == 401, path
 
 
@@ -122,20 +133,22 @@ def test_the_cookie_is_for_this_host_over_tls_and_out_of_reach_of_scripts_and_ot
 
 def test_a_form_without_its_sessions_token_does_nothing(lived_in: ServerProcess):
     operator, other = logged_in(lived_in), logged_in(lived_in)
+    before, forms = state(lived_in), addresses(lived_in, FORMS)
     for token in ("", "0" * 64, other.token(), operator.token()[:-1], "ü"):
-        for path in FORMS:
+        for path in forms:
             assert operator.ask(path, {FORM_TOKEN: token}).status == 403, (path, token)
     assert operator.ask("/logout", {}).status == 403
     assert operator.ask("/logout", {FORM_TOKEN: operator.token()}, Content_Type="text/plain").status == 400
     assert operator.ask("").status == 200
+    assert state(lived_in) == before
 
 
 def test_no_page_has_script_or_style_of_its_own_or_asks_elsewhere_and_the_policy_says_so(
     lived_in: ServerProcess, untouched: ServerProcess
 ):
-    for server in (lived_in, untouched):
-        inside = logged_in(server)
-        answers = {path: inside.ask(path) for path in [*pages_of(server), "/login", "/nowhere", "/rounds/99999"]}
+    for server, paths in ((lived_in, PAGES), (untouched, EMPTY_PAGES)):
+        inside, pages = logged_in(server), addresses(server, paths)
+        answers = {path: inside.ask(path) for path in [*pages, "/login", "/nowhere", "/rounds/99999"]}
         answers["no session"] = Operator(server).ask("")
         answers["forged"] = inside.ask("/logout", {FORM_TOKEN: ""})
         for path, answer in answers.items():
@@ -145,16 +158,21 @@ def test_no_page_has_script_or_style_of_its_own_or_asks_elsewhere_and_the_policy
             assert answer.headers["Content-Type"].startswith("text/html"), path
             found = Markup(answer.text)
             assert (found.inline, found.elsewhere) == ([], []), path
-        for path in pages_of(server):
+        for path in pages:
+            assert answers[path].status == 200, path
             forms = Markup(answers[path].text).forms
             assert forms, path
             for form in forms:
+                if form.get("method") == "get":
+                    continue
                 assert (form.get("method"), form["tokens"]) == ("post", inside.token()), path
 
 
 def test_what_is_not_there_is_said_on_a_page(lived_in: ServerProcess):
     inside = logged_in(lived_in)
-    for path in ("/nowhere", "/rounds/99999", "/rounds/x", "/rounds/" + "9" * 40, "/static/../login", "/static/x.css"):
+    rounds = ("/rounds/99999", "/rounds/x", "/rounds/" + "9" * 40)
+    others = ("/adapters/99", "/adapters/01", "/adapters/1/x", f"/devices/{'0' * 64}/block", "/invitations/x/revoke")
+    for path in ("/nowhere", "/static/../login", "/static/x.css", *rounds, *others):
         answer = inside.ask(path)
         assert (answer.status, 'role="alert"' in answer.text) == (404, True), path
 
@@ -349,6 +367,117 @@ def live_page(operator: Operator) -> tuple[http.client.HTTPSConnection, http.cli
     line = connection(operator.server)
     line.request("GET", f"{PREFIX}/live", headers={"Cookie": f"{COOKIE}={operator.cookie}"})
     return line, line.getresponse()
+
+
+def test_a_device_is_blocked_and_let_in_again_at_once(lived_in: ServerProcess):
+    inside, [link] = logged_in(lived_in), lived_in.invite()
+    token = {FORM_TOKEN: inside.token()}
+
+    async def act(peer: Peer) -> None:
+        key = peer.identity.hex()
+        asked = inside.ask(f"/devices/{key}/block")
+        assert "Block the device" in asked.text
+        assert (await peer.request("GET", f"/v1/adapters/{'0' * 64}"))[0] == 404, "asking is not doing"
+        for doing, status, shown in (("block", 401, "blocked"), ("unblock", 404, "active"), ("block", 401, "blocked")):
+            done = inside.ask(f"/devices/{key}/{doing}", token)
+            assert (done.status, done.headers["Location"]) == (303, f"{PREFIX}/devices")
+            assert (await peer.request("GET", f"/v1/adapters/{'0' * 64}"))[0] == status, doing
+            [row] = re.findall(rf"\n{key[:16]} .*", plain(inside.ask(f"/devices?begins={key[:10]}").text))
+            assert shown in row
+
+    alone(link, "to be blocked", act, enrol=True)
+
+
+def test_devices_are_listed_with_what_they_say_of_themselves(lived_in: ServerProcess):
+    told = json.loads(command("devices", lived_in.folder, "--json").stdout)
+    text = plain(logged_in(lived_in).ask("/devices").text)
+    assert f"{len(told)} devices have joined" in text
+    for device in told[:PEERS]:
+        [row] = re.findall(rf"\n{device['device'][:16]} .*", text)
+        assert "test cpu, 1 GiB Block" in row
+    assert "0 of" in plain(logged_in(lived_in).ask("/devices?begins=xyz").text)
+
+
+def test_a_link_that_the_page_makes_lets_in_as_many_as_it_says_until_it_is_revoked(lived_in: ServerProcess):
+    inside = logged_in(lived_in)
+    form = {FORM_TOKEN: inside.token(), "uses": "3", "term": "1d"}
+    made = inside.ask("/invitations", form)
+    assert made.status == 200
+    assert set(made.headers["Content-Security-Policy"].split("; ")) == POLICY
+    assert (Markup(made.text).inline, "<svg viewBox" in made.text) == ([], True)
+    link = JoinLink.parse(re.findall(r"<textarea[^>]*>([^<]*)<", made.text)[0])
+    alone(link, "by the page 1", lambda peer: peer.check_in(), enrol=True)
+    [row, *_] = re.findall(r"\n[0-9a-f]{16} .*", plain(inside.ask("/invitations").text))
+    assert ("open" in row, "1 of 3" in row) == (True, True)
+    assert str(link) not in inside.ask("/invitations").text
+    name = sha256(link.token).hexdigest()
+    assert "Revoke the invitation" in inside.ask(f"/invitations/{name}/revoke").text
+    assert inside.ask(f"/invitations/{name}/revoke", {FORM_TOKEN: inside.token()}).status == 303
+    with pytest.raises(UnauthorizedError, match="revoked"):
+        alone(link, "by the page 2", lambda peer: peer.check_in(), enrol=True)
+    alone(link, "by the page 1", lambda peer: peer.check_in(), enrol=True)  # who has joined stays
+
+
+@pytest.mark.parametrize("change", [{"uses": "0"}, {"uses": "10001"}, {"uses": "x"}, {"uses": ""}, {"term": "9d"}])
+def test_a_link_for_nobody_or_for_a_time_not_offered_is_not_made(untouched: ServerProcess, change: dict[str, str]):
+    inside, before = logged_in(untouched), state(untouched)
+    answer = inside.ask("/invitations", {FORM_TOKEN: inside.token(), "uses": "1", "term": "1d"} | change)
+    assert (answer.status, 'role="alert"' in answer.text) == (400, True)
+    assert state(untouched) == before
+
+
+def test_a_version_is_downloaded_as_the_command_exports_it_with_the_card_that_its_page_shows(
+    lived_in: ServerProcess, tmp_path: Path
+):
+    inside = logged_in(lived_in)
+    assert command("export", lived_in.folder, tmp_path / "out", "--version", 2).returncode == 0
+    line = connection(lived_in)
+    line.request("GET", f"{PREFIX}/adapters/2/download", headers={"Cookie": f"{COOKIE}={inside.cookie}"})
+    response = line.getresponse()
+    archive = zipfile.ZipFile(io.BytesIO(response.read()))
+    line.close()
+    assert 'filename="adapter-version-2.zip"' in response.headers["Content-Disposition"]
+    exported = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert {name: archive.read(name) for name in archive.namelist()} == exported
+    page = inside.ask("/adapters/2").text
+    assert html.unescape(re.findall(r"(?s)<pre>(.*?)</pre>", page)[0]) == exported["README.md"].decode()
+
+
+def test_going_back_is_asked_for_and_then_ordered(lived_in: ServerProcess):
+    inside = logged_in(lived_in)
+    assert re.search(r"\n1 ● counts now .* Download\n", plain(inside.ask("/adapters").text)), (
+        "the story went back to it"
+    )
+    before = state(lived_in)
+    assert "Go on from adapter version 1" in inside.ask("/adapters/1/rollback").text
+    assert state(lived_in) == before
+    assert inside.ask("/adapters/1/rollback", {FORM_TOKEN: inside.token()}).status == 303
+    with closing(sqlite3.connect(lived_in.folder / "server.sqlite3")) as database:
+        assert database.execute("SELECT value FROM orders WHERE name = 'rollback'").fetchall() == [(1,)]
+    assert "You went back to version 1" in plain(inside.ask("/adapters").text)
+
+
+def test_settings_are_shown_as_they_are_and_no_password_is(lived_in: ServerProcess):
+    text = plain(logged_in(lived_in).ask("/settings").text)
+    for shown in ("cohort_target 4", "unsigned_requests 1000000", "contribute_window 30 min", "steps 3", "pin yes"):
+        assert shown in text
+    config = settings_of(lived_in)
+    server = msgspec.structs.replace(config.server, database="postgresql://fedit:geheim@db/fedit")
+    told = repr(sections(msgspec.structs.replace(config, server=server)))
+    assert "postgresql://fedit:***@db/fedit" in told
+    assert "geheim" not in told
+
+
+def test_every_setting_is_shown_with_a_meaning(lived_in: ServerProcess):
+    config = settings_of(lived_in)
+    shown = {(s.name, setting.key) for s in sections(config) for group in s.groups for setting in group.settings}
+    parts = {name: getattr(config, name) for name in config.__struct_fields__}
+    assert shown == {(name, key) for name, part in parts.items() for key in part.__struct_fields__}
+    assert all(len(group.meaning) > 10 for section in sections(config) for group in section.groups)
+
+
+def settings_of(server: ServerProcess) -> Config:
+    return load_config(server.folder / "federation.toml")
 
 
 def part(stream: Any) -> dict[str, str]:

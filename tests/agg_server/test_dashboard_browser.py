@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from browser import DESK, PHONE, Window, chromium
-from dashboard import PAGES, new_code, pages_of
+from dashboard import EMPTY_PAGES, PAGES, addresses, new_code
 from server_process import ServerProcess
 
-PICTURED = {"": "glance", "/rounds/1": "round"}
+PICTURED = {"": "glance", "/rounds/1": "round", "/devices": "devices"}
 Open = Callable[..., Window]
 
 
@@ -37,20 +37,16 @@ def opened(lived_in: ServerProcess, untouched: ServerProcess) -> Iterator[Open]:
             window.close()
 
 
-@pytest.fixture(params=["lived in", "untouched"])
-def server(request: pytest.FixtureRequest, lived_in: ServerProcess, untouched: ServerProcess) -> ServerProcess:
-    return lived_in if request.param == "lived in" else untouched
-
-
-def address(server: ServerProcess, page: str) -> str:
-    return pages_of(server)[PAGES.index(page)]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_fits_a_phone_and_axe_finds_nothing_in_light_and_dark(opened: Open, server: ServerProcess, page: str):
+@pytest.mark.parametrize(
+    ("full", "page"), [*((True, page) for page in PAGES), *((False, page) for page in EMPTY_PAGES)]
+)
+def test_a_page_fits_a_phone_and_axe_finds_nothing_in_light_and_dark(
+    opened: Open, lived_in: ServerProcess, untouched: ServerProcess, full: bool, page: str
+):
+    server = lived_in if full else untouched
     for scheme in ("light", "dark"):
         window = opened(server, PHONE, scheme)
-        window.go(address(server, page))
+        window.go(*addresses(server, [page]))
         assert window.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
         assert window.overflow() <= 0
         for details in window.page.locator("details").all():
@@ -65,7 +61,7 @@ def test_the_keyboard_comes_to_everything_in_order_and_shows_where_it_is(
     opened: Open, lived_in: ServerProcess, page: str
 ):
     window = opened(lived_in)
-    path = address(lived_in, page)
+    [path] = addresses(lived_in, [page])
     window.go(path)
     if path in PICTURED:
         window.picture(PICTURED[path])
@@ -141,3 +137,19 @@ def test_what_is_unfolded_and_where_the_keyboard_is_outlast_a_renewal(opened: Op
     assert window.page.locator("#step-uploaded").evaluate("details => details.open")
     assert window.page.evaluate("document.activeElement.parentElement.id") == "step-uploaded"
     assert window.page.locator("#now").inner_text() == before
+
+
+def test_an_invitation_is_made_and_copied(opened: Open, lived_in: ServerProcess):
+    window = opened(lived_in, PHONE, "light", permissions=["clipboard-read", "clipboard-write"])
+    window.log_in()
+    window.go("/invitations")
+    window.page.get_by_label("Devices it lets in").fill("2")
+    window.page.get_by_role("button", name="Make a link").click()
+    link = window.page.get_by_label("Join link").input_value()
+    window.page.get_by_role("button", name="Copy").click()
+    window.page.get_by_text("Copied.").wait_for()
+    assert window.page.evaluate("navigator.clipboard.readText()") == link
+    assert window.page.get_by_role("img", name="QR code").bounding_box()["width"] > 150
+    assert (window.overflow() <= 0, window.findings(), window.complaints) == (True, [], [])
+    window.page.emulate_media(color_scheme="dark")
+    assert window.findings() == []

@@ -2,10 +2,11 @@
 
 import asyncio
 import http.client
+import json
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from html.parser import HTMLParser
 from typing import NamedTuple
@@ -18,9 +19,31 @@ from server_process import ServerProcess, command
 from agg_server.dashboard.login import COOKIE
 from agg_server.web.operator import PREFIX
 
-PAGES = ("", "/rounds", "/rounds/{round}", "/knows")
-"""Every page that is to be looked at, below /dashboard. Names in braces are those of :func:`pages_of`."""
-FORMS = ("/logout",)
+PAGES = (
+    "",
+    "/rounds",
+    "/rounds/{round}",
+    "/devices",
+    "/devices/{device}/block",
+    "/invitations",
+    "/invitations/{invitation}/revoke",
+    "/adapters",
+    "/adapters/{version}",
+    "/adapters/{version}/rollback",
+    "/settings",
+    "/knows",
+)
+"""Every page that is to be looked at, below /dashboard. What stands in braces is what :func:`addresses` fills in."""
+EMPTY_PAGES = ("", "/rounds", "/devices", "/invitations", "/adapters", "/settings", "/knows")
+"""Those that there are before anybody has joined."""
+FORMS = (
+    "/logout",
+    "/devices/{device}/block",
+    "/devices/{device}/unblock",
+    "/invitations",
+    "/invitations/{invitation}/revoke",
+    "/adapters/{version}/rollback",
+)
 """Every form's address."""
 PEERS = 4
 
@@ -87,11 +110,13 @@ def new_code(server: ServerProcess) -> str:
     return urlsplit(new_link(server)).fragment
 
 
-def pages_of(server: ServerProcess) -> list[str]:
-    """The addresses of all pages, for what this federation has."""
-    rounds = server.rounds()
-    names = {"round": str(rounds[0]["round"])}
-    return [page.format_map(names) for page in PAGES]
+def addresses(server: ServerProcess, paths: Iterable[str]) -> list[str]:
+    """The paths, of this federation's first round, first device, newest invitation and version 0."""
+    names = {"round": "1", "version": "0"}
+    for name, listing in (("device", "devices"), ("invitation", "invitations")):
+        rows = json.loads(command(listing, server.folder, "--json").stdout)
+        names |= {name: rows[0][name]} if rows else {}
+    return [path.format_map(names) for path in paths]
 
 
 def until(ask: Callable[[], object]) -> None:

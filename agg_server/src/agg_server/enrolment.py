@@ -1,10 +1,14 @@
 """How devices come in: join links with a secret token, of which only the hash is kept."""
 
+import os
 from hashlib import sha256
 
+from agg_server import tls
+from agg_server.config import Config
+from agg_server.layout import Layout
 from agg_server.store import Invitation
 from fedit_shared.errors import ForgedError, UnauthorizedError
-from fedit_shared.identity import JoinLink, verify
+from fedit_shared.identity import JoinLink, federation_id, verify
 from fedit_shared.identity.links import TOKEN_SIZE
 from fedit_shared.identity.requests import LIFETIME
 from fedit_shared.messages import Enrol
@@ -19,6 +23,22 @@ def make_link(
         raise ValueError("a token of a wrong size")
     invitation = Invitation(token_hash=sha256(token).digest(), created=now, expires=expires, uses=uses, used=0)
     return JoinLink(address.rstrip("/"), federation, token, pin), invitation
+
+
+def invite(
+    layout: Layout, config: Config, *, count: int, uses: int, expires: float | None, now: float
+) -> list[tuple[JoinLink, Invitation]]:
+    """So many new join links, each good for ``uses`` devices until ``expires`` (Unix seconds; None: until used up), and
+    what is to be stored of them. Reads the federation's key and certificate."""
+    federation = federation_id(layout.signing_key().public)
+    certificate = layout.path(config.server.certificate)
+    pin = tls.pin(certificate) if config.server.pin else None
+    if pin is not None:
+        tls.keep_pin(certificate, layout.pinned)
+    return [
+        make_link(config.server.address, federation, pin, os.urandom(TOKEN_SIZE), now=now, uses=uses, expires=expires)
+        for _ in range(count)
+    ]
 
 
 def check_enrol(message: Enrol, federation: bytes, now: float) -> bytes:

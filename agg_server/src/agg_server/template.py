@@ -1,6 +1,8 @@
 """The settings file that ``init`` writes: every key with its meaning, defaults commented out."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _TEMPLATE = """\
@@ -8,6 +10,7 @@ _TEMPLATE = """\
 # opened anew with it, one whose cohorts are at work ends as it began. Durations: "20s", "30min", "12h", "7d".
 
 [federation]
+# What participants see.
 name = {name}
 # Adapter versions to publish; then the clients end. Raise it and start again to go on. 0: no end.
 rounds = {rounds}
@@ -60,14 +63,19 @@ revision = {revision}
 # steps = 100
 # epochs = 1.0
 # minutes = 30
+# Step size of the devices' optimizer.
 # learning_rate = 3e-4
 # Records a step, whatever a machine can hold at once.
 # batch_size = 16
 # Tokens of a record; what is longer is cut.
 # max_length = 512
+# Whether the instruction is learned as well, or its answer alone.
 # train_on_inputs = false
+# How much each step draws weights towards zero.
 # weight_decay = 0.0
+# A longer gradient is shortened to this.
 # max_grad_norm = 1.0
+# Steps in which the learning rate rises to its own.
 # warmup_steps = 0
 # What devices may load the base model in, preferred first: "int8", "nf4", "none".
 # quantization = ["int8"]
@@ -137,3 +145,33 @@ def render(values: Values) -> str:
         given = getattr(values, field)
         quoted[field] = f"{field} = {quoted[field]}" if given else f"# {field} = {json.dumps(usual)}"
     return _TEMPLATE.format(**quoted)
+
+
+class Meaning(NamedTuple):
+    """What the file says of some keys of one section."""
+
+    section: str
+    keys: tuple[str, ...]
+    words: str
+
+
+_SECTION = re.compile(r"\[(\w+)\]")
+_KEY = re.compile(r"(?:# )?([a-z]\w*) = |\{(\w+)\}")
+
+
+def meanings() -> Iterator[Meaning]:
+    """The words above each key, in the file's order; keys right below each other have them in common."""
+    section, words = "", ""
+    keys: list[str] = []
+    for line in [*_TEMPLATE.splitlines(), ""]:
+        key = _KEY.match(line)
+        if key is not None:
+            keys.append(key[1] or key[2])
+            continue
+        if keys:
+            yield Meaning(section, tuple(keys), words)
+            words, keys = "", []
+        if (found := _SECTION.match(line)) is not None:
+            section, words = found[1], ""
+        elif line.startswith("# "):
+            words = f"{words} {line.removeprefix('# ')}".strip()

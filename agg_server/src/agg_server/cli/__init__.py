@@ -8,9 +8,10 @@ from agg_server import __version__
 
 from .adapters import export_command, rollback_command
 from .init import init_command
+from .invitations import invitations_command, revoke_command
 from .keeping import backup_command, prune_command, restore_command, verify_command
 from .login import login_command
-from .people import block_command, devices_command, invite_command
+from .people import block_command, devices_command, invite_command, unblock_command
 from .reports import rounds_command, status_command
 from .serve import serve_command
 
@@ -26,10 +27,13 @@ for command in (
     serve_command,
     login_command,
     invite_command,
+    invitations_command,
+    revoke_command,
     status_command,
     rounds_command,
     devices_command,
     block_command,
+    unblock_command,
     rollback_command,
     export_command,
     backup_command,

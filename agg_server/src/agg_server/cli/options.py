@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from agg_server.config import Config
     from agg_server.layout import Layout
     from agg_server.store import Database
@@ -24,3 +26,14 @@ def open_folder(folder: Path) -> "tuple[Layout, Config, Database]":
     database = Database(layout.database_url(config))
     database.require_existing()
     return layout, config, database
+
+
+def one_that_begins(names: "Collection[str]", begins: str, what: str, listed: str) -> str:
+    """The one name (hex) that begins so, given with at least 8 digits. Raises UserError otherwise; ``what``: of what
+    they are names, ``listed``: where they can be seen."""
+    from fedit_shared.errors import UserError
+
+    found = [name for name in names if name.startswith(begins.lower())]
+    if len(found) != 1 or len(begins) < 8:
+        raise UserError(f"{len(found)} {what} begin with {begins!r}.", advice=f"{listed}; give at least 8 digits.")
+    return found[0]

@@ -1,10 +1,10 @@
-"""``fedit-server invite``, ``devices``, ``block``."""
+"""``fedit-server invite``, ``devices``, ``block``, ``unblock``."""
 
 from pathlib import Path
 
 import click
 
-from .options import folder_argument, json_option, open_folder
+from .options import folder_argument, json_option, one_that_begins, open_folder
 
 
 @click.command("invite")
@@ -14,16 +14,12 @@ from .options import folder_argument, json_option, open_folder
 @click.option("--expires", metavar="7d", help="How long the links are good. Default: until used up.")
 def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> None:
     """Print join links, one a line. Whoever has one can join: send each over a private channel."""
-    import os
     import time
 
-    from agg_server import tls
     from agg_server.durations import Seconds
-    from agg_server.enrolment import make_link
+    from agg_server.enrolment import invite
     from agg_server.store import People
     from fedit_shared.errors import UserError
-    from fedit_shared.identity import federation_id
-    from fedit_shared.identity.links import TOKEN_SIZE
 
     layout, config, database = open_folder(folder)
     now = time.time()
@@ -31,15 +27,7 @@ def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> 
         until = None if expires is None else now + Seconds.parse(expires)
     except ValueError as error:
         raise UserError(f"--expires: {error}.") from error
-    federation = federation_id(layout.signing_key().public)
-    certificate = layout.path(config.server.certificate)
-    pin = tls.pin(certificate) if config.server.pin else None
-    if pin is not None:
-        tls.keep_pin(certificate, layout.pinned)
-    made = [
-        make_link(config.server.address, federation, pin, os.urandom(TOKEN_SIZE), now=now, uses=uses, expires=until)
-        for _ in range(count)
-    ]
+    made = invite(layout, config, count=count, uses=uses, expires=until, now=now)
     with database.begin() as connection:
         People().invite(connection, [invitation for _, invitation in made])
     for link, _ in made:
@@ -87,17 +75,25 @@ def devices_command(folder: Path, as_json: bool) -> None:
 @click.argument("device")
 def block_command(folder: Path, device: str) -> None:
     """Serve a device no more, at once. DEVICE: its public key in hex, or the beginning of it."""
+    click.echo(f"Blocked {_change(folder, device, blocked=True)}.")
+
+
+@click.command("unblock")
+@folder_argument
+@click.argument("device")
+def unblock_command(folder: Path, device: str) -> None:
+    """Serve a blocked device again. DEVICE: its public key in hex, or the beginning of it."""
+    click.echo(f"Served again: {_change(folder, device, blocked=False)}.")
+
+
+def _change(folder: Path, device: str, *, blocked: bool) -> str:
+    """Block or let in the one device whose key begins so; its key in hex."""
     from agg_server.store import People
-    from fedit_shared.errors import UserError
 
     _, _, database = open_folder(folder)
     people = People()
     with database.begin() as connection:
-        found = [d for d in people.devices(connection) if d.identity.hex().startswith(device.lower())]
-        if len(found) != 1 or len(device) < 8:
-            raise UserError(
-                f"{len(found)} devices' keys begin with {device!r}.",
-                advice="`fedit-server devices` lists them; give at least 8 digits.",
-            )
-        people.set_status(connection, found[0].identity, "blocked")
-    click.echo(f"Blocked {found[0].identity.hex()}.")
+        keys = [known.identity.hex() for known in people.devices(connection)]
+        key = one_that_begins(keys, device, "devices' keys", "`fedit-server devices` lists them")
+        people.set_blocked(connection, bytes.fromhex(key), blocked=blocked)
+    return key

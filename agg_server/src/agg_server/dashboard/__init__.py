@@ -32,7 +32,7 @@ from agg_server.web.reading import Reader
 from fedit_shared.errors import FeditError, NotFoundError
 
 from .live import Live
-from .pages import about, glance, rounds, session
+from .pages import about, adapters, devices, glance, invitations, rounds, session
 from .site import Item, Site, Visit
 
 Handler = Callable[[Site, Visit], Awaitable[web.StreamResponse]]
@@ -51,10 +51,25 @@ PAGES = (
     Page("GET", "", glance.page, "At a glance"),
     Page("GET", "/rounds", rounds.all_rounds, "Rounds"),
     Page("GET", "/rounds/{round}", rounds.one_round),
+    Page("GET", "/devices", devices.page, "Devices"),
+    Page("GET", "/devices/{device}/block", devices.ask_to_block),
+    Page("POST", "/devices/{device}/block", devices.block),
+    Page("POST", "/devices/{device}/unblock", devices.unblock),
+    Page("GET", "/invitations", invitations.page, "Invitations"),
+    Page("POST", "/invitations", invitations.make),
+    Page("GET", "/invitations/{invitation}/revoke", invitations.ask_to_revoke),
+    Page("POST", "/invitations/{invitation}/revoke", invitations.revoke),
+    Page("GET", "/adapters", adapters.page, "Adapters"),
+    Page("GET", "/adapters/{version}", adapters.one),
+    Page("GET", "/adapters/{version}/rollback", adapters.ask_to_go_back),
+    Page("POST", "/adapters/{version}/rollback", adapters.go_back),
+    Page("GET", "/settings", about.settings, "Settings"),
     Page("GET", "/knows", about.knows, "What this server may know"),
     Page("POST", "/logout", session.log_out),
 )
-"""Everything that takes a session."""
+"""Everything that takes a session, and is a page or a form."""
+FILES = (Page("GET", "/adapters/{version}/download", adapters.download),)
+"""What takes a session, and is none."""
 
 
 class Dashboard:
@@ -68,7 +83,7 @@ class Dashboard:
     def routes(self) -> list[web.RouteDef]:
         """All routes of the dashboard."""
         site = self._site
-        pages = [Page("GET", "/live", self._live.stream), *PAGES]
+        pages = [*PAGES, *FILES, Page("GET", "/live", self._live.stream)]
         return [
             web.get(f"{PREFIX}/login", partial(session.login_page, site)),
             web.post(f"{PREFIX}/login", partial(session.log_in, site)),

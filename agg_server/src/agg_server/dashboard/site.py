@@ -42,6 +42,18 @@ class Item(NamedTuple):
     name: str
 
 
+class Question(NamedTuple):
+    """What is asked before something is done that cannot simply be taken back. ``action`` and ``back``: below
+    /dashboard."""
+
+    title: str
+    question: str
+    told: str
+    action: str
+    button: str
+    back: str
+
+
 class Site:
     """What the pages share: the server behind them, and how they answer."""
 
@@ -90,6 +102,10 @@ class Site:
             "csrf": login.form_token(visit.secret),
         }
         return await self.driver.on_pool(partial(self._rendering.page, template, given))
+
+    async def ask(self, visit: Visit, question: Question) -> web.Response:
+        """A page that asks; yes posts to the question's action."""
+        return await self.show(visit, "confirm.html", asked=question)
 
     def refusal(self, error: FeditError) -> web.Response:
         """The page for an error; for 401 with the form to log in."""

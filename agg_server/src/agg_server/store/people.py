@@ -13,6 +13,11 @@ from .tables import devices, invitations
 Status = Literal["active", "left", "blocked"]
 MOST_GIB = 2**31 - 1
 """What the column can hold on every database; the protocol allows one more."""
+_CLOSED = {
+    "used up": "This invitation is used up.",
+    "expired": "This invitation has expired.",
+    "revoked": "This invitation was revoked.",
+}
 _NEW_LINK = "Ask the operator for a new join link."
 
 
@@ -37,6 +42,14 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     uses: int
     used: int
     revoked: float | None = None
+
+    def standing(self, now: float) -> Literal["open", "used up", "expired", "revoked"]:
+        """Whether somebody new can join by it at ``now``, or why not."""
+        if self.revoked is not None:
+            return "revoked"
+        if self.expires is not None and self.expires < now:
+            return "expired"
+        return "used up" if self.used >= self.uses else "open"
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,12 +92,8 @@ class People:
             raise UnauthorizedError("This invitation is not known here.", advice=_NEW_LINK)
         if device and device.status == "active":
             return False
-        if row.revoked is not None:
-            raise UnauthorizedError("This invitation was revoked.", advice=_NEW_LINK)
-        if row.expires is not None and row.expires < now:
-            raise UnauthorizedError("This invitation has expired.", advice=_NEW_LINK)
-        if row.used >= row.uses:
-            raise UnauthorizedError("This invitation is used up.", advice=_NEW_LINK)
+        if (stands := Invitation(**row._mapping).standing(now)) != "open":
+            raise UnauthorizedError(_CLOSED[stands], advice=_NEW_LINK)
         connection.execute(
             update(invitations).where(invitations.c.token_hash == token_hash).values(used=invitations.c.used + 1)
         )
@@ -121,6 +130,14 @@ class People:
     def set_status(self, connection: Connection, identity: bytes, status: Status) -> None:
         """Change a device's standing."""
         connection.execute(update(devices).where(devices.c.identity == identity).values(status=status))
+
+    def set_blocked(self, connection: Connection, identity: bytes, *, blocked: bool) -> None:
+        """Serve a device no more, or one that is blocked again. One that has left by itself stays so."""
+        known = devices.c.identity == identity
+        if blocked:
+            connection.execute(update(devices).where(known).values(status="blocked"))
+        else:
+            connection.execute(update(devices).where(known, devices.c.status == "blocked").values(status="active"))
 
     def seen(self, connection: Connection, device: Device) -> None:
         """Note what a device said of itself when it checked in."""

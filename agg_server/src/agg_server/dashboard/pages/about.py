@@ -1,10 +1,17 @@
-"""Pages of words alone."""
+"""Pages of words: what the server may know, and its settings."""
 
 from aiohttp import web
 
+from agg_server.config import FILE
 from agg_server.dashboard.site import Site, Visit
+from agg_server.dashboard.views.settings import sections
 
 
 async def knows(site: Site, visit: Visit) -> web.StreamResponse:
     """/dashboard/knows: what this server may know, and why it can never show a single update."""
     return await site.show(visit, "knows.html", rules=site.config.round, strategy=site.config.federation.strategy)
+
+
+async def settings(site: Site, visit: Visit) -> web.StreamResponse:
+    """/dashboard/settings: what this process runs with, and what each setting means."""
+    return await site.show(visit, "settings.html", sections=sections(site.config), file=FILE)

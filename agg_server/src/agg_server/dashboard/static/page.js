@@ -30,6 +30,17 @@ function exchange(part, html) {
   }
 }
 
+// What can be copied.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const field = document.getElementById(button.dataset.copy);
+    field.select();
+    await navigator.clipboard.writeText(field.value);
+    document.getElementById("copied").textContent = "Copied.";
+  });
+}
+
 localize(document);
 const live = document.getElementById("live");
 if (live) {

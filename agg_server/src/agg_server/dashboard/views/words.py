@@ -18,6 +18,7 @@ _KINDS = {
     "published": ("good", "✓"),
     "opened": ("good", "✓"),
     "active": ("good", "●"),
+    "open": ("good", "●"),
     "failed": ("bad", "✕"),
     "blocked": ("bad", "✕"),
     "expired": ("quiet", "–"),
