@@ -46,6 +46,17 @@ FORMS = (
 )
 """Every form's address."""
 PEERS = 4
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+}
+"""Of every answer."""
 
 
 class Answer(NamedTuple):
@@ -117,6 +128,13 @@ def addresses(server: ServerProcess, paths: Iterable[str]) -> list[str]:
         rows = json.loads(command(listing, server.folder, "--json").stdout)
         names |= {name: rows[0][name]} if rows else {}
     return [path.format_map(names) for path in paths]
+
+
+def plain(page: str) -> str:
+    """A page's words; a table's row is a line."""
+    text = re.sub(r"\s+", " ", page)
+    text = re.sub(r"</(?:tr|li|p|h\d|dd)>", "\n", text)
+    return re.sub(r" *\n *", "\n", re.sub(r"(?:<[^>]*>|[ \t])+", " ", text))
 
 
 def until(ask: Callable[[], object]) -> None:

@@ -1,0 +1,173 @@
+"""What the dashboard's pages say of a federation that was really run, and what its forms do."""
+
+import html
+import io
+import json
+import re
+import sqlite3
+import zipfile
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+from dashboard import PEERS, POLICY, Markup, connection, logged_in, plain
+from peers import Peer
+from refusals import alone, state
+from server_process import ServerProcess, command
+
+from agg_server.config import Config, load_config
+from agg_server.dashboard.login import COOKIE, FORM_TOKEN
+from agg_server.dashboard.views.settings import sections
+from agg_server.web.operator import PREFIX
+from fedit_shared.errors import UnauthorizedError
+from fedit_shared.identity import JoinLink
+
+
+def test_rounds_are_shown_with_the_numbers_that_the_command_has(lived_in: ServerProcess):
+    inside, told = logged_in(lived_in), lived_in.rounds()
+    assert [round["outcome"] for round in told] == ["published", "published", "abandoned", None]
+    text = plain(inside.ask("/rounds").text)
+    for round in told:
+        [row] = re.findall(rf"\n{round['round']} .*", text)
+        assert (round["outcome"] or "in cohorts") in row
+        for key in ("loss", "update_norm"):
+            assert round[key] is None or f"{round[key]:.4g}" in row
+        assert f" {len(round['dropped'])} " in row
+    assert "the operator went back to version 1" in text
+
+
+def test_a_rounds_own_page_has_its_timeline_cohorts_and_drops(lived_in: ServerProcess):
+    inside, told = logged_in(lived_in), lived_in.rounds()
+    first, second, third = (plain(inside.ask(f"/rounds/{number}").text) for number in (1, 2, 3))
+    for what in ("Opened on adapter version 0", "4 devices uploaded", "sum opened", "Published: adapter version 1"):
+        assert what in first
+    assert told[0]["adapter_after"] in first
+    [dropped] = told[1]["dropped"]
+    assert f"{dropped['device'][:16]} answer silent after its upload, which counts is in the sum" in second
+    assert all(device[:16] in second for device in told[1]["cohorts"][0]["roster"])
+    assert "No cohort was formed" in third
+
+
+def test_the_first_page_says_what_is_awaited_and_how_it_went(lived_in: ServerProcess, untouched: ServerProcess):
+    text = plain(logged_in(lived_in).ask("").text)
+    assert re.search(r"cohort [0-9a-f]{8}: uploads, 2 of 4 are here \(3 are needed\) , until \d{4}", text)
+    assert "2 in a cohort" in text
+    assert "2 uploaded" in text
+    assert "It goes on from version 1: you went back to it" in text
+    assert "answer silent after its upload, which counts 1" in text
+    empty = plain(logged_in(untouched).ask("").text)
+    assert "the first device that has finished its training (0 devices have the task)" in empty
+    assert "No device has got this round’s task yet" in empty
+
+
+def test_a_device_is_blocked_and_let_in_again_at_once(lived_in: ServerProcess):
+    inside, [link] = logged_in(lived_in), lived_in.invite()
+    token = {FORM_TOKEN: inside.token()}
+
+    async def act(peer: Peer) -> None:
+        key = peer.identity.hex()
+        asked = inside.ask(f"/devices/{key}/block")
+        assert "Block the device" in asked.text
+        assert (await peer.request("GET", f"/v1/adapters/{'0' * 64}"))[0] == 404, "asking is not doing"
+        for doing, status, shown in (("block", 401, "blocked"), ("unblock", 404, "active"), ("block", 401, "blocked")):
+            done = inside.ask(f"/devices/{key}/{doing}", token)
+            assert (done.status, done.headers["Location"]) == (303, f"{PREFIX}/devices")
+            assert (await peer.request("GET", f"/v1/adapters/{'0' * 64}"))[0] == status, doing
+            [row] = re.findall(rf"\n{key[:16]} .*", plain(inside.ask(f"/devices?begins={key[:10]}").text))
+            assert shown in row
+
+    alone(link, "to be blocked", act, enrol=True)
+
+
+def test_devices_are_listed_with_what_they_say_of_themselves(lived_in: ServerProcess):
+    told = json.loads(command("devices", lived_in.folder, "--json").stdout)
+    text = plain(logged_in(lived_in).ask("/devices").text)
+    assert f"{len(told)} devices have joined" in text
+    for device in told[:PEERS]:
+        [row] = re.findall(rf"\n{device['device'][:16]} .*", text)
+        assert "test cpu, 1 GiB Block" in row
+    assert "0 of" in plain(logged_in(lived_in).ask("/devices?begins=xyz").text)
+
+
+def test_a_link_that_the_page_makes_lets_in_as_many_as_it_says_until_it_is_revoked(lived_in: ServerProcess):
+    inside = logged_in(lived_in)
+    form = {FORM_TOKEN: inside.token(), "uses": "3", "term": "1d"}
+    made = inside.ask("/invitations", form)
+    assert made.status == 200
+    assert set(made.headers["Content-Security-Policy"].split("; ")) == POLICY
+    assert (Markup(made.text).inline, "<svg viewBox" in made.text) == ([], True)
+    link = JoinLink.parse(re.findall(r"<textarea[^>]*>([^<]*)<", made.text)[0])
+    alone(link, "by the page 1", lambda peer: peer.check_in(), enrol=True)
+    [row, *_] = re.findall(r"\n[0-9a-f]{16} .*", plain(inside.ask("/invitations").text))
+    assert ("open" in row, "1 of 3" in row) == (True, True)
+    assert str(link) not in inside.ask("/invitations").text
+    name = sha256(link.token).hexdigest()
+    assert "Revoke the invitation" in inside.ask(f"/invitations/{name}/revoke").text
+    assert inside.ask(f"/invitations/{name}/revoke", {FORM_TOKEN: inside.token()}).status == 303
+    with pytest.raises(UnauthorizedError, match="revoked"):
+        alone(link, "by the page 2", lambda peer: peer.check_in(), enrol=True)
+    alone(link, "by the page 1", lambda peer: peer.check_in(), enrol=True)  # who has joined stays
+
+
+@pytest.mark.parametrize("change", [{"uses": "0"}, {"uses": "10001"}, {"uses": "x"}, {"uses": ""}, {"term": "9d"}])
+def test_a_link_for_nobody_or_for_a_time_not_offered_is_not_made(untouched: ServerProcess, change: dict[str, str]):
+    inside, before = logged_in(untouched), state(untouched)
+    answer = inside.ask("/invitations", {FORM_TOKEN: inside.token(), "uses": "1", "term": "1d"} | change)
+    assert (answer.status, 'role="alert"' in answer.text) == (400, True)
+    assert state(untouched) == before
+
+
+def test_a_version_is_downloaded_as_the_command_exports_it_with_the_card_that_its_page_shows(
+    lived_in: ServerProcess, tmp_path: Path
+):
+    inside = logged_in(lived_in)
+    assert command("export", lived_in.folder, tmp_path / "out", "--version", 2).returncode == 0
+    line = connection(lived_in)
+    line.request("GET", f"{PREFIX}/adapters/2/download", headers={"Cookie": f"{COOKIE}={inside.cookie}"})
+    response = line.getresponse()
+    archive = zipfile.ZipFile(io.BytesIO(response.read()))
+    line.close()
+    assert 'filename="adapter-version-2.zip"' in response.headers["Content-Disposition"]
+    exported = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert {name: archive.read(name) for name in archive.namelist()} == exported
+    page = inside.ask("/adapters/2").text
+    assert html.unescape(re.findall(r"(?s)<pre>(.*?)</pre>", page)[0]) == exported["README.md"].decode()
+
+
+def test_going_back_is_asked_for_and_then_ordered(lived_in: ServerProcess):
+    inside = logged_in(lived_in)
+    assert re.search(r"\n1 ● counts now .* Download\n", plain(inside.ask("/adapters").text)), (
+        "the story went back to it"
+    )
+    before = state(lived_in)
+    assert "Go on from adapter version 1" in inside.ask("/adapters/1/rollback").text
+    assert state(lived_in) == before
+    assert inside.ask("/adapters/1/rollback", {FORM_TOKEN: inside.token()}).status == 303
+    with closing(sqlite3.connect(lived_in.folder / "server.sqlite3")) as database:
+        assert database.execute("SELECT value FROM orders WHERE name = 'rollback'").fetchall() == [(1,)]
+    assert "You went back to version 1" in plain(inside.ask("/adapters").text)
+
+
+def test_settings_are_shown_as_they_are_and_no_password_is(lived_in: ServerProcess):
+    text = plain(logged_in(lived_in).ask("/settings").text)
+    for shown in ("cohort_target 4", "unsigned_requests 1000000", "contribute_window 30 min", "steps 3", "pin yes"):
+        assert shown in text
+    config = settings_of(lived_in)
+    server = msgspec.structs.replace(config.server, database="postgresql://fedit:geheim@db/fedit")
+    told = repr(sections(msgspec.structs.replace(config, server=server)))
+    assert "postgresql://fedit:***@db/fedit" in told
+    assert "geheim" not in told
+
+
+def test_every_setting_is_shown_with_a_meaning(lived_in: ServerProcess):
+    config = settings_of(lived_in)
+    shown = {(s.name, setting.key) for s in sections(config) for group in s.groups for setting in group.settings}
+    parts = {name: getattr(config, name) for name in config.__struct_fields__}
+    assert shown == {(name, key) for name, part in parts.items() for key in part.__struct_fields__}
+    assert all(len(group.meaning) > 10 for section in sections(config) for group in section.groups)
+
+
+def settings_of(server: ServerProcess) -> Config:
+    return load_config(server.folder / "federation.toml")
