@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import sys
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,28 @@ def test_the_first_version_is_exported_as_the_adapter_that_was_given(made: Serve
 
 def test_unknown_devices_cannot_be_blocked(made: ServerProcess):
     refused(command("block", made.folder, "0123456789"), "0 devices")
+
+
+def test_an_invitation_is_listed_by_a_name_of_its_own_and_revoked_by_it(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    first, second = (server.invite("--uses", 2)[0] for _ in range(2))
+    listed = command("invitations", server.folder).stdout
+    assert listed.count("open") == 2
+    for link in (first, second):
+        assert str(link) not in listed
+        assert sha256(link.token).hexdigest()[:16] in listed
+    name = sha256(first.token).hexdigest()
+    refused(command("revoke", server.folder, name[:7]), "begin with", "8 digits")
+    refused(command("revoke", server.folder, "0" * 64), "0 invitations' names", "fedit-server invitations")
+    assert command("revoke", server.folder, name[:12]).stdout == f"Revoked {name}.\n"
+    told = {row["invitation"]: row for row in json.loads(command("invitations", server.folder, "--json").stdout)}
+    assert told[name]["revoked"] is not None
+    assert told[sha256(second.token).hexdigest()]["revoked"] is None
+    again = command("revoke", server.folder, name)
+    assert again.returncode == 0
+    assert json.loads(command("invitations", server.folder, "--json").stdout) == list(told.values()), (
+        "when it was, stays"
+    )
 
 
 def test_a_folder_is_served_once(tmp_path: Path):
