@@ -109,7 +109,7 @@ async def refusal_of(request: bytes, *, hang_up: bool = False) -> Exception:
         if hang_up:
             await sender.drain()
             sender.close()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await said
     finally:
         sender.close()

@@ -73,7 +73,7 @@ def behind(door: Door, handle: Handle, ask: Callable[[Callable[..., Awaitable[Li
             return await asyncio.open_connection(host, port, local_addr=(source, 0))
 
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await ask(connect)
         finally:
             listening.close()

@@ -64,7 +64,7 @@ def lay(server: ServerProcess, certificate: bytes, key: bytes | None = None) -> 
 
 async def shown(server: ServerProcess, wanted: str) -> None:
     """Wait until new connections get this certificate."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             async with Caller(server.port) as caller:
                 if caller.shown == wanted:
@@ -73,7 +73,7 @@ async def shown(server: ServerProcess, wanted: str) -> None:
 
 async def said(log: Callable[[], str], words: str) -> None:
     """Wait until the log has these words."""
-    for _ in range(3000):
+    for _ in range(12000):
         if words in log():
             return
         await asyncio.sleep(0.01)

@@ -1,13 +1,12 @@
 """The server is killed at every turn of a round, and goes on in the same round; a stop drains."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from peers import Peer, Seat
 from served import assert_exact, enrolled
-from server_process import ServerProcess
+from server_process import WINDOW, ServerProcess
 
 from fedit_shared.messages import Accepted, Offer, Prepare, Result, Survivors, Wait
 
@@ -82,7 +81,7 @@ def test_a_server_killed_at_every_turn_goes_on_in_the_same_round_to_the_exact_su
 
 
 def test_a_deadline_that_passes_while_the_server_is_down_counts_when_it_is_back(serve: Serve):
-    server = serve(target=5, contribute_window="8s")
+    server = serve(target=5, clock=True, contribute_window=WINDOW)
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
@@ -93,10 +92,8 @@ def test_a_deadline_that_passes_while_the_server_is_down_counts_when_it_is_back(
                 await peer.take_seat(seat)
             for peer, seat in there[:4]:
                 await peer.contribute(seat)
-            roster = seats[0].roster
-            assert roster is not None
             await asyncio.to_thread(server.kill)
-            await asyncio.sleep(max(0.0, roster.contribute_until + 1 - time.time()))
+            await server.window_over(dealt=4)
             await asyncio.to_thread(server.start)
             await asyncio.gather(*(peer.finish(seat) for peer, seat in there[:4]))
             assert_exact(server, 1, seats[:4])

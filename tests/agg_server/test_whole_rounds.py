@@ -12,7 +12,7 @@ import pytest
 from peers import summed
 from safetensors.numpy import load_file
 from served import assert_exact, enrolled
-from server_process import ServerProcess, command
+from server_process import WINDOW, ServerProcess, command
 
 from benchmarks.demo.plain import plain_slots
 from fedit_shared.adapter import read_adapter
@@ -54,7 +54,7 @@ def test_a_round_of_five_is_exact_and_its_adapter_is_the_old_one_plus_the_mean(s
 
 
 def test_one_who_vanishes_before_its_upload_and_one_after_it_cost_nothing(serve: Serve):
-    server = serve(target=7, contribute_window="8s")
+    server = serve(target=7, clock=True, contribute_window=WINDOW)
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
@@ -63,6 +63,7 @@ def test_one_who_vanishes_before_its_upload_and_one_after_it_cost_nothing(serve:
             await asyncio.gather(*(peer.take_seat(seat) for peer, seat in zip(peers, seats, strict=True)))
             there = list(zip(peers, seats, strict=True))
             await asyncio.gather(*(peer.contribute(seat) for peer, seat in there[1:]))
+            await server.window_over(dealt=6)
             results = await asyncio.gather(*(peer.finish(seat) for peer, seat in there[2:]))
             assert {result.outcome for result in results} == {"published"}
             told = assert_exact(server, 1, seats[1:])
@@ -98,7 +99,7 @@ def test_two_cohorts_make_one_step(serve: Serve):
 
 
 def test_a_given_up_round_gives_members_their_updates_back_while_the_next_is_open(serve: Serve):
-    server = serve(target=5, contribute_window="8s")
+    server = serve(target=5, clock=True, contribute_window=WINDOW)
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
@@ -106,6 +107,7 @@ def test_a_given_up_round_gives_members_their_updates_back_while_the_next_is_ope
             seats = await asyncio.gather(*(peer.muster() for peer in peers))
             await asyncio.gather(*(peer.take_seat(seat) for peer, seat in zip(peers, seats, strict=True)))
             await asyncio.gather(*(peer.contribute(seat) for peer, seat in zip(peers[:2], seats[:2], strict=True)))
+            await server.window_over(dealt=2)
             offer = await peers[4].offer(after=1)
             assert (offer.round, offer.adapter) == (2, seats[0].offer.adapter)
             members = list(zip(peers[:4], seats[:4], strict=True))

@@ -25,7 +25,7 @@ def test_a_writer_goes_on_where_what_follows_a_turn_fails_and_is_asked_again(
     async def run() -> None:
         writer = Writer(sim.ledger, lambda: sim.now, after)
         running = asyncio.create_task(writer.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             for device in sim.devices[:2]:
                 await writer.submit(Proposal(1, Offered(identity=device.identity)))
             writer.stop()

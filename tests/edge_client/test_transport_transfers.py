@@ -167,7 +167,7 @@ def test_a_balancer_that_sends_every_other_request_to_a_dead_server_stops_no_upl
     async def go() -> None:
         path, data = vector(tmp_path, 3.5)
         server = Alternating()
-        async with asyncio.timeout(30), linked(server, tmp_path) as transport:
+        async with asyncio.timeout(120), linked(server, tmp_path) as transport:
             await upload(transport, COHORT, path, lambda *_: None)
         assert server.joined() == data
 
@@ -185,7 +185,7 @@ def test_a_chunk_that_came_too_slowly_is_sent_again_in_smaller_ones(tmp_path: Pa
     async def go() -> None:
         path, data = vector(tmp_path, 1.5)
         server = Impatient()
-        async with asyncio.timeout(60), linked(server, tmp_path) as transport:
+        async with asyncio.timeout(120), linked(server, tmp_path) as transport:
             await upload(transport, COHORT, path, lambda *_: None)
         assert server.joined() == data
 
@@ -262,7 +262,7 @@ def fetch(server: Adapter, folder: Path, digest: bytes | None = None, size: int 
     target = folder / "adapter.safetensors"
 
     async def go() -> None:
-        async with asyncio.timeout(60), linked(server, folder) as transport:
+        async with asyncio.timeout(120), linked(server, folder) as transport:
             await download_adapter(
                 transport,
                 digest or sha256(server.data).digest(),

@@ -52,7 +52,7 @@ async def round_over(
         replace(link, address=f"https://127.0.0.1:{port}")
         for link, port in zip(await asyncio.to_thread(server.invite, "--count", len(ports)), ports, strict=True)
     ]
-    async with asyncio.timeout(600 if IN_FULL else 120):
+    async with asyncio.timeout(580):
         awaited = [None] * (len(ports) - 1) + [last_waits_for]
         works = (_listened(*given, hear) for given in zip(links, homes, awaited, strict=True))
         said = await asyncio.gather(*works)
@@ -216,7 +216,7 @@ def test_questions_that_are_held_too_long_for_a_router_are_asked_again(server: S
     """One device comes last; until then the others' questions, held by the server, are cut off for silence."""
 
     async def go() -> None:
-        line, cut = Line(server.port, cut_idle=0.5), asyncio.Event()
+        line, cut = Line(server.port, cut_idle=1.0), asyncio.Event()
 
         def hear(event: Event) -> None:
             if isinstance(event, Retrying):

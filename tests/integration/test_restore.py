@@ -47,7 +47,7 @@ class Watched:
                     self._told.notify_all()
 
     async def until(self, done: Callable[[list[Event]], Any]) -> None:
-        async with asyncio.timeout(120), self._told:
+        async with asyncio.timeout(300), self._told:
             await self._told.wait_for(lambda: self._work.done() or done(self.said))
         assert not self._work.done(), self._work.exception()
 

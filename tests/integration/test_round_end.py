@@ -25,7 +25,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 async def work(links: list[JoinLink], root: Path) -> list[list[Event]]:
     """Everything that the clients say until each has ended by itself."""
     clients = [quick_client(link, root / str(number)) for number, link in enumerate(links)]
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         return await asyncio.gather(*(run_client(client) for client in clients))
 
 

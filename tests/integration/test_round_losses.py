@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from participants import KillingDisk, QuickClient, plain_of, quick_client, run_client
 from safetensors.numpy import load_file
-from server_process import ServerProcess
+from server_process import WINDOW, ServerProcess
 
 from edge_client.client import (
     Contributed,
@@ -71,7 +71,7 @@ def assert_exact(server: ServerProcess, number: int, homes: list[Path]) -> dict[
 
 async def round_opens(server: ServerProcess, number: int) -> None:
     """Wait until the server has opened that round, the one before being over."""
-    for _ in range(300):
+    for _ in range(1200):
         if len(await asyncio.to_thread(server.rounds)) >= number:
             return
         await asyncio.sleep(0.2)
@@ -84,12 +84,13 @@ def ends(said: list[Event]) -> list[RoundFinished]:
 
 def test_who_is_lost_before_its_upload_is_left_out_and_takes_part_again(serve: Serve, tmp_path: Path) -> None:
     async def go() -> None:
-        server = serve(target=5, contribute_window="3s")
+        server = serve(target=5, clock=True, contribute_window=WINDOW)
         homes = [tmp_path / str(number) for number in range(5)]
         links = server.invite("--count", 5)
         working = [asyncio.create_task(run_client(quick_client(links[i], homes[i]), 2)) for i in range(4)]
         lost = await until(quick_client(links[4], homes[4]), lambda event: isinstance(event, RosterAccepted))
         assert ends(lost) == []
+        await server.window_over(dealt=4)
         await round_opens(server, 2)
         assert_exact(server, 1, homes[:4])
         back = await run_client(quick_client(links[4], homes[4]), 1)
@@ -125,7 +126,7 @@ def test_who_is_lost_after_its_upload_is_counted_and_learns_it_later(serve: Serv
 
 def test_an_abandoned_cohorts_updates_are_mustered_again_and_not_trained_again(serve: Serve, tmp_path: Path) -> None:
     async def go() -> None:
-        server = serve(target=5, contribute_window="3s")
+        server = serve(target=5, clock=True, contribute_window=WINDOW)
         homes = [tmp_path / str(number) for number in range(5)]
         links = server.invite("--count", 5)
         floors = [5, 3, 3, 3]  # one wants five survivors, so the loss of any device ends the cohort
@@ -135,6 +136,7 @@ def test_an_abandoned_cohorts_updates_are_mustered_again_and_not_trained_again(s
         ]
         await until(quick_client(links[4], homes[4]), lambda event: isinstance(event, RosterAccepted))
         said = asyncio.gather(*working)
+        await server.window_over(dealt=4)
         await round_opens(server, 2)
         back = await run_client(quick_client(links[4], homes[4]), 1)
         assert [end.outcome for end in ends(back)] == ["abandoned", "published"]
@@ -179,7 +181,7 @@ def test_an_earlier_cohort_is_answered_while_the_next_round_trains(
     monkeypatch.setattr(worker, "SETTLING_SECONDS", 0.5)
 
     async def go() -> None:
-        server = serve(target=3, contribute_window="2s")
+        server = serve(target=3, clock=True, contribute_window=WINDOW)
         links, homes = server.invite("--count", 3), [tmp_path / str(number) for number in range(3)]
         gate = asyncio.Event()
         said: list[list[Event]] = [[], []]
@@ -193,6 +195,7 @@ def test_an_earlier_cohort_is_answered_while_the_next_round_trains(
 
         working = asyncio.gather(work(0), work(1))
         await until(quick_client(links[2], homes[2]), lambda event: isinstance(event, RosterAccepted))
+        await server.window_over(dealt=2)
         await round_opens(server, 2)
         await asyncio.gather(working, run_client(quick_client(links[2], homes[2]), 1))
         for heard in said:
@@ -211,10 +214,11 @@ def test_contributing_anew_from_the_same_adapter_ends_the_earlier_cohort_for_thi
     monkeypatch.setattr(worker, "SETTLING_SECONDS", 0.5)
 
     async def go() -> None:
-        server = serve(target=3, contribute_window="2s")
+        server = serve(target=3, clock=True, contribute_window=WINDOW)
         links, homes = server.invite("--count", 4), [tmp_path / str(number) for number in range(4)]
         working = [asyncio.create_task(run_client(quick_client(links[n], homes[n]), 2)) for n in range(2)]
         await until(quick_client(links[2], homes[2]), lambda event: isinstance(event, RosterAccepted))
+        await server.window_over(dealt=2)
         await round_opens(server, 2)
         await run_client(quick_client(links[3], homes[3]), 1)  # in its place; the one that was lost stays away
         for number, said in enumerate(await asyncio.gather(*working)):

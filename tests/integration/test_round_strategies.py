@@ -46,7 +46,7 @@ def test_two_rounds_sum_and_publish_just_what_the_strategy_says(tmp_path: Path, 
 
     async def work() -> list[list[Event]]:
         links = server.invite("--count", CLIENTS)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(300):
             clients = [quick_client(link, home) for link, home in zip(links, homes, strict=True)]
             return await asyncio.gather(*(run_client(client) for client in clients))
 

@@ -82,7 +82,7 @@ class Line:
     async def carried(self, size: int) -> None:
         """Wait until so many more bytes have gone up."""
         until = self.bytes_up + size
-        for _ in range(6000):
+        for _ in range(24000):
             if self.bytes_up >= until:
                 return
             await asyncio.sleep(0.01)

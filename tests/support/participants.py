@@ -148,7 +148,7 @@ class Victim:
         loop = asyncio.get_running_loop()
         loop.add_reader(process.sentinel, gone.set)  # not join in a thread: two threads would race for the status
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(300):
                 await gone.wait()
         except TimeoutError:
             process.kill()

@@ -52,7 +52,7 @@ from fedit_shared.secagg import Contributor, Member, RoundKey, Session, Update, 
 from fedit_shared.secagg.bodies import EnrolBody, MusterBody
 
 PIECES = CHUNK_SIZE // PIECE_SIZE
-DEADLINE = 60.0
+DEADLINE = 240.0
 """Seconds after which a test that waits for the server has failed."""
 
 

@@ -69,10 +69,14 @@ def process(*arguments: object) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
+WINDOW = "100s"
+
+
 class ServerProcess:
     """One federation's folder and, between ``start`` and ``stop`` or ``kill``, the process that serves it.
 
     ``program``: the module that is run instead of the server's own; ``environment``: what it is told besides.
+    ``clock``: it goes by a clock that :meth:`shift_clock` sets, so that nobody has to wait for a window to end.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class ServerProcess:
         model: str = "tiny",
         database: str = "",
         blobs: str = "",
+        clock: bool = False,
         **rules: object,
     ) -> None:
         self.folder = root / "federation"
@@ -94,6 +99,9 @@ class ServerProcess:
         self.program = "agg_server"
         self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        if clock:
+            self.program, self.environment = "shifted_clock", {"FEDIT_CLOCK": str(root / "clock")}
+            self.shift_clock(0)
         made = command(
             *("init", self.folder, "--adapter", adapter or make_adapter(root / "adapter", scale=scale)),
             *("--model", model),
@@ -116,6 +124,22 @@ class ServerProcess:
 
     def configure(self, section: str, **values: object) -> None:
         set_values(self.folder / "federation.toml", values, section=section)
+
+    def shift_clock(self, seconds: int) -> None:
+        """From now on it is so far ahead of the machine's clock. Never half written: it is read all the time."""
+        file = Path(self.environment["FEDIT_CLOCK"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.with_suffix(".new").write_text(str(seconds))
+        file.with_suffix(".new").replace(file)
+
+    async def window_over(self, dealt: int) -> None:
+        """Wait until so many of the newest round's devices have dealt; then WINDOW has passed, by the server's clock.
+        Requests are still good: its clock is off by less than they may be old."""
+        end = time.monotonic() + 240
+        while [len(cohort["dealt"]) for cohort in (await asyncio.to_thread(self.rounds))[-1]["cohorts"]] != [dealt]:
+            assert time.monotonic() < end, f"{dealt} devices do not deal"
+            await asyncio.sleep(0.1)
+        self.shift_clock(101)
 
     def start(self) -> None:
         """Serve; returns when it is ready."""

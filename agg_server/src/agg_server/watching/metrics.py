@@ -5,18 +5,27 @@
 
 import math
 from collections import Counter as Tally
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ..rounds.events import Event
+from ..rounds.causes import Cause
+from ..rounds.events import Event, Outcome
 from ..rounds.report import RoundReport, weighted_mean
 from ..store import Census
 from .phases import PhaseClock
 
 _MINUTES_TO_DAYS = (1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 172800)
+_DROPS: dict[str, tuple[Cause, ...]] = {
+    "train": ("not_finished",),
+    "muster": ("expired", "left", "late", "full", "floor"),
+    "contribute": ("no_upload",),
+    "prepare": ("unusable",),
+    "answer": ("silent",),
+}
+_JOBS = ("FormCohorts", "ChooseSurvivors", "OpenSum", "TakeStep", "Housekeeping")
 _LAGS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
@@ -40,6 +49,17 @@ class Metrics:
         self._make_rounds()
         self._make_traffic()
         self._make_vitals()
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A counter that appears with its first count shows Prometheus no increase: an alert would miss it."""
+        for outcome in get_args(Outcome):
+            self._rounds.labels(outcome)
+        for phase, causes in _DROPS.items():
+            for cause in causes:
+                self._dropped.labels(phase, cause)
+        for job in _JOBS:
+            self._failures.labels(job)
 
     def _make_rounds(self) -> None:
         self._events = self._counter("fedit_events", "Events recorded", "kind")
