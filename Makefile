@@ -41,7 +41,7 @@ bench-secagg: $(STAMP) build/flower/flwr-$(FLWR)  ## secure aggregation timed be
 bench-training: $(STAMP)  ## the trainer beside Trainer + PEFT + bitsandbytes; DEVICE=cuda, MODEL= (folder); figures in build/training.json
 	@$(BIN)/python -m benchmarks.training $(if $(DEVICE),--device '$(DEVICE)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
-bench-fedit: $(STAMP)  ## federated tuning simulated: EXPERIMENT= (a TOML file or cpu-small, 35 minutes), MODEL=, DATA=; goes on after a kill
+bench-fedit: $(STAMP)  ## federated tuning simulated: EXPERIMENT= (a TOML file or cpu-small, made for 45 minutes of 2 cores), MODEL=, DATA=; goes on after a kill
 	@$(BIN)/fedit-bench run '$(or $(EXPERIMENT),cpu-small)' $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 bench-server: $(STAMP)  ## one server under 1,000 devices in 16 cohorts, 3 rounds, 20 minutes; figures in build/load.json

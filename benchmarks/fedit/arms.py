@@ -27,7 +27,7 @@ from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Judged, Later, federat
 from .lab import Lab
 from .population import EVERYBODY
 from .selection import select
-from .summing import Round, add
+from .summing import Round, add, first_bits
 from .worker import Work
 
 _Result = TypeVar("_Result")
@@ -131,7 +131,8 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         if reply.private
     }
     updates = [Update(vector_of(reply.delta), reply.examples, reply.loss) for reply in trained]
-    at = Round(number, before.clip, version, lab.experiment.run.seed)
+    bits = before.slot_bits or first_bits(lab.experiment.federation, len(clients))
+    at = Round(number, before.clip, version, lab.experiment.run.seed, bits)
     summed = add(updates, task, lab.experiment.federation, at)
     mean = summed.mean
     update = combine([mean], turn.dimension, mean.total_weight)
@@ -148,6 +149,7 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         training_loss=mean.loss,
         update_norm=published.update_norm,
         clip=next_ranges(turn, before.clip, mean.delta, mean.clipped),
+        slot_bits=summed.bits,
         clipped=mean.clipped,
         quantization_error=summed.error,
         uploaded=before.uploaded + summed.upload * len(clients),

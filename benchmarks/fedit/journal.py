@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -77,6 +77,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
     update_norm: float | None = None
     clip: tuple[float, ...] = ()
     """Of each tensor, the range for the next round."""
+    slot_bits: Literal[12, 16, 24] | None = None
+    """Of a summed value in the next round."""
     clipped: float | None = None
     quantization_error: float | None = None
     uploaded: int = 0

@@ -14,7 +14,7 @@ from edge_client.training.job import Device
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.messages.task import Proximal
-from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, levels
+from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
 from .partition import Partition
@@ -83,7 +83,8 @@ class Federation(_Section, frozen=True, kw_only=True):
     """μ of FedProx: how strongly clients are held near the global adapter."""
     sum: Literal["masked", "quantized", "exact"] = "quantized"
     """``masked``: the whole protocol; ``quantized``: the same slots, added in the clear; ``exact``: floats."""
-    slot_bits: Literal[12, 16, 24] = 16
+    slot_bits: Literal[12, 16, 24, "auto"] = "auto"
+    """Of a summed value; ``auto``: as the server chooses them, from what the last mean came to."""
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
 
 
@@ -228,7 +229,8 @@ def _refuse_contradictions(experiment: Experiment, text: str) -> None:
         allowed = f"a masked sum needs {COHORT_MIN} to {COHORT_MAX} clients a round, not {clients.each_round}"
         raise at(text, "federation", "sum", f'[federation] {allowed}; sum = "quantized" gives the same numbers.')
     try:
-        levels(clients.each_round, federation.slot_bits, federation.max_weight)
+        most = max(LAYOUTS) if federation.slot_bits == "auto" else federation.slot_bits
+        levels(clients.each_round, most, federation.max_weight)
     except ProtocolError as error:
         raise at(text, "federation", "slot_bits", f"[federation] {error.message}") from error
     if strangers := [client for client in experiment.arms.local if client >= clients.count]:

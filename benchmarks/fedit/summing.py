@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agg_server.summing import slot_size
 from agg_server.summing.clipping import rounding_error
+from agg_server.summing.slot_size import FINE, USUAL, Bits, fits, following_bits
 from agg_server.summing.sums import open_slots
 from benchmarks.secagg.cohort import NOT_AFTER, Cohort
 from fedit_shared.messages import RoundSettings, TaskSpec
@@ -25,21 +27,30 @@ from .settings import Federation
 
 class Summed(NamedTuple):
     """A round's weighted mean. ``error``: the L2 norm that quantization is expected to add; ``upload``: bytes that a
-    client sends."""
+    client sends; ``bits``: of a summed value in the next round, whatever the settings say to it."""
 
     mean: Mean
     error: float
     upload: int
+    bits: Bits
 
 
 class Round(NamedTuple):
     """What a round's cohort agrees on. ``clip``: each tensor's range; ``adapter``: hash of the version trained;
-    ``seed``: decides keys and roundings."""
+    ``seed``: decides keys and roundings; ``bits``: of a summed value."""
 
     number: int
     clip: tuple[float, ...]
     adapter: bytes
     seed: int
+    bits: Bits
+
+
+def first_bits(rules: Federation, count: int) -> Bits:
+    """Of a summed value in the first round, of ``count`` clients: as the server begins."""
+    if rules.slot_bits != "auto":
+        return rules.slot_bits
+    return USUAL if fits(count, USUAL, rules.max_weight) else FINE
 
 
 def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round) -> Summed:
@@ -48,12 +59,12 @@ def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round)
     quantizer = Quantizer(
         turn.pick(turn.sizes),
         turn.pick(at.clip),
-        rules.slot_bits,
-        levels(count, rules.slot_bits, rules.max_weight),
+        at.bits,
+        levels(count, at.bits, rules.max_weight),
         rules.max_weight,
     )
     if rules.sum == "exact":
-        return Summed(_exact(quantizer, updates), 0.0, 4 * quantizer.dimension)
+        return Summed(_exact(quantizer, updates), 0.0, 4 * quantizer.dimension, at.bits)
     random = np.random.default_rng([at.seed, 2, at.number])
     if count < COHORT_MIN:  # too few to hide among each other: the protocol has no session for them
         secrets = [random.bytes(32) for _ in updates]
@@ -62,7 +73,7 @@ def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round)
         settings = RoundSettings(
             model=task.model.id,
             clip=at.clip,
-            slot_bits=rules.slot_bits,
+            slot_bits=at.bits,
             max_weight=rules.max_weight,
             not_after=NOT_AFTER,
         )
@@ -73,7 +84,14 @@ def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round)
             secrets = [device.randomness for device in cohort.devices]
             mean = _plain(quantizer, updates, secrets, cohort.session.sid)
     error = rounding_error(quantizer, count, mean.total_weight)
-    return Summed(mean, error, upload_size(quantizer.dimension, rules.slot_bits))
+    return Summed(mean, error, upload_size(quantizer.dimension, at.bits), _following(rules, quantizer, count, mean))
+
+
+def _following(rules: Federation, quantizer: Quantizer, count: int, mean: Mean) -> Bits:
+    if rules.slot_bits != "auto":
+        return rules.slot_bits
+    public = slot_size.Summed(quantizer, count, count, mean.total_weight)
+    return following_bits([public], float(np.linalg.norm(mean.delta)))
 
 
 def _masked(cohort: Cohort, updates: Sequence[Update]) -> Mean:

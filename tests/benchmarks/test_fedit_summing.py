@@ -1,11 +1,15 @@
 """Masks change nothing about a round's mean, and quantization no more than is predicted."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from agg_server.config import RoundRules
 from agg_server.summing.clipping import first_ranges
+from agg_server.summing.slot_size import LARGEST_ERROR, opening_bits
 from benchmarks.fedit.settings import Federation
-from benchmarks.fedit.summing import Round, Summed, add
+from benchmarks.fedit.summing import Round, Summed, add, first_bits
 from fedit_shared.errors import UserError
 from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 from fedit_shared.secagg import Update
@@ -25,7 +29,7 @@ def updates(count: int) -> list[Update]:
 
 def summed(how: str, count: int, bits: int = 16) -> Summed:
     rules = Federation(rounds=1, sum=how, slot_bits=bits)  # type: ignore[arg-type]
-    return add(updates(count), TASK, rules, Round(3, first_ranges(TASK), bytes(32), 7))
+    return add(updates(count), TASK, rules, Round(3, first_ranges(TASK), bytes(32), 7, bits))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("count", "bits"), [(3, 16), (8, 24)])
@@ -53,11 +57,29 @@ def test_quantization_errs_as_predicted_and_not_in_the_weights(count: int, bits:
 
 def test_roundings_are_drawn_anew_each_round() -> None:
     rules = Federation(rounds=1)
-    means = [add(updates(4), TASK, rules, Round(number, first_ranges(TASK), bytes(32), 7)).mean for number in (1, 2)]
+    means = [
+        add(updates(4), TASK, rules, Round(number, first_ranges(TASK), bytes(32), 7, 16)).mean for number in (1, 2)
+    ]
     assert (means[0].delta != means[1].delta).mean() > 0.3
 
 
 def test_an_update_that_is_not_finite_is_refused() -> None:
     broken = [*updates(3), Update(np.full(D, np.nan, np.float32), 5, 1.0)]
     with pytest.raises(UserError, match="not finite"):
-        add(broken, TASK, Federation(rounds=1), Round(1, first_ranges(TASK), bytes(32), 7))
+        add(broken, TASK, Federation(rounds=1), Round(1, first_ranges(TASK), bytes(32), 7, 16))
+
+
+@pytest.mark.parametrize(("scale", "bits"), [(1.0, 16), (0.01, 24)])
+def test_bits_follow_from_the_mean_as_the_server_chooses_them(scale: float, bits: int) -> None:
+    rules = Federation(rounds=1, sum="quantized")
+    assert rules.slot_bits == RoundRules().slot_bits == "auto"
+    assert first_bits(rules, 4) == 16
+    assert first_bits(rules, 255) == opening_bits(RoundRules(cohort_max=255), None)
+    small = [dataclasses.replace(update, delta=np.float32(scale) * update.delta) for update in updates(4)]
+    found = add(small, TASK, rules, Round(1, first_ranges(TASK), bytes(32), 7, 16))
+    norm = float(np.linalg.norm(found.mean.delta))
+    assert (found.error <= LARGEST_ERROR * norm) == (bits == 16)
+    assert found.bits == bits
+    assert (
+        add(small, TASK, Federation(rounds=1, slot_bits=12), Round(1, first_ranges(TASK), bytes(32), 7, 12)).bits == 12
+    )

@@ -35,7 +35,7 @@ def opening_bits(rules: RoundRules, last: Round | None) -> Bits:
     """
     if rules.slot_bits != "auto":
         return rules.slot_bits
-    if not _fit(rules):
+    if not fits(rules.cohort_max, USUAL, rules.max_weight):
         return FINE
     if last is None or last.opened.rules.slot_bits not in (USUAL, FINE):
         return USUAL
@@ -70,10 +70,10 @@ def _usual_error(summed: Summed) -> float:
     return rounding_error(usual, summed.survivors, summed.total_weight)
 
 
-def _fit(rules: RoundRules) -> bool:
-    """Whether the largest cohort's sums fit into ``USUAL`` bits."""
+def fits(members: int, bits: Bits, max_weight: int) -> bool:
+    """Whether the sums of a cohort of so many members fit into ``bits``."""
     try:
-        levels(rules.cohort_max, USUAL, rules.max_weight)
+        levels(members, bits, max_weight)
     except ProtocolError:
         return False
     return True
