@@ -71,7 +71,7 @@ docs: build/docs/installed-$(KEY)  ## the documentation's site, strictly, in bui
 	@NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build
 	@echo "build/site/index.html; with its search: python3 -m http.server --directory build/site"
 
-dist: build/release/installed-$(KEY)  ## wheels, sdists, locked requirements, SBOMs, checked, in dist/; PYTHONS= to install the server under, too
+dist: build/release/installed-$(KEY)  ## wheels, sdists, locked requirements, SBOMs, checked, in dist/; PYTHONS= to install under, too
 	@build/release/bin/python -m release dist $(PYTHONS)
 
 audit: build/release/installed-$(KEY)  ## what is known against the versions locked in dist/; needs PyPI's vulnerability service

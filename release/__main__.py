@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 from .lock import SIDES, lock
@@ -13,13 +12,15 @@ from .version import set_version
 
 DIST = ROOT / "dist"
 BIN = Path(sys.executable).parent
+UV = (BIN / "uv", "pip")
+VECTORS = ROOT / "tests" / "vectors"
 ALLOWED = {"agg_server": "W004", "fedit": "W007,W008"}
 """Distribution → what check-wheel-contents finds in it by intent: migrations, which Alembic loads by path and whose
 names begin with a number; no modules, in the front door."""
 
 
 def main(verb: str, *rest: str) -> None:
-    """Do one step. ``dist``: the interpreters that the server is to be installed under as well."""
+    """Do one step. ``dist``: the interpreters that both sides are to be installed under as well."""
     match verb, rest:
         case "dist", pythons:
             dist(pythons)
@@ -48,7 +49,8 @@ def dist(pythons: tuple[str, ...]) -> None:
             (DIST / name).write_text(text, encoding="utf-8")
         _bill_of_materials(side)
     for python in (sys.executable, *pythons):
-        install_server(python)
+        for side in SIDES:
+            install(side, python)
     print(*sorted(path.name for path in DIST.iterdir()), sep="\n")
 
 
@@ -71,32 +73,24 @@ def _bill_of_materials(side: str) -> None:
         )
 
 
-def install_server(python: str) -> None:
-    """The operator's way, in an empty environment of this interpreter: locked requirements with their hashes, then the
-    wheels alone."""
+def install(side: str, python: str) -> None:
+    """What one side installs, in an empty environment of this interpreter: locked requirements with their hashes, then
+    the wheels alone. A participant's has no torch: which one is theirs to say, and all but training works without."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "venv"
-        if python == sys.executable:
-            venv.create(home, with_pip=True)
-        else:
-            _run(python, "-m", "venv", home)
+        _run(python, "-m", "venv", "--without-pip", home)
         inside = home / "bin" / "python"
-        _run(
-            inside,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--require-hashes",
-            "--no-deps",
-            "-r",
-            DIST / "requirements-operator.txt",
-        )
-        wheels = [next(DIST.glob(f"{name.replace('-', '_')}-*.whl")) for name in SIDES["operator"]]
-        _run(inside, "-m", "pip", "install", "-q", "--no-deps", "--no-index", *wheels)
-        _run(inside, "-m", "pip", "check")
-        _run(home / "bin" / "fedit-server", "--version")
-        _quietly(inside, "-m", "fedit_shared.conformance", *sorted((ROOT / "tests" / "vectors").glob("[kpw]*.json")))
+        wheels = [next(DIST.glob(f"{name.replace('-', '_')}-*.whl")) for name in SIDES[side]]
+        into = (*UV, "install", "--quiet", "--no-deps", "--python", inside)
+        _run(*into, "--require-hashes", "--only-binary", ":all:", "-r", DIST / f"requirements-{side}.txt")
+        _run(*into, "--no-index", *wheels)
+        if side == "operator":
+            _run(*UV, "check", "--python", inside)
+            _run(home / "bin" / "fedit-server", "--version")
+            _quietly(inside, "-m", "fedit_shared.conformance", *sorted(VECTORS.glob("[kpw]*.json")))
+        else:
+            _run(home / "bin" / "fedit-client", "--version")
+            _quietly(inside, "-c", "import edge_client as e; [getattr(e, name) for name in e.__all__]")
 
 
 def audit() -> None:
