@@ -194,6 +194,8 @@ def test_only_a_new_folder_is_restored_into_and_backed_up_into(told: Told, tmp_p
     finally:
         back.stop()
     refused(command("backup", folder, told.root / "published"), "not an empty folder")
+    for name in ("serve", "verify", "invite", "status", "rounds"):  # it may name a database that is served elsewhere
+        refused(command(name, told.root / "published"), "is a backup", "fedit-server restore")
 
 
 def test_a_blob_that_is_damaged_is_named_by_backup_and_by_verify(told: Told, tmp_path: Path):

@@ -13,6 +13,9 @@ from .storage.blobs import Blobs
 from .storage.kinds import Storage
 from .storage.objects import ObjectBlobs
 
+MANIFEST = "manifest.json"
+"""Of a backup."""
+
 
 class Layout:
     """Paths of one federation's folder."""
@@ -24,6 +27,11 @@ class Layout:
         self.adapter = self.folder / "adapter"
         self.pinned = self.folder / "tls" / "pinned"
         self.lock = self.folder / "serve.lock"
+
+    @property
+    def is_backup(self) -> bool:
+        """Whether this is what `fedit-server backup` has written, and not a folder to be served."""
+        return (self.folder / MANIFEST).exists()
 
     def load(self) -> Config:
         """The settings. Raises UserError for a folder that was never initialised, or a broken file."""

@@ -20,9 +20,12 @@ def open_folder(folder: Path) -> "tuple[Layout, Config, Database]":
     """A federation's folder, its settings, and its database. Raises UserError where one of them is not usable."""
     from agg_server.layout import Layout
     from agg_server.store import Database
+    from fedit_shared.errors import UserError
 
     layout = Layout(folder)
     config = layout.load()
+    if layout.is_backup:  # its settings may name the very database that is served elsewhere
+        raise UserError(f"{folder} is a backup.", advice="Put it into a new folder first: `fedit-server restore`.")
     database = Database(layout.database_url(config))
     database.require_existing()
     return layout, config, database

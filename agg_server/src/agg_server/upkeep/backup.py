@@ -19,13 +19,12 @@ from fedit_shared.identity import federation_id
 
 from .. import __version__
 from ..config import FILE, Config
-from ..layout import Layout, write_private
+from ..layout import MANIFEST, Layout, write_private
 from ..storage.folders import make_folder, sync_folder
 from ..store import Database
 from ..store.tables import metadata
 from .contents import read_whole, wanted
 
-MANIFEST = "manifest.json"
 DATABASE = "database.sqlite3"
 BLOBS = "blobs"
 _ROWS = 200
