@@ -152,6 +152,7 @@ def test_a_chunk_that_arrived_is_not_sent_again_although_its_answer_was_lost(tmp
             assert transport.sent_bytes == len(data)
         assert server.joined() == data
         assert server.received == len(data)
+        assert len(server.sizes) == 4, "a line that carries whole chunks is given whole chunks"
 
     asyncio.run(go())
 

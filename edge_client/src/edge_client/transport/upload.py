@@ -39,12 +39,14 @@ async def upload(transport: Transport, cohort: bytes, vector: Path, progress: Ca
         try:
             await _put(transport, chunk_path(cohort, first), body)
         except TryAgainError as error:
-            if error.unheard and transport.sent_bytes > sent_before:
-                stride.broke()
             await transport.pause(error, next(pauses))
             if error.unheard:
                 missing = await _missing(transport, cohort, size, progress)
                 left = sum(_length(piece, size) for piece in missing)
+                if first not in missing:
+                    stride.carried(length)
+                elif transport.sent_bytes > sent_before:
+                    stride.broke()
             continue
         stride.carried(length)
         del missing[:count]
