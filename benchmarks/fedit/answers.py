@@ -28,7 +28,8 @@ def answers_file(name: str) -> Path:
 def keep_answers(folder: Path, data: str, out: Path) -> Path:
     """Write to ``out`` what ``fedit-client evaluate --out FOLDER`` found of arms, one of which is named "federated":
     ``arms`` → NAME → each of MEASURES with its interval; ``differences`` → "A - federated" → the same, paired;
-    ``likelihood`` → NAME → win, tie, loss of the federation against it by the local judge. ``data``: what the records
+    ``likelihood`` → NAME → win, tie, loss of the federation against it by the local judge, and the difference of their
+    losses, also of arms that did not answer. ``data``: what the records
     are called. The file. Raises UserError for a folder without such answers."""
     header = read_header(folder)
     missing = UserError(
@@ -42,6 +43,7 @@ def keep_answers(folder: Path, data: str, out: Path) -> Path:
     if FEDERATED not in arms or arms[FEDERATED]["answers"] is None:
         raise missing
     kept, others = Kept(folder), [name for name in arms if name != FEDERATED]
+    judged = {loss.arm for loss in kept.losses.values} - {FEDERATED}
     result = {
         "data": data,
         "sha256": header.data,
@@ -54,7 +56,11 @@ def keep_answers(folder: Path, data: str, out: Path) -> Path:
             for name, arm in arms.items()
         },
         "differences": {f"{name} - {FEDERATED}": _less(found["differences"], name) for name in others},
-        "likelihood": {name: likelier(kept, FEDERATED, name, found["resamples"], found["seed"]) for name in others},
+        "likelihood": {
+            name: likelier(kept, FEDERATED, name, found["resamples"], found["seed"])
+            for name in header.arms
+            if name in judged
+        },
     }
     with disk_errors(out):
         out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -66,12 +72,11 @@ def _less(differences: dict[str, Any], name: str) -> dict[str, Any]:
     if (own := differences.get(f"{name} - {FEDERATED}")) is not None:
         return {measure: own[measure] for measure in MEASURES}
     turned = differences[f"{FEDERATED} - {name}"]
-    return {
-        measure: None
-        if (one := turned[measure]) is None
-        else as_data(Interval(-one["value"], -one["high"], -one["low"]))
-        for measure in MEASURES
-    }
+    return {measure: _turned(turned[measure]) for measure in MEASURES}
+
+
+def _turned(found: dict[str, float] | None) -> dict[str, float] | None:
+    return None if found is None else as_data(Interval(*(0.0 - found[key] for key in ("value", "high", "low"))))
 
 
 def section(result: dict[str, Any] | None) -> str:
@@ -79,26 +84,27 @@ def section(result: dict[str, Any] | None) -> str:
     if result is None:
         return ""
     settings, own = result["settings"], result["arms"][FEDERATED]["answers"]
-    rows = [_row(name, arm, result) for name, arm in result["arms"].items()]
+    names = dict.fromkeys((*result["arms"], *result["likelihood"]))
     head = (
-        "arm", "ROUGE-L", "less federated", "exact match", "less federated", "federated likelier", "tie", "less likely"
+        "arm", "ROUGE-L", "less federated", "exact match", "less federated",
+        "loss less federated's", "federated likelier", "as likely", "less likely",
     )  # fmt: skip
     return (
         f"\n**Answers** to {own['records']} records of {result['data']}, greedy, of up to {settings['max_new_tokens']} "
         f"tokens, quantization {settings['quantization']}; exact match where a reference has at most five words, "
-        f"{own['checkable']} of them. The last columns are the local judge's: on which share of the records the "
-        "federated model gives the reference a higher likelihood than the arm, by 0.01 nats a token. "
-        f"{where(result['machine'])}\n\n{pages.table(head, rows)}"
+        f"{own['checkable']} of them. The last four columns are of all {result['records']} records, up to "
+        f"{settings['max_length']:,} tokens long: the local judge tells on which share of them the federated model "
+        "gives the reference a higher likelihood than the arm, by 0.01 nats a token. "
+        f"{where(result['machine'])}\n\n{pages.table(head, [_row(name, result) for name in names])}"
     )
 
 
-def _row(name: str, arm: dict[str, Any], result: dict[str, Any]) -> list[str]:
-    less = result["differences"].get(f"{name} - {FEDERATED}", {})
+def _row(name: str, result: dict[str, Any]) -> list[str]:
+    own, less = result["arms"].get(name, {}), result["differences"].get(f"{name} - {FEDERATED}", {})
     judged = result["likelihood"].get(name, {})
-    figures = [
-        _cell(found, sign) for measure in MEASURES[1:] for found, sign in ((arm[measure], ""), (less.get(measure), "+"))
-    ]
-    return [name, *figures, *(_cell(judged.get(verdict), "", 2) for verdict in ("win", "tie", "loss"))]
+    figures = [_cell(found.get(each), sign) for each in MEASURES[1:] for found, sign in ((own, ""), (less, "+"))]
+    more = _cell(_turned(judged.get("difference")), "+")
+    return [name, *figures, more, *(_cell(judged.get(verdict), "", 2) for verdict in ("win", "tie", "loss"))]
 
 
 def _cell(found: dict[str, float] | None, sign: str, digits: int = 3) -> str:

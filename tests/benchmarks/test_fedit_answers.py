@@ -63,6 +63,15 @@ def test_every_arm_is_held_against_the_federation_whichever_was_named_first(tmp_
     assert section(None) == ""
 
 
+def test_an_arm_that_did_not_answer_is_judged_by_likelihood_alone(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "e")
+    results = summarize(Kept(folder), ("base", "federated"), RECORDS, range(20), None, resamples=200, seed=0)
+    (folder / "results.json").write_text(json.dumps(results))
+    told = section(json.loads(keep_answers(folder, "f.jsonl", tmp_path / "kept.json").read_text()))
+    assert "| local-0 |  |  |  |  | +0.000 (+0.000 to +0.000) | 0.00 (0.00 to 0.00) | 1.00 (1.00 to 1.00) |" in told
+    assert "+1.000 (+1.000 to +1.000) | 1.00 (1.00 to 1.00) | 0.00 (0.00 to 0.00) |" in told
+
+
 def test_losses_alone_or_arms_without_the_federation_are_no_answers(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (
