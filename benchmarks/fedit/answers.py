@@ -49,7 +49,8 @@ def keep_answers(folder: Path, data: str, out: Path) -> Path:
         "sha256": header.data,
         "records": found["records"],
         "without_loss": found["without_loss"],
-        "settings": {name: getattr(header, name) for name in ("model", "max_length", "max_new_tokens", "quantization")},
+        "model": Path(header.model).name if Path(header.model).is_dir() else header.model,
+        "settings": {name: getattr(header, name) for name in ("max_length", "max_new_tokens", "quantization")},
         "machine": machine(*_LIBRARIES),
         "arms": {
             name: {measure: arm[measure] for measure in MEASURES} | {"answers": arm["answers"]}
