@@ -16,7 +16,7 @@ import fedit_shared
 
 ROOT = Path(__file__).parents[2]
 IN_FULL = bool(os.environ.get("FEDIT_TESTS_IN_FULL"))
-SCHEDULES = 300 if IN_FULL else 200
+SCHEDULES = 300
 """More than it took to notice any of the ways in which mutants.py breaks the code (169)."""
 OTHER_SCHEDULES = 40 if IN_FULL else 20
 
