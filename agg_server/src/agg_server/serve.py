@@ -39,6 +39,7 @@ from .web.app import make_app, make_metrics_app
 from .web.auth import Gate
 from .web.door import Door, make_room
 from .web.drain import Drain
+from .web.frugal import be_frugal
 from .web.limits import Memory, Pace
 from .web.reading import Reader
 from .web.renewal import Renewal
@@ -52,6 +53,7 @@ _log = logging.getLogger(__name__)
 
 async def serve(layout: Layout, config: Config, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way. ``announce`` gets lines for the operator."""
+    be_frugal()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
