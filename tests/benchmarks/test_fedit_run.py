@@ -172,7 +172,8 @@ def test_an_answer_that_training_cuts_away_is_judged_all_the_same(experiment: Ex
     cut, whole = tokens("cut", 60), tokens("whole", 2048)
     assert sum(cut) < sum(whole)
     assert all(whole)
-    assert load_experiment(Path("dolly")).evaluation.max_length == 2048
+    dolly = load_experiment(Path("dolly"))
+    assert dolly.evaluation.max_length > dolly.training.max_length
 
 
 def test_what_was_trained_from_what_is_said_without_where_it_lies(home: Path, whole: Path) -> None:
