@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.demo.server import FEDIT_SERVER, free_port, set_values
+from benchmarks.resident import status_bytes
 from fedit_shared.adapter import CONFIG_NAME, FILE_NAME, write_adapter
 from fedit_shared.errors import FeditError
 from fedit_shared.identity import JoinLink
@@ -101,8 +102,7 @@ class Operator:
 
     def peak_bytes(self) -> int:
         """The most resident memory that the process has had."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+        return status_bytes("VmHWM", self.pid)
 
     def cpu_seconds(self) -> float:
         """Of the process, all threads."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.resident import status_bytes
 from edge_client.training import TrainJob
 
 from .scenario import RECORDS_PER_STEP, TOO_LATE, Result, Row
@@ -133,8 +134,7 @@ def _peak(row: Row) -> int:
 
     if row.device == "cuda":
         return torch.cuda.max_memory_reserved()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    return status_bytes("VmHWM")
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ coefficient of a product in the ring needs 4,096 others.
 
 import math
 import random
-import sys
 from html import escape
-from pathlib import Path
+
+from drawing import FONT, document, palette, write
 
 WIDTH, HEIGHT = 1000, 676
 BITS, SLOTS, WEIGHT_LIMIT, DEVICES = 16, 3, 16, 3
@@ -162,27 +162,16 @@ def _draw() -> str:
     parts += [_text(left, HEIGHT - 30, "clipped. Nothing else about her records leaves.", "soft", 13.5)]
     parts += [_text(right, HEIGHT - 48, f"The server cannot tell whether {name}'s part of the mean", "soft", 13.5)]
     parts += [_text(right, HEIGHT - 30, "was up or down: to it, each y alone is noise.", "soft", 13.5)]
-    rules = [
-        "".join(f".f-{name}{{fill:{value}}}.s-{name}{{stroke:{value}}}" for name, value in colours.items())
-        for colours in (LIGHT, DARK)
-    ]
     style = (
-        "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;white-space:pre}"
-        f".m{{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}{rules[0]}"
-        f"@media (prefers-color-scheme:dark){{{rules[1]}}}"
+        f"text{{{FONT};white-space:pre}}"
+        f".m{{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}{palette(LIGHT)}"
+        f"@media (prefers-color-scheme:dark){{{palette(DARK)}}}"
     )
     label = (
         "One value of the adapter, from a line of a participant's file through slot, mask and sum to the next version."
     )
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">\n'
-        f"<style>{style}</style>\n{body}\n</svg>\n"
-    )
+    return document(WIDTH, HEIGHT, label, style, parts)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["-"]:
-        sys.stdout.write(_draw())
-    else:
-        Path(__file__).with_name("flow.svg").write_text(_draw(), encoding="utf-8")
+    write("flow.svg", _draw)

@@ -4,9 +4,10 @@ that the newest result file of ``make bench-training`` measured.
 """
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
+
+from drawing import FONT, document, write
 
 from edge_client.training.outlook import expected_work, usual_adapter
 from edge_client.training.planner import Planning, describe, make_plan
@@ -106,14 +107,9 @@ def _draw() -> str:
         "SmolLM2-135M, 4 records of 256 tokens a step. Red: the budget. Triangles: the peak measured in the benchmark."
     )
     parts += [_text(WIDTH / 2, height - 14, foot, "soft", 14, "middle")]
-    style = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}"
-    style += _palette(LIGHT, 2) + f"@media (prefers-color-scheme:dark){{{_palette(DARK, 3)}}}"
+    style = f"text{{{FONT}}}" + _palette(LIGHT, 2) + f"@media (prefers-color-scheme:dark){{{_palette(DARK, 3)}}}"
     label = "Where the trainer's memory goes at three budgets, as planned and as measured, beside the usual set-up."
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">\n'
-        f"<style>{style}</style>\n{body}\n</svg>\n"
-    )
+    return document(WIDTH, height, label, style, parts)
 
 
 def _palette(colours: dict[str, str], column: int) -> str:
@@ -122,7 +118,4 @@ def _palette(colours: dict[str, str], column: int) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["-"]:
-        sys.stdout.write(_draw())
-    else:
-        Path(__file__).with_name("memory.svg").write_text(_draw(), encoding="utf-8")
+    write("memory.svg", _draw)

@@ -5,8 +5,8 @@ computed as in a real round: those of the sum are the sums of the three survivor
 """
 
 import random
-import sys
-from pathlib import Path
+
+from drawing import FONT, document, palette, write
 
 WIDTH, HEIGHT = 1000, 592
 LEFT, COLUMN = 138, 122
@@ -52,11 +52,6 @@ DARK = {
     "ink": "#f0f6fc", "soft": "#9da7b1", "noise": "#7d8590", "arrow": "#9da7b1", "sum": "#e3b341", "bad": "#ff7b72",
     "A": "#58a6ff", "B": "#3fb950", "C": "#bc8cff", "D": "#f0883e",
 }  # fmt: skip
-
-
-def _palette(colours: dict[str, str]) -> str:
-    rules = [f".f-{name}{{fill:{value}}}.s-{name}{{stroke:{value}}}" for name, value in colours.items()]
-    return "".join(rules)
 
 
 def _text(
@@ -173,18 +168,10 @@ def _draw() -> str:
     parts += [_key(_centre(5), SERVER + 76, "sum", 1.2), _bars(_centre(6), SERVER + 80, _sum_of_survivors(), "sum")]
     for line, words in enumerate(FOOT):
         parts += [_text(WIDTH / 2, HEIGHT - 42 + 22 * line, words, "soft", 14)]
-    style = f"text{{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}}{_palette(LIGHT)}"
-    style += f"@media (prefers-color-scheme:dark){{{_palette(DARK)}}}"
+    style = f"text{{{FONT}}}{palette(LIGHT)}@media (prefers-color-scheme:dark){{{palette(DARK)}}}"
     label = "A round of four participants. One is lost while it uploads; the server learns the sum of the other three."
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">\n'
-        f"<style>{style}</style>\n{body}\n</svg>\n"
-    )
+    return document(WIDTH, HEIGHT, label, style, parts)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["-"]:
-        sys.stdout.write(_draw())
-    else:
-        Path(__file__).with_name("round.svg").write_text(_draw(), encoding="utf-8")
+    write("round.svg", _draw)

@@ -24,6 +24,7 @@ from agg_server.web.app import make_app
 from agg_server.web.auth import Gate
 from agg_server.web.limits import Memory, Pace
 from agg_server.web.reading import Reader
+from benchmarks.resident import status_bytes
 from fedit_shared.identity import JoinLink, sign_request
 from fedit_shared.messages import (
     CHUNK_SIZE,
@@ -295,13 +296,7 @@ def test_bodies_that_are_too_large_take_no_memory(server: ServerProcess, link: J
             async with asyncio.TaskGroup() as group:
                 for path, length, stranger in kinds:
                     group.create_task(send(peer, path, length=length, stranger=stranger))
-            sizes.append(resident(server))
+            sizes.append(status_bytes("VmRSS", server.pid))
         assert max(sizes) - sizes[0] < CALM, sizes
 
     alone(link, "large", act, enrol=True)
-
-
-def resident(server: ServerProcess) -> int:
-    """Bytes that the server's process has in memory."""
-    status = Path(f"/proc/{server.pid}/status").read_text()
-    return 1024 * int(status.partition("VmRSS:")[2].split()[0])

@@ -4,18 +4,16 @@ import asyncio
 import ssl
 from pathlib import Path
 
+import pytest
 from server_process import ServerProcess
+
+from benchmarks.resident import status_bytes
 
 CONNECTIONS = 200
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
-def anonymous_bytes(process: int) -> int:
-    """What the process holds of memory that is no file's."""
-    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
-
-
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's memory from Linux's /proc")
 def test_a_quiet_connection_costs_less_than_a_hundred_kilobytes(tmp_path: Path):
     server = ServerProcess(tmp_path)
     server.configure("server", unsigned_requests=10 * CONNECTIONS)
@@ -30,9 +28,9 @@ def test_a_quiet_connection_costs_less_than_a_hundred_kilobytes(tmp_path: Path):
 
     async def run() -> float:
         first = await spoken()  # what is loaded for the first of all
-        before = anonymous_bytes(server.pid)
+        before = status_bytes("RssAnon", server.pid)
         writers = [await spoken() for _ in range(CONNECTIONS)]
-        grown = anonymous_bytes(server.pid) - before
+        grown = status_bytes("RssAnon", server.pid) - before
         for writer in (first, *writers):
             writer.close()
         return grown / CONNECTIONS

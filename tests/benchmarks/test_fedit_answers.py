@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluations import claimed
 
 from benchmarks.fedit.answers import keep_answers, section
 from edge_client.data import Record
-from edge_client.evaluation.kept import Answer, Arm, Header, Kept, Loss
+from edge_client.evaluation.kept import Answer, Arm, Kept, Loss
 from edge_client.evaluation.report import summarize
 from fedit_shared.errors import UserError
 
@@ -24,19 +25,7 @@ RECORDS = [
 
 def evaluation(place: Path, arms: tuple[str, ...] = ARMS, answered: int = 20) -> Path:
     """What ``fedit-client evaluate --out`` leaves behind."""
-    place.mkdir()
-    kept = Kept(place)
-    header = Header(
-        model="tiny",
-        revision="",
-        files={},
-        data="d",
-        records=COUNT,
-        max_length=9,
-        max_new_tokens=8,
-        quantization="none",
-    )
-    kept.claim(header, [Arm(name=name) for name in arms])
+    kept = claimed(place, COUNT, [Arm(name=name) for name in arms], data="d", max_new_tokens=8, quantization="none")
     for arm in arms:
         kept.losses.add(Loss(arm=arm, place=n, category="ab"[n % 2], loss=LOSS[arm], tokens=10) for n in range(COUNT))
         kept.answers.add(

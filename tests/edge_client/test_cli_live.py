@@ -5,27 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
+from client_events import PROGRESS, TASK
 from terminal import Terminal
 
 from edge_client import client as c
-from edge_client import training as t
 from edge_client.cli.board import PHASES, Board
 from edge_client.cli.live import LiveView
 from edge_client.state import Entry
 from fedit_shared.identity import JoinLink
-from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 
 LINK = str(JoinLink("https://127.0.0.1:9", b"f" * 32, b"t" * 16, b"p" * 32))
-TASK = TaskSpec(
-    name="n",
-    model=ModelRef(id="some/model"),
-    adapter_config="{}",
-    tensors=(TensorSpec(name="a", shape=(2, 3)),),
-    training=TrainingSettings(),
-)
-PROGRESS = t.Progress(
-    step=2, steps=4, loss=2.5, tokens_per_second=100.0, memory_bytes=2**30, budget_bytes=2**31, seconds_left=9.0
-)
 BEFORE = [
     Entry(round=1, began=1, sent=2, bytes_up=2**20, step=None, outcome="published", counted=True, survivors=3),
     Entry(round=2, began=3, sent=0, bytes_up=100, step=None, outcome="abandoned"),

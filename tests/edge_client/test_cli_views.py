@@ -7,6 +7,7 @@ from typing import get_args
 
 import msgspec
 import pytest
+from client_events import PROGRESS, TASK
 
 from edge_client import client as c
 from edge_client import training as t
@@ -16,18 +17,7 @@ from edge_client.cli.views import JsonView, PlainView, plan_table
 from edge_client.client import to_json
 from edge_client.client.words import describe, size, span
 from edge_client.state import Entry
-from fedit_shared.messages import ModelRef, TaskSpec, TensorSpec, TrainingSettings
 
-TASK = TaskSpec(
-    name="n",
-    model=ModelRef(id="some/model"),
-    adapter_config="{}",
-    tensors=(TensorSpec(name="a", shape=(2, 3)),),
-    training=TrainingSettings(),
-)
-PROGRESS = t.Progress(
-    step=2, steps=4, loss=2.5, tokens_per_second=100.0, memory_bytes=2**30, budget_bytes=2**31, seconds_left=9.0
-)
 TRAINING = [
     t.Notice(message="Something."),
     t.Loading(part="model"),

@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from evaluations import claimed
 from judge_server import Answered, JudgeServer, by_length, judging, said
 from msgspec.structs import replace
 
@@ -16,7 +17,7 @@ from edge_client.cli import main
 from edge_client.data import Record
 from edge_client.evaluation.endpoint import Endpoint, JudgeError, Key
 from edge_client.evaluation.judging import Judgement, Judging, Prices, pairs_of
-from edge_client.evaluation.kept import Answer, Arm, Header, Kept, Loss, read_header
+from edge_client.evaluation.kept import Answer, Arm, Kept, Loss, read_header
 from edge_client.evaluation.lines import Lines
 from edge_client.evaluation.pairwise import scores, verdict
 from edge_client.evaluation.verdicts import judged
@@ -31,19 +32,7 @@ def folder(tmp_path: Path) -> Path:
     """An evaluation whose arm ``new`` answers at greater length than the base to 9 of 12 records, and as it does to
     1."""
     place = tmp_path / "evaluation"
-    place.mkdir()
-    kept = Kept(place)
-    header = Header(
-        model="tiny",
-        revision="",
-        files={},
-        data="",
-        records=RECORDS,
-        max_length=9,
-        max_new_tokens=9,
-        quantization="int8",
-    )
-    kept.claim(header, [Arm(name="base"), Arm(name="new", adapter="a", sha256="1")])
+    kept = claimed(place, RECORDS, [Arm(name="base"), Arm(name="new", adapter="a", sha256="1")])
     for arm, length in (("base", lambda n: 3), ("new", lambda n: 6 if n < 9 else 3 if n == 9 else 1)):
         kept.answers.add(
             Answer(arm=arm, place=n, record=record(n), text="abcdef"[: length(n)], tokens=3, ended=True)

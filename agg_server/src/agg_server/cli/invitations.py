@@ -14,20 +14,15 @@ def invitations_command(folder: Path, as_json: bool) -> None:
     """List the join links that were made: by names of their own, since the links themselves are not kept."""
     import time
 
-    import msgspec
-
     from agg_server.store import People
 
-    from .tables import age, print_table
+    from .tables import age, print_records, print_table
 
     _, _, database = open_folder(folder)
     with database.begin() as connection:
         made = People().invitations(connection)
     if as_json:
-        rows = [msgspec.structs.asdict(each) | {"invitation": each.token_hash.hex()} for each in made]
-        for row in rows:
-            del row["token_hash"]
-        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        print_records(made, "token_hash", "invitation")
         return
     now = time.time()
     print_table(

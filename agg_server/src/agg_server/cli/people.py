@@ -39,20 +39,15 @@ def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> 
 @json_option
 def devices_command(folder: Path, as_json: bool) -> None:
     """List the devices that have joined."""
-    import msgspec
-
     from agg_server.store import People
 
-    from .tables import age, print_table
+    from .tables import age, print_records, print_table
 
     _, _, database = open_folder(folder)
     with database.begin() as connection:
         devices = People().devices(connection)
     if as_json:
-        rows = [msgspec.structs.asdict(device) | {"device": device.identity.hex()} for device in devices]
-        for row in rows:
-            del row["identity"]
-        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        print_records(devices, "identity", "device")
         return
     print_table(
         ("device", "status", "joined", "last seen", "client", "hardware"),

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 @json_option
 def status_command(folder: Path, as_json: bool) -> None:
     """Say how the federation stands: round, phase, who is here."""
-    import msgspec
-
     from agg_server.config import GO_ON
     from agg_server.durations import in_words
     from agg_server.overview import overview
 
+    from .tables import print_json
+
     layout, config, database = open_folder(folder)
     seen = overview(layout, config, database)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
+        print_json(seen)
         return
     click.echo(f"{seen.name}: {'being served' if seen.served else 'not being served'}, at {seen.address}")
     click.echo(f"adapter version {seen.version}; {seen.devices} devices have joined")
@@ -53,19 +53,16 @@ def status_command(folder: Path, as_json: bool) -> None:
 @json_option
 def rounds_command(folder: Path, as_json: bool) -> None:
     """List all rounds: who took part, who was dropped and when, what came of it."""
-    import msgspec
-
     from agg_server.overview import all_rounds
     from agg_server.rounds.report import weighted_mean
 
-    from .tables import print_table
+    from .tables import print_json, print_table
 
     layout, config, database = open_folder(folder)
     reports = all_rounds(layout, config, database)
     if as_json:
         blobs = layout.blobs(config)
-        rows = [_row(report, blobs) for report in reports]
-        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        print_json([_row(report, blobs) for report in reports])
         return
     print_table(
         (

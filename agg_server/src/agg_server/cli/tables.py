@@ -1,9 +1,10 @@
-"""Plain tables and times for a terminal."""
+"""Plain tables and times for a terminal, JSON for programs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
+import msgspec
 
 from agg_server.durations import in_words
 
@@ -13,6 +14,19 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_json(told: object) -> None:
+    """Whatever msgspec can encode, indented."""
+    click.echo(msgspec.json.format(msgspec.json.encode(told), indent=1).decode())
+
+
+def print_records(records: Iterable[msgspec.Struct], key: str, name: str) -> None:
+    """The records as JSON; ``key``: their field of bytes that becomes ``name`` in hex."""
+    rows = [msgspec.structs.asdict(record) for record in records]
+    for row in rows:
+        row[name] = row.pop(key).hex()
+    print_json(rows)
 
 
 def age(time_then: float | None) -> str:

@@ -20,7 +20,7 @@ _OFFSET = struct.Struct("<I")
 
 
 class Blobs:
-    """The folder, a :class:`.storage.Storage`. Keys are paths relative to it."""
+    """The folder, a :class:`.kinds.Storage`. Keys are paths relative to it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""Blobs in S3-compatible storage, through obstore: a :class:`.storage.Storage` that several machines share.
+"""Blobs in S3-compatible storage, through obstore: a :class:`.kinds.Storage` that several machines share.
 
 Where the storage is and how to get in comes from the environment alone: ``AWS_ENDPOINT_URL``, ``AWS_REGION``,
 ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and so on, or what the machine is allowed to. An upload's chunks are
@@ -173,7 +173,7 @@ class ObjectBlobs:
 
 
 class ObjectUpload:
-    """A :class:`.storage.Uploading` of objects below ``key``: one for each chunk that came whole, and one for each
+    """A :class:`.kinds.Uploading` of objects below ``key``: one for each chunk that came whole, and one for each
     piece where chunks came in parts. What is complete in pieces is read from them, so that nothing changes it."""
 
     def __init__(self, blobs: ObjectBlobs, key: str, size: int) -> None:
@@ -183,7 +183,7 @@ class ObjectUpload:
         self._words: NDArray[np.uint32] | None = None
 
     def put(self, first: int, content: bytes) -> None:
-        """See :class:`.storage.Uploading`."""
+        """See :class:`.kinds.Uploading`."""
         check_chunk(self._size, first, content)
         chunk, piece = divmod(first, _PIECES)
         if not piece and len(content) == min(CHUNK_SIZE, self._size - chunk * CHUNK_SIZE):

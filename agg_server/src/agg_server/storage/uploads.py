@@ -25,7 +25,7 @@ _HASH_STEP = 1 << 20
 
 
 class Upload:
-    """One device's masked vector of ``size`` bytes, a :class:`.storage.Uploading`. Several processes may use one."""
+    """One device's masked vector of ``size`` bytes, a :class:`.kinds.Uploading`. Several processes may use one."""
 
     def __init__(self, file: Path, size: int) -> None:
         self._file = file
@@ -137,7 +137,7 @@ def split(content: bytes) -> list[bytes]:
 
 
 def bits(marks: bytes) -> bytes:
-    """A byte for each piece, 1 if it is held, as :meth:`.storage.Uploading.held` tells it."""
+    """A byte for each piece, 1 if it is held, as :meth:`.kinds.Uploading.held` tells it."""
     return np.packbits(np.frombuffer(marks, np.uint8), bitorder="little").tobytes()
 
 
