@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from server_process import make_adapter
 import agg_server
 import edge_client
 import fedit_shared
+from benchmarks.ports import free_port
 from release.stage import stage
 from release.version import MODULES, PROJECTS, set_version
 
@@ -83,9 +83,7 @@ def test_the_server_starts_where_torch_was_never_installed(server: Path, tmp_pat
     found = "import importlib.util as u, sys; print([n for n in sys.argv[1:] if u.find_spec(n)])"
     assert _run(server / "python", "-I", "-c", found, *TRAINING).strip() == "[]"
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     adapter = make_adapter(tmp_path / "adapter")
     where = ("--address", f"https://{address}", "--listen", address)
     _run(server / "fedit-server", "init", tmp_path / "federation", "--adapter", adapter, "--model", "tiny", *where)

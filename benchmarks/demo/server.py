@@ -3,13 +3,13 @@
 import asyncio
 import json
 import re
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agg_server.toml_file import with_values
+from benchmarks.ports import free_port
 from fedit_shared.errors import FeditError
 
 from .settings import NAMES, Settings
@@ -119,10 +119,3 @@ def set_values(file: Path, values: Mapping[str, object], *, section: str) -> Non
     """Set ``key = value`` lines in one section of a commented TOML file; a key that is commented out is uncommented."""
     text = file.read_text(encoding="utf-8")
     file.write_text(with_values(text, values, section=section), encoding="utf-8")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

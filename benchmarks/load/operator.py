@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.demo.server import FEDIT_SERVER, free_port, set_values
+from benchmarks.demo.server import FEDIT_SERVER, set_values
+from benchmarks.ports import free_port
 from benchmarks.resident import status_bytes
 from fedit_shared.adapter import CONFIG_NAME, FILE_NAME, write_adapter
 from fedit_shared.errors import FeditError

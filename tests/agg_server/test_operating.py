@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
-from server_process import ServerProcess, command, free_port, make_adapter
+from server_process import ServerProcess, command, make_adapter
 from simulated import Simulated
 from sqlalchemy import text
 
 from agg_server.watching.metrics import Metrics
+from benchmarks.ports import free_port
 from fedit_shared.parameters import upload_size
 
 ROOT = Path(__file__).parents[2]

@@ -97,6 +97,21 @@ def test_what_one_replica_has_claimed_no_other_gets_until_it_is_given_back_or_go
     assert here.take(b"b")
 
 
+def test_a_replica_whose_session_the_database_has_ended_claims_with_a_new_one(
+    url: str, database: Database, postgres: Postgres
+):
+    claims = Claims(database)
+    assert claims.take(b"a")
+    claims.give_back(b"a")
+    with postgres.connect(url.rsplit("/", 1)[1]) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid()"
+        )
+    assert claims.take(b"b")
+    assert not Claims(Database(url)).take(b"b"), "it is held"
+
+
 def test_a_number_that_one_replica_took_is_refused_by_all(url: str, database: Database):
     now = [1000.0]
     replicas = [SharedNonces(Database(url), lambda: now[0]) for _ in range(3)]

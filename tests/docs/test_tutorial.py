@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from documents import NOT_RUN, ROOT, Block, blocks
 from hub import Hub, serving
-from server_process import free_port
 from tiny_model import save_model
+
+from benchmarks.ports import free_port
 
 PAGE = ROOT / "docs" / "tutorial.md"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -13,9 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from safetensors.numpy import load_file
-from server_process import ServerProcess, command, free_port
+from server_process import ServerProcess, command
 from tiny_model import make_records, save_model, write_records
 
+from benchmarks.ports import free_port
 from edge_client import Client, events
 from edge_client.state import FederationState
 from edge_client.training.create import create

@@ -1,7 +1,6 @@
 """A server of the tests' own that speaks S3: localbucket, which keeps a bucket as a folder."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.ports import free_port
 
 SECRET = "hush-hush-hush"
 
@@ -19,9 +20,7 @@ class Bucket:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.folder = root / "bucket"
         self.folder.mkdir(parents=True)
 

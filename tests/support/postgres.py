@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+
+from benchmarks.ports import free_port
 
 _USERS = ("postgres", "nobody")
 """As whom it may run where the tests run as root."""
@@ -55,9 +56,7 @@ def postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="fedit-postgres-"))
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
 
     def run(*line: str) -> "subprocess.Popen[bytes]":
         with (folder / "log").open("ab") as log:

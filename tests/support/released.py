@@ -5,9 +5,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from server_process import ServerProcess, free_port
+from server_process import ServerProcess
 
 from agg_server.toml_file import with_values
+from benchmarks.ports import free_port
 
 SCHEMAS = Path(__file__).parents[1] / "agg_server" / "schemas"
 RELEASED = sorted(path.name for path in SCHEMAS.iterdir() if (path / "server.sql").exists())

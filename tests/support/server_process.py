@@ -20,6 +20,7 @@ import numpy as np
 
 from agg_server.cli import main
 from benchmarks.demo.server import set_values
+from benchmarks.ports import free_port
 from fedit_shared.adapter import CONFIG_NAME, FILE_NAME, write_adapter
 from fedit_shared.identity import JoinLink
 from fedit_shared.messages import TensorSpec
@@ -227,9 +228,3 @@ class ServerProcess:
                 return b" 200 " in line.recv(64)
         except OSError:
             return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -105,9 +105,13 @@ class Claims:
             self._drop()
 
     def _lock_it(self, name: bytes) -> bool:
+        if self._connection is not None:
+            try:
+                return _lock(self._connection, _CLAIMS, _number(name))
+            except UnavailableError:  # the database has ended the session, as of a process that slept: with a new one
+                self._drop()
         try:
-            if self._connection is None:
-                self._connection = _open(self._database)
+            self._connection = _open(self._database)
             return _lock(self._connection, _CLAIMS, _number(name))
         except UnavailableError:
             self._drop()
