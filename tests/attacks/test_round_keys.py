@@ -111,6 +111,7 @@ def test_a_round_key_is_gone_when_its_promise_ends_while_the_client_runs_on(
     assert ended.outcome == "expired"
     [update] = state.updates
     assert update.spent_by == attempt.name, "nothing shows that it is in no sum"
+    assert not (update.folder / "delta").exists(), "nothing can show it any more"
 
 
 def test_a_device_that_is_leaving_waits_no_longer_for_a_server_that_is_gone_than_it_has_promised(

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, Hub, serving
+from hub import COMMIT, PLAIN_AGENT, Hub, serving
 
 from edge_client.cli import main
 from edge_client.data import DataSource, load_records, located
@@ -30,7 +31,7 @@ NAME = "hf:someone/records"
 
 def pinned(hub: Hub, cache: Path, name: str) -> list[str]:
     """What a process of its own says, since the hub's library reads its settings when it is imported."""
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, name], env=environment, capture_output=True, text=True, timeout=120
     )
@@ -54,6 +55,7 @@ def test_it_is_fetched_once_pinned_and_read_without_the_hub_afterwards(tmp_path:
         assert said[0] == f"0 {size}"
         assert said[-2:] == [f"{NAME}@{COMMIT}:records.jsonl", "0"]
         assert hub.fetched == ["records.jsonl"]
+        assert all(re.fullmatch(PLAIN_AGENT, agent) for agent in hub.agents), "what else is here is not told"
     assert pinned(hub, tmp_path / "cache", said[-2]) == said[-2:]
     assert "without a network" in " ".join(pinned(hub, tmp_path / "empty", NAME))
 

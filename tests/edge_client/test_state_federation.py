@@ -139,10 +139,10 @@ def test_one_vote_is_cast_for_a_cohort(tmp_path: Path) -> None:
 
 def test_a_spent_delta_is_given_to_nobody_until_votes_give_it_back(tmp_path: Path) -> None:
     with FederationState(tmp_path) as state:
-        update = trained(state, b"\1\0\0\0")
+        update, attempt = trained(state, b"\1\0\0\0"), begin(state)
         assert update.delta() == b"\1\0\0\0"
-        update.spend("000001-1")
-        update.spend("000001-1")
+        update.spend(attempt.name)
+        update.spend(attempt.name)
         with pytest.raises(SpentError):
             update.spend("000001-2")
     with FederationState(tmp_path) as state:
@@ -151,6 +151,47 @@ def test_a_spent_delta_is_given_to_nobody_until_votes_give_it_back(tmp_path: Pat
             update.delta()
         update.restore()
         assert update.delta() == b"\1\0\0\0"
+
+
+def published(number: int = 1) -> Ended:
+    return Ended(round=number, outcome="published", counted=True, survivors=3, members=3, bytes_up=7, time=9)
+
+
+def test_a_delta_that_was_sent_leaves_the_disk_when_its_round_is_over(tmp_path: Path) -> None:
+    with FederationState(tmp_path) as state:
+        update, attempt = trained(state, b"\1\0\0\0"), begin(state)
+        update.spend(attempt.name)
+        assert (update.folder / "delta").exists(), "votes may still give it back"
+        state.end(attempt, published())
+        assert not (update.folder / "delta").exists()
+        assert update.spent_by == attempt.name
+    assert b"\1\0\0\0" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_delta_stays_that_was_given_back_or_left_with_another_round(tmp_path: Path) -> None:
+    with FederationState(tmp_path) as state:
+        update, first, second = trained(state), begin(state), begin(state, 2)
+        state.end(first, published())
+        assert update.delta(), "never sent"
+        update.spend(second.name)
+        update.restore()
+        state.end(begin(state, 3), published(3))
+        assert update.delta(), "given back"
+        update.spend(second.name)
+    with FederationState(tmp_path) as state:
+        state.end(begin(state, 4), published(4))
+        [update] = state.updates
+        assert (update.folder / "delta").exists(), "its round is open"
+
+
+def test_a_kill_at_a_rounds_end_leaves_no_delta_for_longer_than_to_the_next_start(tmp_path: Path) -> None:
+    with FederationState(tmp_path) as state:
+        update, attempt = trained(state), begin(state)
+        update.spend(attempt.name)
+        attempt.end(published())  # and here everything stops
+        assert (update.folder / "delta").exists()
+    with FederationState(tmp_path):
+        assert not (update.folder / "delta").exists()
 
 
 def test_a_damaged_delta_is_not_sent(tmp_path: Path) -> None:

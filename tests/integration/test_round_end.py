@@ -50,3 +50,4 @@ def test_clients_end_after_the_last_round_and_go_on_when_rounds_are_added(
     for said in asyncio.run(work(links, tmp_path)):
         assert finished(said) == [(3, "published")]
         assert Notice("The federation has finished: all 3 rounds are published.") in said
+    assert not list(tmp_path.glob("*/state/updates/*/delta")), "what was sent is kept unmasked by nobody"

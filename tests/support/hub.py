@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 COMMIT = "c0ffee" + 34 * "0"
+PLAIN_AGENT = r"unknown/None; hf_hub/[\w.]+; python/[\w.]+"
+"""What the hub's library says of itself where telemetry is off."""
 
 
 class Hub:
@@ -21,6 +23,8 @@ class Hub:
         self.folder = folder
         self.sizes: dict[str, int] = {}
         self.fetched: list[str] = []
+        self.agents: set[str] = set()
+        """What whoever asked says it is."""
         self.url = ""
 
     def tree(self) -> list[dict[str, object]]:
@@ -51,6 +55,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
             self.do_GET()
 
         def do_GET(self) -> None:
+            hub.agents.add(self.headers["User-Agent"])
             path = self.path.partition("?")[0]
             files = f"/{'' if hub.kind == 'models' else f'{hub.kind}/'}{hub.name}/resolve/{COMMIT}/"
             if path.startswith(f"/api/{hub.kind}/{hub.name}/tree/{COMMIT}"):

@@ -20,6 +20,18 @@ _ROOM = 2**30
 _TELL_SECONDS = 1.0
 
 
+def library() -> Any:
+    """Hugging Face's, quiet: no bars, and nothing told to the hub that a download does not need. Its setting is read
+    at every request, so it holds for whoever else in this process uses the library, however early that was imported."""
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    disable_progress_bars()
+    return huggingface_hub
+
+
 @dataclass(frozen=True)
 class Repository:
     """A model or a data set on the hub, and how to speak of it. ``error``: what is raised; ``otherwise``: what a
@@ -80,12 +92,8 @@ class Repository:
                 return None
 
     def _snapshot(self, patterns: list[str], without: list[str] | None) -> Callable[..., Any]:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import disable_progress_bars
-
-        disable_progress_bars()
         return partial(
-            snapshot_download,
+            library().snapshot_download,
             self.id,
             repo_type=self.kind,
             revision=self.revision or None,

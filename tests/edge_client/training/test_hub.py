@@ -1,12 +1,13 @@
 """A model comes from the hub once, after its size was said, and not at all onto a disk that has no room for it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, Hub, serving
+from hub import COMMIT, PLAIN_AGENT, Hub, serving
 
 SCRIPT = """
 import sys
@@ -24,9 +25,13 @@ else:
 
 def find(hub: Hub, cache: Path, name: str = "someone/tiny") -> list[str]:
     """What a process of its own says, since the hub's library reads its settings when it is imported."""
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return run(SCRIPT, hub, cache, name)
+
+
+def run(script: str, hub: Hub, cache: Path, name: str) -> list[str]:
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, name], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, name], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -58,3 +63,29 @@ def test_a_model_that_the_hub_does_not_have_is_told(name: str, model_folder: Pat
     with serving(Hub("someone/tiny", model_folder)) as hub:
         (said,) = find(hub, tmp_path, name)
     assert said == f"There is no model {name} on the Hugging Face hub."
+
+
+EVERYTHING = f"""
+import sys
+import huggingface_hub.constants
+from edge_client.training.config_source import find_config
+from edge_client.training.model_files import find_model
+from edge_client.training.tokenizer import load_tokenizer
+from fedit_shared.messages import ModelRef
+load_tokenizer(sys.argv[1])
+find_config(sys.argv[1], {COMMIT!r})
+print("config.json")
+find_model(ModelRef(id=sys.argv[1]), None, lambda here, total: None)
+"""
+
+
+def test_the_hub_is_told_nothing_that_a_download_does_not_need(model_folder: Path, tmp_path: Path) -> None:
+    """In whatever process, and whatever was imported before: which libraries are here, and in which session they are
+    used, is nobody's business."""
+    with serving(Hub("someone/tiny", model_folder)) as hub:
+        assert run(EVERYTHING, hub, tmp_path, "someone/tiny") == ["config.json"]
+        assert {"tokenizer.json", "config.json", "model.safetensors"} <= set(hub.fetched)
+        assert [name for name in hub.fetched if name == "model.safetensors"] == hub.fetched[-1:], "no other was wanted"
+        assert hub.agents
+        for agent in hub.agents:
+            assert re.fullmatch(PLAIN_AGENT, agent)

@@ -332,7 +332,7 @@ class Participation:
             mean_loss=mean_loss,
             adapter=adapter,
         )
-        await in_thread(self.attempt.end, ended)
+        await in_thread(self._context.state.end, self.attempt, ended)
         self._tell_end(outcome, counted, survivors, mean_loss, adapter, reason)
         return False
 

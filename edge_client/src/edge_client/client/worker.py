@@ -238,7 +238,7 @@ class Worker:
             began=mustered.time,
             sent=past.sent if past else 0,
         )
-        await in_thread(attempt.end, ended)
+        await in_thread(self._state.end, attempt, ended)
         self._context.emit(events.RoundFinished(mustered.round, outcome, False, reason=reason))
 
     def _drop_old_adapters(self) -> None:

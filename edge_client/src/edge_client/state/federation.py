@@ -26,7 +26,7 @@ from fedit_shared.identity import SigningKey
 
 from .attempt import Attempt
 from .private import PrivateTensors
-from .records import CorruptStateError, Membership, Mustered, Pause, Preferences, R, pack, unpack
+from .records import CorruptStateError, Ended, Membership, Mustered, Pause, Preferences, R, pack, unpack
 from .update import Begun, UpdateFolder
 
 ENVIRONMENT = "FEDIT_STATE"
@@ -210,6 +210,11 @@ class FederationState:
         name = self._next_name("rounds", f"{mustered.round:06d}")
         return Attempt.begin(self.folder / "rounds" / name, self.disk, mustered, secret)
 
+    def end(self, attempt: Attempt, ended: Ended) -> None:
+        """The round is over for this device: the record of it stays, and what was sent in it goes, also unmasked."""
+        attempt.end(ended)
+        self._erase_sent()
+
     @property
     def updates(self) -> list[UpdateFolder]:
         """All updates, of each adapter version the oldest first."""
@@ -266,6 +271,15 @@ class FederationState:
         for update in self.updates:
             if update.begun() is None:
                 self.disk.remove(update.folder)
+        self._erase_sent()
+
+    def _erase_sent(self) -> None:
+        """Only votes in an attempt that is alive can still give the update back that it sent."""
+        for update in self.updates:
+            with suppress(CorruptStateError):  # told when the update is asked for
+                sent_by = update.spent_by
+                if sent_by is not None and not Attempt(self.folder / "rounds" / sent_by, self.disk).alive:
+                    update.erase()
 
 
 def _number(name: str) -> int:

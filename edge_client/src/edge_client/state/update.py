@@ -124,6 +124,10 @@ class UpdateFolder:
         """Votes show that it is in no sum: it may be mustered again."""
         self._disk.remove(self.folder / "spent")
 
+    def erase(self) -> None:
+        """Remove the delta of a sent update that nothing can give back any more. That it was sent stays known."""
+        self._disk.remove(self.folder / "delta")
+
     def drop(self) -> None:
         """Forget it."""
         self._disk.remove(self.folder / "begun")

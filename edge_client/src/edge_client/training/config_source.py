@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from edge_client.hub import library
+
 from .hub import repository
 from .model_files import named_folder, read_config
 
@@ -12,8 +14,6 @@ def find_config(model: str, revision: str | None = None) -> dict[str, Any]:
     folder = named_folder(model)
     if folder is not None:
         return read_config(folder)
-    from huggingface_hub import hf_hub_download
-
     with repository(model, revision or "").errors():
-        file = hf_hub_download(model, "config.json", revision=revision)
+        file = library().hf_hub_download(model, "config.json", revision=revision)
     return read_config(Path(file).parent)

@@ -95,7 +95,12 @@ class Transport:
             connector=connector,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={PROTOCOL_HEADER: str(PROTOCOL_VERSION), "Accept-Encoding": "identity", "Accept": MEDIA_TYPE},
+            headers={
+                PROTOCOL_HEADER: str(PROTOCOL_VERSION),
+                "Accept-Encoding": "identity",
+                "Accept": MEDIA_TYPE,
+                "User-Agent": "fedit-client",  # aiohttp's own would tell its version and Python's
+            },
         )
         return self
 
