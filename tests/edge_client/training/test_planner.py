@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from edge_client.training.failures import NoRoomError
 from edge_client.training.footprint import Way, Work, make_adapter, peak, table
-from edge_client.training.planner import make_plan, smallest
+from edge_client.training.planner import alternatives, make_plan, smallest
 from edge_client.training.shape import read_shape
+from edge_client.training.sizes import gib
 
 SMOLLM2 = {
     "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
@@ -73,6 +74,16 @@ def test_the_larger_option_is_what_that_much_memory_gets() -> None:
     again = make_plan(WORK, plan.larger.budget, ("int8",), 16)
     assert again.peak <= plan.larger.peak
     assert again.way != plan.way
+
+
+@pytest.mark.parametrize("budget", [900, 1000, 1200, 2400, 4800])
+def test_less_is_less_than_what_is_used_as_it_is_told(budget: int) -> None:
+    plan = make_plan(WORK, budget * MB, ("int8",), 16)
+    assert plan.smaller is not None
+    [told] = [line for line in alternatives(WORK, plan) if line.startswith("Less: ")]
+    assert told.startswith(f"Less: {gib(plan.smaller.peak)} used, within {gib(plan.smaller.budget)}; ")
+    assert plan.smaller.peak <= 0.95 * plan.peak, "for less than a twentieth nobody would change anything"
+    assert make_plan(WORK, plan.smaller.budget, ("int8",), 16).peak <= plan.smaller.peak
 
 
 def test_what_was_begun_goes_on_in_the_same_way_if_it_still_fits() -> None:

@@ -29,7 +29,8 @@ NARROW = 1.05
 TIGHT = 0.5
 """Time that handing all activations' memory back at once adds: the kernel clears each page anew."""
 WORTH = 0.05
-"""Of a way's peak that an 8-bit optimizer state must save to be thought of: a small adapter's is not worth rounding."""
+"""Of a way's peak that another one must save to be thought of: below that a smaller plan is worth no change, and an
+8-bit optimizer state, of a small adapter, no rounding."""
 SLOWER = 1.03
 """Times the fastest way's time: of ways as fast as that, the one that needs least is taken."""
 _SHARES = 4
@@ -130,10 +131,12 @@ def describe(work: Work, way: Way) -> str:
 
 
 def alternatives(work: Work, planning: Planning) -> tuple[str, ...]:
-    """The ways that need less and more, in words, a line each; ``planning`` is of ``work``."""
+    """The ways that need less and more, in words, a line each, with what is used, to be held against the plan's peak,
+    and the budget that it takes; ``planning`` is of ``work``."""
     options = (("Less", planning.smaller), ("More", planning.larger))
     return tuple(
-        f"{name}: {gib(option.budget)}, {option.speed:.2f} times the speed: {describe(work, option.way)}."
+        f"{name}: {gib(option.peak)} used, within {gib(option.budget)}; {option.speed:.2f} times the speed: "
+        f"{describe(work, option.way)}."
         for name, option in options
         if option is not None
     )
@@ -177,7 +180,8 @@ def _lines(work: Work, way: Way) -> tuple[Line, ...]:
 
 
 def _below(best: Option, ways: Sequence[Option]) -> Option | None:
-    return max((o for o in ways if o.peak < best.peak), key=lambda o: (-o.speed, o.peak), default=None)
+    """The fastest that is worth less speed: a twentieth of the memory is free."""
+    return max((o for o in ways if o.peak <= (1 - WORTH) * best.peak), key=lambda o: (-o.speed, o.peak), default=None)
 
 
 def _above(best: Option, ways: Sequence[Option]) -> Option | None:
