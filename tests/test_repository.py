@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def test_every_link_between_the_documents_leads_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert dead == []
+
+
+def test_who_builds_without_make_installs_what_the_tests_need() -> None:
+    """As `make` does: the extra `dev` without the members, and these editable."""
+    extra = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]["dev"]
+    wanted = {re.split(r"[<>=@ ]", requirement)[0] for requirement in extra if "@" not in requirement}
+    members = re.search(r"^MEMBERS := (.*)$", _text(ROOT / "Makefile"), re.MULTILINE)
+    assert members is not None
+    lines = re.findall(r"pip install -c constraints.txt (.*)", _text(ROOT / "CONTRIBUTING.md"))
+    told = [word.strip('"') for line in lines for word in line.split() if not word.startswith("-")]
+    assert {word for word in told if not word.startswith("./")} == wanted
+    assert {word.removeprefix("./") for word in told if word.startswith("./")} == set(members[1].split())
 
 
 def test_every_make_target_that_the_documents_name_exists() -> None:

@@ -29,7 +29,7 @@ _SEED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         if options.command == "run":
             _run(options)
@@ -53,10 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     presets = ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
-    parser = argparse.ArgumentParser(prog="fedit-bench", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    whole = argparse.ArgumentParser(prog="fedit-bench", description=__doc__)
+    commands = whole.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train and judge every arm of an experiment, or go on")
     run.add_argument("experiment", type=Path, help=f"EXPERIMENT.toml, or one of the presets {presets}")
     run.add_argument("--out", type=Path, help="folder for results (default: build/fedit/NAME)")
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("folder", type=Path, help="what `run` wrote to")
         command.add_argument("--resamples", type=_count, default=2000, help="of the bootstrap")
     exported.add_argument("out", type=Path, help="folder for them")
-    return parser
+    return whole
 
 
 def _count(text: str) -> int:

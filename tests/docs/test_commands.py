@@ -1,7 +1,10 @@
 """Every command in the documents is run by a test or says why not, and every name of one exists."""
 
+import argparse
+import importlib.util
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -9,7 +12,9 @@ import pytest
 from documents import AS_IN, NOT_RUN, ROOT, blocks, documents
 
 from agg_server.cli import cli as server
+from benchmarks.fedit.__main__ import parser as bench
 from edge_client.cli import cli as client
+from fedit_shared.errors import FeditError
 
 RUN = {
     "docs/tutorial.md": "tests/docs/test_tutorial.py",
@@ -21,7 +26,6 @@ OF_OTHERS = {
     *("--no-deps", "--require-hashes", "--index-url", "--generate-hashes"),  # pip's and uv's
     *("--strict", "--directory"),  # twine's, http.server's
     "--reuse-key",  # certbot's
-    *("--workers", "--ray", "--judge"),  # fedit-bench's
 }
 NAME = re.compile(r"--[a-z0-9][a-z0-9-]+")
 
@@ -83,24 +87,89 @@ def below(command: click.Command) -> dict[str, click.Command]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-ALL_OPTIONS = options(client) | options(server) | OF_OTHERS
+def benchmarks() -> dict[str, argparse.ArgumentParser]:
+    """fedit-bench's commands."""
+    [commands] = [action.choices for action in bench()._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(commands)
+
+
+BENCH_OPTIONS = {name for command in benchmarks().values() for name in command._option_string_actions}
+ALL_OPTIONS = options(client) | options(server) | BENCH_OPTIONS | OF_OTHERS
+PROGRAM = re.compile(r"(?<![\w/.-])(fedit-client|fedit-server|fedit-bench)(?= |$)(.*)")
+MODULE = re.compile(r"\bpython3? -m ([\w.]+)")
+END = re.compile(r"[ \t]*(?:[|&;#]|2>)[ \t]*| {3,}")
+PLAIN = re.compile(r"[a-z0-9][\w.:,-]*")
+"""A value as it would be typed; placeholders are in capitals, names of files are nobody's business here."""
 
 
 def wrong(span: str) -> str | None:
-    """What in ``span`` does not exist; None if all does."""
-    program = re.search(r"(?<![\w/.-])(fedit-client|fedit-server)(?= |$)(.*)", span)
+    """What in ``span`` does not exist or is refused; None if nothing is."""
+    absent = [name for name in MODULE.findall(span) if not runs(name)]
+    if absent:
+        return f"there is no module {', '.join(absent)}"
+    program = PROGRAM.search(span)
     if program is None:
-        if "fedit-bench" in span or OTHERS.match(span.removeprefix("$ ")) or "python -m" in span:
+        if OTHERS.match(span.removeprefix("$ ")):
             return None
         alone = NAME.match(span)
-        return f"{alone.group()} is no option" if alone and alone.group() not in ALL_OPTIONS else None
-    command, words = PROGRAMS[program[1]], re.split(r"[ \t]*(?:[|&;]|2>)[ \t]*| {3,}", program[2].strip())[0].split()
+        if alone is None:
+            return None
+        if alone.group() not in ALL_OPTIONS:
+            return f"{alone.group()} is no option"
+        named = [command for command in everything(client) if alone.group() in options(command)]
+        told = [refused(command, span.split()) for command in named if not isinstance(command, click.Group)]
+        return told[0] if told and all(told) else None
+    words = re.sub(r"[][]", "", END.split(program[2].strip())[0]).split()
+    if program[1] == "fedit-bench":
+        return wrong_benchmark(words)
+    command = PROGRAMS[program[1]]
     while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         if words[0] not in below(command):
             return f"{program[1]} has no command {words[0]}"
         command = below(command)[words.pop(0)]
     missing = [name for name in NAME.findall(" ".join(words)) if name not in options(command)]
-    return f"{command.name} has no option {', '.join(missing)}" if missing else None
+    return f"{command.name} has no option {', '.join(missing)}" if missing else refused(command, words)
+
+
+def wrong_benchmark(words: list[str]) -> str | None:
+    commands = benchmarks()
+    if not words:
+        return None
+    if words[0] not in commands:
+        return f"fedit-bench has no command {words[0]}"
+    missing = [name for name in NAME.findall(" ".join(words)) if name not in commands[words[0]]._option_string_actions]
+    return f"{words[0]} has no option {', '.join(missing)}" if missing else None
+
+
+def runs(module: str) -> bool:
+    """Whether ``python -m`` finds it."""
+    try:
+        found = importlib.util.find_spec(module)
+        packed = found is not None and found.submodule_search_locations is not None
+        return found is not None and (not packed or importlib.util.find_spec(f"{module}.__main__") is not None)
+    except ModuleNotFoundError:
+        return False
+
+
+def everything(command: click.Command) -> Iterator[click.Command]:
+    """``command`` and all below it."""
+    yield command
+    for one in below(command).values():
+        yield from everything(one)
+
+
+def refused(command: click.Command, words: list[str]) -> str | None:
+    """What ``command`` says to the first option's value that it does not take."""
+    taken = {name: one for one in command.params if isinstance(one, click.Option) for name in one.opts}
+    for name, value in pairwise(words):
+        option = taken.get(name)
+        if option is None or option.is_flag or isinstance(option.type, click.Path) or not PLAIN.fullmatch(value):
+            continue
+        try:
+            option.process_value(click.Context(command), (value,) if option.multiple else value)
+        except (click.ClickException, FeditError) as error:
+            return f"{name} {value} is refused: {error}"
+    return None
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -114,4 +183,12 @@ def test_what_does_not_exist_is_found() -> None:
     assert wrong("fedit-client data chekc FILE") == "fedit-client has no command chekc"
     assert wrong("$ fedit-server init DIR --adaptor X 2> log &") == "init has no option --adaptor"
     assert wrong("--whenever idle") == "--whenever is no option"
+    assert wrong("fedit-bench rum X") == "fedit-bench has no command rum"
+    assert wrong("fedit-bench run X --worker 3") == "run has no option --worker"
+    assert wrong("python -m benchmarks.lyingg") == "there is no module benchmarks.lyingg"
+    assert wrong("python -m benchmarks.nowhere.at_all") == "there is no module benchmarks.nowhere.at_all"
+    assert (wrong("fedit-client run --when sometimes") or "").startswith("--when sometimes is refused")
+    assert (wrong("fedit-client join LINK [--memory much]") or "").startswith("--memory much is refused")
+    assert (wrong("--when sometimes") or "").startswith("--when sometimes is refused")
+    assert wrong("fedit-client run --when 22:00-06:00,idle    # at night") is None
     assert wrong("fedit-client join LINK --data FILE [--memory 6GiB]") is None

@@ -1,8 +1,9 @@
 """The site's map: what it names is there, and nothing that is there is left out. The site itself is built, strictly, by
 `make docs`."""
 
-import ast
+import posixpath
 import re
+import runpy
 from typing import Any
 
 import yaml
@@ -10,18 +11,9 @@ from documents import ROOT
 
 DOCS = ROOT / "docs"
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-
-
-def borrowed() -> dict[str, str]:
-    """The site's pages that live elsewhere, by their names there."""
-    tree = ast.parse((DOCS / "tools" / "hooks.py").read_text(encoding="utf-8"))
-    [value] = [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["BORROWED"]
-    ]
-    pages: dict[str, str] = ast.literal_eval(value)
-    return pages
+LINKS = runpy.run_path(str(DOCS / "tools" / "links.py"))
+BORROWED: dict[str, str] = LINKS["BORROWED"]
+"""The site's pages that live elsewhere, by their names there."""
 
 
 def pages(nav: Any) -> list[str]:
@@ -38,11 +30,11 @@ def pages(nav: Any) -> list[str]:
 def test_every_page_is_in_the_navigation_once() -> None:
     own = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     decisions = {name for name in own if re.fullmatch(r"adr/\d{4}-.*\.md", name)}  # the hooks add them
-    assert sorted(pages(SITE["nav"])) == sorted({*own - decisions, *borrowed()})
+    assert sorted(pages(SITE["nav"])) == sorted({*own - decisions, *BORROWED})
 
 
 def test_what_is_borrowed_and_included_exists() -> None:
-    for source in borrowed().values():
+    for source in BORROWED.values():
         assert (ROOT / source).is_file()
     included = [
         found
@@ -53,6 +45,34 @@ def test_what_is_borrowed_and_included_exists() -> None:
     for source, heading in included:
         text = (ROOT / source).read_text(encoding="utf-8")
         assert re.search(rf"^#+ {re.escape(heading)}", text, re.MULTILINE), (source, heading)
+
+
+def test_every_link_of_the_site_leads_to_a_page_or_picture_of_it() -> None:
+    left_out = {name for name in SITE["exclude_docs"].split() if name.endswith(".md")}
+    assert {f"docs/{name}" for name in left_out} == LINKS["LEFT_OUT"]
+    there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*") if path.suffix in (".md", ".png", ".svg")}
+    there = (there | set(BORROWED)) - left_out
+    dead, found = [], 0
+    for page in sorted(there):
+        if page.endswith(".md"):
+            text = (ROOT / BORROWED.get(page, f"docs/{page}")).read_text(encoding="utf-8")
+            for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", LINKS["shown"](text, page)):
+                found += 1
+                if posixpath.normpath(posixpath.join(posixpath.dirname(page), target)) not in there:
+                    dead.append(f"{page} → {target}")
+    assert dead == []
+    assert found > 100
+
+
+def test_a_link_reads_as_words_and_not_as_the_name_of_a_file() -> None:
+    named = re.compile(r"\[[\w./-]+\.md\]\(")
+    pages = [*DOCS.rglob("*.md"), *(ROOT / source for source in BORROWED.values()), ROOT / "README.md"]
+    assert [str(page) for page in pages if named.search(page.read_text(encoding="utf-8"))] == []
+
+
+def test_every_picture_is_on_a_page() -> None:
+    texts = "".join(page.read_text(encoding="utf-8") for page in (*DOCS.rglob("*.md"), ROOT / "README.md"))
+    assert [path.name for path in (DOCS / "img").iterdir() if path.suffix != ".py" and path.name not in texts] == []
 
 
 def test_every_example_is_shown() -> None:
