@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from documents import NOT_RUN, ROOT, Block, blocks
 from hub import Hub, serving
+from terminal import Terminal as Pty
 from tiny_model import save_model
 
 from benchmarks.ports import free_port
@@ -23,7 +24,8 @@ from benchmarks.ports import free_port
 PAGE = ROOT / "docs" / "tutorial.md"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SECONDS = 1500
-FIRST = "Terminal 1"
+FIRST, PERSON = "Terminal 1", "Terminal 2"
+QUESTIONS = ("How much memory may training use", "When may it train?")
 pytestmark = pytest.mark.timeout(1800)  # five processes that load torch, on a machine that may be busy
 
 
@@ -67,6 +69,28 @@ class Terminal:
         raise AssertionError(f"the shell ended in {commands}")
 
 
+class Person(Terminal):
+    """Sits before a terminal of their own, which asks what a terminal is asked, and presses Enter each time."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        super().__init__(folder, environment)
+        self._environment = environment
+
+    def type(self, commands: list[str]) -> Iterator[str]:
+        """As a terminal does it. AssertionError, too, if one of the questions does not come."""
+        shell = ("bash", "--norc", "-euc")
+        for command in commands:
+            with Pty(
+                command, program=shell, folder=self._folder, environment=self._environment, patience=SECONDS
+            ) as own:
+                for question in QUESTIONS:
+                    own.until(question, after=own.here)
+                    own.here = len(own.said)
+                    own.type("\n")
+                assert own.end() == 0, own.said
+                yield from own.said.splitlines()
+
+
 def type_into(terminal: Terminal, commands: list[str], said: list[str]) -> None:
     try:
         said.extend(terminal.type(commands))
@@ -102,10 +126,14 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         }
         environment.pop("HF_HUB_OFFLINE", None)
         terminals: dict[str, Terminal] = {}
+
+        def sit_down(name: str) -> Terminal:
+            return stack.enter_context((Person if name == PERSON else Terminal)(folder, environment))
+
         for together, group in groupby(_run(PAGE), key=lambda block: bool(block.terminal)):
             todo = list(group)
             for some in [todo] if together else [[block] for block in todo]:
-                _type(some, terminals, words, lambda: stack.enter_context(Terminal(folder, environment)), port)
+                _type(some, terminals, words, sit_down, port)
         yield folder, words
 
 
@@ -117,7 +145,7 @@ def _type(
     some: list[Block],
     terminals: dict[str, Terminal],
     words: dict[str, list[str]],
-    new: Callable[[], Terminal],
+    new: Callable[[str], Terminal],
     port: int,
 ) -> None:
     """Type blocks that are for different terminals at the same time, and wait for all."""
@@ -125,7 +153,7 @@ def _type(
     for block in some:
         name = block.terminal or FIRST
         if name not in terminals:
-            terminals[name] = new()
+            terminals[name] = new(name)
         commands = [re.sub(r"\b8443\b", str(port), command) for command in block.commands]
         heard = words.setdefault(name, [])
         threads.append(threading.Thread(target=type_into, args=(terminals[name], commands, heard), daemon=True))
@@ -142,9 +170,18 @@ def test_all_terminals_are_typed_into(said: tuple[Path, dict[str, list[str]]]) -
 
 
 def test_three_participants_are_in_the_sum(said: tuple[Path, dict[str, list[str]]]) -> None:
-    for heard in said[1].values():
-        [line] = [line for line in heard if "published" in line and "this update" in line]
-        assert "one of 3 in the sum" in line
+    for name, heard in said[1].items():
+        lines = [line for line in heard if "published" in line and "this update" in line]
+        assert len(lines) == 1 or name == PERSON, "where it is drawn, it may be drawn again"
+        assert lines
+        assert all("one of 3 in the sum" in line for line in lines)
+
+
+def test_who_sits_before_a_terminal_is_asked_as_the_page_says(said: tuple[Path, dict[str, list[str]]]) -> None:
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert "asks how much memory training may use, and when it may train: Enter takes what stands in brackets" in page
+    asked = {name for name, heard in said[1].items() if any(QUESTIONS[1] in line for line in heard)}
+    assert asked == {PERSON}
 
 
 def test_the_operator_sees_the_round_and_has_the_adapter(said: tuple[Path, dict[str, list[str]]]) -> None:

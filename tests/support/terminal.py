@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CLIENT = [
@@ -21,22 +22,33 @@ PATIENCE = 120.0
 
 
 class Terminal:
-    """``fedit-client`` with these arguments on a terminal of this size. A context manager: nothing outlives it."""
+    """``fedit-client`` (or another ``program``) with these arguments on a terminal of this size. A context manager:
+    nothing outlives it. ``patience``: seconds that each wait may take. ``environment``: instead of this one's."""
 
-    def __init__(self, *arguments: object, columns: int = 80, rows: int = 24, home: Path | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        columns: int = 80,
+        rows: int = 24,
+        home: Path | None = None,
+        program: Sequence[str] = CLIENT,
+        folder: Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+        patience: float = PATIENCE,
+    ) -> None:
         self._own, theirs = pty.openpty()
+        self._patience = patience
         self.said, self.here = "", 0
         self.resize(columns, rows)
-        environment = {
-            name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")
-        }
-        environment |= {"TERM": "xterm-256color"} | ({"HOME": str(home)} if home else {})
+        own = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        own |= {"TERM": "xterm-256color"} | ({"HOME": str(home)} if home else {})
         self._process = subprocess.Popen(
-            [*CLIENT, *(str(argument) for argument in arguments)],
+            [*program, *(str(argument) for argument in arguments)],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment,
+            env=own,
+            cwd=folder,
             start_new_session=True,
             preexec_fn=_take_terminal,
         )
@@ -60,7 +72,7 @@ class Terminal:
 
     def until(self, text: str, after: int = 0) -> str:
         """Everything said by the time that ``text`` has been, at or after the position ``after``."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self._patience
         while text not in self.said[after:]:
             if not self._read(end):
                 raise AssertionError(f"{text!r} was not said in {self.said[after:]!r}")
@@ -68,10 +80,10 @@ class Terminal:
 
     def end(self) -> int:
         """The exit status, once it has ended; all that it said is in ``said`` then."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self._patience
         while self._read(end):
             pass
-        return self._process.wait(PATIENCE)
+        return self._process.wait(self._patience)
 
     def _read(self, end: float) -> bool:
         ready, _, _ = select.select([self._own], [], [], max(0.0, end - time.monotonic()))
