@@ -6,8 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .bom import bill_of_materials
+from .links import ROOT
 from .lock import SIDES, lock
-from .stage import MEMBERS, ROOT, stage
+from .stage import MEMBERS, stage
 from .version import set_version
 
 DIST = ROOT / "dist"
@@ -47,42 +49,25 @@ def dist(pythons: tuple[str, ...]) -> None:
     for side in SIDES:
         for name, text in lock(side).items():
             (DIST / name).write_text(text, encoding="utf-8")
-        _bill_of_materials(side)
     for python in (sys.executable, *pythons):
         for side in SIDES:
-            install(side, python)
+            install(side, python, bill=python == sys.executable)
     print(*sorted(path.name for path in DIST.iterdir()), sep="\n")
 
 
-def _bill_of_materials(side: str) -> None:
-    locks = [DIST / f"requirements-{side}.txt"]
-    if side == "participant":
-        locks.append(DIST / "requirements-torch-from-pypi.txt")
-    with tempfile.TemporaryDirectory() as folder:
-        together = Path(folder) / "requirements.txt"
-        together.write_text("".join(path.read_text(encoding="utf-8") for path in locks), encoding="utf-8")
-        _run(
-            *(
-                BIN / "cyclonedx-py",
-                "requirements",
-                together,
-                "--pyproject",
-                ROOT / MEMBERS[SIDES[side][-1]] / "pyproject.toml",
-            ),
-            *("--output-reproducible", "--spec-version", "1.6", "-o", DIST / f"sbom-{side}.cdx.json"),
-        )
-
-
-def install(side: str, python: str) -> None:
-    """What one side installs, in an empty environment of this interpreter: locked requirements with their hashes, then
-    the wheels alone. A participant's has no torch: which one is theirs to say, and all but training works without."""
+def install(side: str, python: str, *, bill: bool) -> None:
+    """What one side installs, in an empty environment of this interpreter: locked requirements with their hashes, its
+    extras' too, then the wheels alone. A participant's has no torch: which one is theirs to say, and all but training
+    works without. ``bill``: write its bill of materials."""
+    locks = sorted(DIST.glob(f"requirements-{side}*.txt"))
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "venv"
         _run(python, "-m", "venv", "--without-pip", home)
         inside = home / "bin" / "python"
         wheels = [next(DIST.glob(f"{name.replace('-', '_')}-*.whl")) for name in SIDES[side]]
         into = (*UV, "install", "--quiet", "--no-deps", "--python", inside)
-        _run(*into, "--require-hashes", "--only-binary", ":all:", "-r", DIST / f"requirements-{side}.txt")
+        for lock_file in locks:
+            _run(*into, "--require-hashes", "--only-binary", ":all:", "-r", lock_file)
         _run(*into, "--no-index", *wheels)
         if side == "operator":
             _run(*UV, "check", "--python", inside)
@@ -91,6 +76,10 @@ def install(side: str, python: str) -> None:
         else:
             _run(home / "bin" / "fedit-client", "--version")
             _quietly(inside, "-c", "import edge_client as e; [getattr(e, name) for name in e.__all__]")
+            locks.append(DIST / "requirements-torch-from-pypi.txt")
+        if bill:
+            told = bill_of_materials(inside, ROOT / MEMBERS[SIDES[side][-1]], locks)
+            (DIST / f"sbom-{side}.cdx.json").write_text(told, encoding="utf-8")
 
 
 def audit() -> None:

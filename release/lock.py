@@ -10,16 +10,33 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .stage import MEMBERS, ROOT, project
+from .links import ROOT
+from .stage import MEMBERS, project
 
 SIDES = {"operator": ("fedit-shared", "agg-server"), "participant": ("fedit-shared", "edge-client")}
+EXTRAS = {"operator": ("postgresql", "s3"), "participant": ()}
+"""The last member's, each locked in a file of its own, beside the side's."""
 TORCH = re.compile(r"^(torch|triton|nvidia-(?!ml-py)|cuda-)")
 ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
 
 
 def lock(side: str) -> dict[str, str]:
-    """File name → content, of what ``side`` needs. Asks PyPI for hashes."""
+    """File name → content, of what ``side`` needs, and of what its extras need besides. Asks PyPI for hashes."""
     wanted = sorted(requirement for name in SIDES[side] for requirement in _foreign(name))
+    entries = _compile(side, wanted)
+    torch = [entry for entry in entries if TORCH.match(entry)]
+    locked = {f"requirements-{side}.txt": _file(side, [entry for entry in entries if entry not in torch])}
+    if torch:
+        locked["requirements-torch-from-pypi.txt"] = _file("participant, torch as PyPI has it", torch)
+    for extra in EXTRAS[side]:
+        more = project(ROOT / MEMBERS[SIDES[side][-1]])["optional-dependencies"][extra]
+        besides = [entry for entry in _compile(side, [*wanted, *more]) if entry not in entries]
+        locked[f"requirements-{side}-{extra}.txt"] = _file(f"{side}, besides its own file for {extra}", besides)
+    return locked
+
+
+def _compile(side: str, wanted: list[str]) -> list[str]:
+    """An entry for each distribution that ``wanted`` comes to."""
     lowest = project(ROOT)["requires-python"].removeprefix(">=")
     command = [
         *(str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--no-config"),
@@ -29,12 +46,7 @@ def lock(side: str) -> dict[str, str]:
     done = subprocess.run(command, cwd=ROOT, input="\n".join(wanted), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"uv could not lock what the {side} needs:\n{done.stderr}")
-    entries = [entry for entry in ENTRY.split(done.stdout) if entry.strip()]
-    torch = [entry for entry in entries if TORCH.match(entry)]
-    locked = {f"requirements-{side}.txt": _file(side, [entry for entry in entries if entry not in torch])}
-    if torch:
-        locked["requirements-torch-from-pypi.txt"] = _file("participant, torch as PyPI has it", torch)
-    return locked
+    return [entry for entry in ENTRY.split(done.stdout) if entry.strip()]
 
 
 def _foreign(name: str) -> list[str]:

@@ -10,7 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from packaging.version import Version
+
+from .links import ROOT, absolute, repository
+
 MEMBERS = {"fedit-shared": "shared", "edge-client": "edge_client", "agg-server": "agg_server"}
 FRONT = "fedit"
 KEPT_EXTRAS = ("server",)
@@ -24,15 +27,31 @@ def project(folder: Path) -> dict[str, Any]:
 
 
 def stage(out: Path) -> dict[str, Path]:
-    """Fill the new folder ``out``; distribution → the folder to build it from."""
+    """Fill the new folder ``out``; distribution → the folder to build it from. What PyPI shows of each leads to the
+    repository, where that has an address. Raises SystemExit for a version that is to be released without one."""
+    address, version = repository(), project(ROOT)["version"]
+    if not address and not Version(version).is_devrelease:
+        raise SystemExit(
+            f"Version {version} would have pages on PyPI whose links lead nowhere: write the repository's address into "
+            "pyproject.toml, [tool.fedit] repository."
+        )
     folders = {name: out / folder for name, folder in MEMBERS.items()} | {FRONT: out / FRONT}
     for folder in MEMBERS.values():
         shutil.copytree(ROOT / folder, out / folder, ignore=LEFT_OUT)
     folders[FRONT].mkdir()
     shutil.copy(ROOT / "README.md", folders[FRONT])
     (folders[FRONT] / "pyproject.toml").write_text(front_door(), encoding="utf-8")
-    for built in folders.values():
+    sources = {name: f"{folder}/README.md" for name, folder in MEMBERS.items()} | {FRONT: "README.md"}
+    for name, built in folders.items():
         shutil.copy(ROOT / "LICENSE", built)
+        readme = built / "README.md"
+        readme.write_text(
+            absolute(readme.read_text(encoding="utf-8"), sources[name], version, address), encoding="utf-8"
+        )
+        if address:
+            told = f'\n[project.urls]\nSource = "{address}"\nChangelog = "{address}/blob/main/CHANGELOG.md"\n'
+            with (built / "pyproject.toml").open("a", encoding="utf-8") as file:
+                file.write(told)
     return folders
 
 

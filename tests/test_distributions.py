@@ -1,6 +1,7 @@
 """What a release hands to people: three wheels and a front door, and a server that runs without torch."""
 
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -24,6 +25,8 @@ import agg_server
 import edge_client
 import fedit_shared
 from benchmarks.ports import free_port
+from release.links import absolute
+from release.lock import EXTRAS
 from release.stage import stage
 from release.version import MODULES, PROJECTS, set_version
 
@@ -151,6 +154,42 @@ def test_the_released_front_door_names_versions_and_no_places(wheels: dict[str, 
     }
 
 
+def test_what_pypi_shows_has_no_link_that_leads_nowhere_there(wheels: dict[str, Path]) -> None:
+    for wheel in wheels.values():
+        told = zipfile.ZipFile(wheel)
+        [metadata] = [name for name in told.namelist() if name.endswith("/METADATA")]
+        targets = re.findall(r"\]\(([^)\s]+)\)", told.read(metadata).decode())
+        assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+def test_links_of_a_release_lead_to_that_version_in_the_repository() -> None:
+    text = "[![a](../docs/img/round.svg)](../docs/img/round.svg), [b](README.md#here), [c](https://x.y), [d](#e)"
+    at = "https://host/o/fedit"
+    assert absolute(text, "shared/README.md", "1.2.3", at) == (
+        f"[![a]({at}/raw/v1.2.3/docs/img/round.svg)]({at}/blob/v1.2.3/docs/img/round.svg), "
+        f"[b]({at}/blob/v1.2.3/shared/README.md#here), [c](https://x.y), [d](#e)"
+    )
+    assert absolute(text, "shared/README.md", "1.2.3", "") == ", b, [c](https://x.y), [d](#e)"
+
+
+def test_a_version_is_released_from_a_repository_with_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("release.stage.project", lambda folder: _project(folder) | {"version": "1.2.3"})
+    monkeypatch.setattr("release.stage.repository", lambda: "")
+    with pytest.raises(SystemExit, match=r"\[tool.fedit\] repository"):
+        stage(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    monkeypatch.setattr("release.stage.repository", lambda: "https://host/o/fedit")
+    for folder in stage(tmp_path / "some").values():
+        assert _project(folder)["urls"]["Source"] == "https://host/o/fedit"
+
+
+def test_every_extra_that_an_operator_is_told_of_is_locked() -> None:
+    extras = _project(ROOT / "agg_server")["optional-dependencies"]
+    assert set(EXTRAS["operator"]) == set(extras)
+
+
 def test_a_change_is_told_in_a_file_that_the_changelog_takes() -> None:
     types = {
         kind["directory"] for kind in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["type"]
@@ -160,8 +199,9 @@ def test_a_change_is_told_in_a_file_that_the_changelog_takes() -> None:
         assert path.read_text().strip()
     assert (
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["start_string"]
-        in (ROOT / "CHANGELOG.md").read_text()
+        in (log := (ROOT / "CHANGELOG.md").read_text())
     )
+    assert "## Unreleased" not in log, "what is not released is told in changes/ alone"
 
 
 def test_the_front_door_leads_to_the_client_and_only_by_extra_to_the_server() -> None:
@@ -181,7 +221,7 @@ def test_every_dependency_is_pinned_to_a_version_that_its_range_admits() -> None
     declared += [
         text for extra in ("dev", "docs", "release") for text in _project(ROOT)["optional-dependencies"][extra]
     ]
-    declared += _project(ROOT / "agg_server")["optional-dependencies"]["postgresql"]
+    declared += [text for extra in _project(ROOT / "agg_server")["optional-dependencies"].values() for text in extra]
     for requirement in map(Requirement, (text for text in declared if "{root:uri}" not in text)):
         name = canonicalize_name(requirement.name)
         if name not in own:
