@@ -197,9 +197,8 @@ def test_a_change_is_told_in_a_file_that_the_changelog_takes() -> None:
     for path in (ROOT / "changes").iterdir():
         assert path.name == "README.md" or path.name.split(".")[1:] in [[kind, "md"] for kind in types], path.name
         assert path.read_text().strip()
-    assert (
-        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["start_string"]
-        in (log := (ROOT / "CHANGELOG.md").read_text())
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["start_string"] in (
+        log := (ROOT / "CHANGELOG.md").read_text()
     )
     assert "## Unreleased" not in log, "what is not released is told in changes/ alone"
 

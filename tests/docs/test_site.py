@@ -7,6 +7,7 @@ import runpy
 from typing import Any
 
 import yaml
+from browser import chromium
 from documents import ROOT
 
 DOCS = ROOT / "docs"
@@ -82,4 +83,21 @@ def test_every_example_is_shown() -> None:
 
 def test_nothing_is_fetched_from_anybodys_server() -> None:
     assert SITE["theme"]["font"] is False
-    assert "extra_javascript" not in SITE
+    assert all((DOCS / name).is_file() for name in (*SITE["extra_javascript"], *SITE["extra_css"]))
+
+
+def test_an_option_is_looked_for_as_it_is_written() -> None:
+    """To the search a leading dash means "without"."""
+    heard = """() => {
+      const worker = new Worker(URL.createObjectURL(new Blob(["onmessage = e => postMessage(e.data)"])));
+      const say = message => new Promise(done => {
+        worker.onmessage = e => done(e.data);
+        worker.postMessage(message);
+      });
+      return say({type: 2, data: "--when x-y -1"}).then(
+        query => say({type: 0, data: "--when"}).then(other => [query.data, other.data]));
+    }"""
+    with chromium() as browser:
+        page = browser.new_page()
+        page.add_script_tag(path=DOCS / "assets" / "search.js")
+        assert page.evaluate(heard) == ["when x-y 1", "--when"]
