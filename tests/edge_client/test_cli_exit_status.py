@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from edge_client.cli import EPILOG, main, resume
+from edge_client.data import DataSource
+from edge_client.state import FederationState, Membership, Preferences
+from fedit_shared.identity import JoinLink
 
 ROOT = Path(__file__).parents[2]
 NODES = [
@@ -93,6 +96,24 @@ def test_a_bug_ends_with_1_its_traceback_and_what_to_do(
     assert "Traceback" in said
     assert said.splitlines()[-1].startswith("Error: RuntimeError: two and two are five")
     assert "report it" in said
+
+
+def test_a_file_that_was_there_the_last_time_may_come_back_and_a_wrong_name_never_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = JoinLink("https://127.0.0.1:9", b"f" * 32, b"t" * 16, b"p" * 32)
+    folder, absent = tmp_path / "state", tmp_path / "disk" / "data.jsonl"
+    with FederationState(folder) as state:
+        state.membership = Membership(federation=link.federation, address=link.address, pin=link.pin)
+        state.preferences = Preferences(data=DataSource(path=str(absent)))
+    for words, status in (
+        (["run"], 3),
+        (["join", str(link), "--data", str(tmp_path / "mistyped")], 2),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--state", str(folder), "--json"])
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (told["code"], told["exit_code"], end.value.code) == ("absent", status, status)
 
 
 def test_who_closes_the_pipe_gets_no_traceback(tmp_path: Path) -> None:

@@ -3,19 +3,22 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from cohorts import Cohort
 
-from edge_client.client.trainer import TooSlowError, obtain_update
+from edge_client.client import Event, Notice
+from edge_client.client.trainer import TooSlowError, Train, obtain_update
 from edge_client.data import DataSource
 from edge_client.state import DiskError, FederationState, Preferences
-from edge_client.training import Loading, TrainEvent, TrainJob
+from edge_client.training import Failed, Loading, TrainEvent, TrainJob
+from edge_client.training.failures import ModelError
 from edge_client.yielding import ALWAYS, Gate, Observation
 from fedit_shared.messages import Offer, encode
 
@@ -27,7 +30,7 @@ async def hangs(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
     await asyncio.Event().wait()
 
 
-def obtain(folder: Path, **changed: Any) -> None:
+def obtain(folder: Path, *, train: Train = hangs, told: Callable[[Event], None] = print, **changed: Any) -> None:
     """Train for an offer of an adapter that is here already."""
     task = Cohort(3).session().task
     offer = Offer(
@@ -49,9 +52,9 @@ def obtain(folder: Path, **changed: Any) -> None:
                 task,
                 state=state,
                 preferences=Preferences(data=DataSource(path="none")),
-                transport=None,
-                train=hangs,
-                emit=lambda event: None,
+                transport=SimpleNamespace(base=0.01),
+                train=train,
+                emit=told,
                 gate=gate,
             )
         finally:
@@ -65,6 +68,32 @@ def obtain(folder: Path, **changed: Any) -> None:
 def test_a_training_that_says_nothing_any_more_ends_with_the_time_that_the_round_has_for_it(tmp_path: Path) -> None:
     with pytest.raises(TooSlowError, match="time for training is over"):
         obtain(tmp_path)
+
+
+def fails(code: str) -> Train:
+    """A trainer whose children all end so."""
+
+    async def train(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
+        yield Failed(code=code, message="It is not there.", advice="Look.")
+
+    return train
+
+
+@pytest.mark.parametrize("code", ["hub", "crowded", "absent"])
+def test_what_may_pass_is_told_and_tried_again_until_the_rounds_time_is_over(code: str, tmp_path: Path) -> None:
+    said: list[Event] = []
+    with pytest.raises(TooSlowError, match="It is not there"):
+        obtain(tmp_path, train=fails(code), told=said.append)
+    notices = [event.message for event in said if isinstance(event, Notice)]
+    assert len(notices) > 1
+    assert notices[0].startswith("It is not there. Look. Nothing is lost; next try in ")
+
+
+def test_what_its_owner_has_to_set_right_ends_the_training_with_an_error_of_its_own_kind(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="It is not there"):
+        obtain(tmp_path, train=fails("model"))
+    with pytest.raises(DiskError):
+        obtain(tmp_path, train=fails("disk"))
 
 
 def test_an_adapter_that_the_disk_has_no_room_for_is_not_fetched(tmp_path: Path) -> None:

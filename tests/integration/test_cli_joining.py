@@ -138,7 +138,7 @@ def test_a_clock_that_is_off_is_named(server: ServerProcess, shell: Shell, monke
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 7 * 3600)
     status, _, error = shell("join", link)
-    assert status == 2
+    assert status == 3
     assert "7 hours ahead of" in error
 
 

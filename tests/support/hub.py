@@ -22,6 +22,8 @@ class Hub:
         self.kind = kind
         self.folder = folder
         self.sizes: dict[str, int] = {}
+        self.broken = ""
+        """``hub``: it is down; ``file``: each file's line breaks before its end."""
         self.fetched: list[str] = []
         self.agents: set[str] = set()
         """What whoever asked says it is."""
@@ -57,6 +59,9 @@ def serving(hub: Hub) -> Iterator[Hub]:
         def do_GET(self) -> None:
             hub.agents.add(self.headers["User-Agent"])
             path = self.path.partition("?")[0]
+            if hub.broken == "hub":
+                self._send(b"{}", status=503)
+                return
             files = f"/{'' if hub.kind == 'models' else f'{hub.kind}/'}{hub.name}/resolve/{COMMIT}/"
             if path.startswith(f"/api/{hub.kind}/{hub.name}/tree/{COMMIT}"):
                 self._send(json.dumps(hub.tree()).encode())
@@ -83,7 +88,9 @@ def serving(hub: Hub) -> Iterator[Hub]:
             for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command == "GET":
+            if self.command == "GET" and headers and hub.broken == "file":
+                self.close_connection = True
+            elif self.command == "GET":
                 self.wfile.write(body)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

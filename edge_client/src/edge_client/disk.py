@@ -16,6 +16,8 @@ from typing import BinaryIO, ClassVar
 
 from fedit_shared.errors import FeditError, UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""How a full disk is told."""
 TEMPORARY = ".tmp"
 """Ending of a file that is not finished. What bears it after a restart is rubbish."""
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from edge_client.disk import free_bytes
+from edge_client.disk import FULL, disk_error, free_bytes
 from edge_client.reasons import reason_of
 from fedit_shared.errors import UserError
 
@@ -18,6 +18,14 @@ Progress = Callable[[int, int], None]
 _ROOM = 2**30
 """Bytes that a download leaves free: a full disk stops more than this program."""
 _TELL_SECONDS = 1.0
+_BUSY = (408, 429)
+
+
+class HubError(UserError):
+    """The hub cannot be reached, or not now. What came down already is kept."""
+
+    exit_code: ClassVar[int] = 3
+    code: ClassVar[str] = "hub"
 
 
 def library() -> Any:
@@ -34,8 +42,8 @@ def library() -> Any:
 
 @dataclass(frozen=True)
 class Repository:
-    """A model or a data set on the hub, and how to speak of it. ``error``: what is raised; ``otherwise``: what a
-    person can do without the hub."""
+    """A model or a data set on the hub, and how to speak of it. ``error``: what is raised where a person has to set
+    something right, else HubError, or DiskError of a full disk; ``otherwise``: what a person can do without the hub."""
 
     id: str
     revision: str
@@ -115,6 +123,7 @@ class Repository:
         """What the hub's library raises within becomes ``error``."""
         from huggingface_hub.errors import (
             GatedRepoError,
+            HfHubHTTPError,
             HFValidationError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
@@ -131,11 +140,30 @@ class Repository:
         except (RepositoryNotFoundError, HFValidationError) as error:
             advice = f"Check the spelling, or {self.otherwise}."
             raise self.error(f"There is no {self} on the Hugging Face hub.", advice=advice) from error
-        except (OSError, ImportError) as error:  # no network, disk full, hub down; a SOCKS proxy without its library
-            raise self.error(
+        except (OSError, HfHubHTTPError.__bases__[0], ImportError) as error:
+            # no network, hub down, a line that broke, which only the library's own library for HTTP has a name for;
+            # a SOCKS proxy without its library
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise disk_error(_cache(), error) from error
+            raise (HubError if _may_pass(error) else self.error)(
                 f"The {self} is not in the local cache and could not be fetched: {reason_of(error, 200)}.",
                 advice=f"Check the network, or {self.otherwise}.",
             ) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed later: not offline by its owner's will, nor refused by the hub."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if HF_HUB_OFFLINE or isinstance(error, ImportError):
+        return False
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, HfHubHTTPError):
+            return cause.response.status_code >= 500 or cause.response.status_code in _BUSY
+        cause = cause.__cause__
+    return True
 
 
 def _bytes_in(folder: Path) -> int:

@@ -11,13 +11,13 @@ from hub import COMMIT, PLAIN_AGENT, Hub, serving
 
 SCRIPT = """
 import sys
-from edge_client.training.failures import ModelError
+from fedit_shared.errors import FeditError
 from edge_client.training.model_files import find_model
 from fedit_shared.messages import ModelRef
 try:
     path = find_model(ModelRef(id=sys.argv[1]), None, lambda here, total: print(here, total))
-except ModelError as error:
-    print(error.message)
+except FeditError as error:
+    print(error.exit_code, error.message)
 else:
     print(path.name, *sorted(file.name for file in path.iterdir()))
 """
@@ -54,7 +54,7 @@ def test_a_model_that_the_disk_has_no_room_for_is_not_begun(model_folder: Path, 
     with serving(Hub("someone/tiny", model_folder)) as hub:
         hub.sizes["model.safetensors"] = 2**50
         (said,) = find(hub, tmp_path)
-    assert said.startswith("The model someone/tiny has 1048576.0 GiB to download")
+    assert said.startswith("2 The model someone/tiny has 1048576.0 GiB to download")
     assert hub.fetched == []
 
 
@@ -62,7 +62,18 @@ def test_a_model_that_the_disk_has_no_room_for_is_not_begun(model_folder: Path, 
 def test_a_model_that_the_hub_does_not_have_is_told(name: str, model_folder: Path, tmp_path: Path) -> None:
     with serving(Hub("someone/tiny", model_folder)) as hub:
         (said,) = find(hub, tmp_path, name)
-    assert said == f"There is no model {name} on the Hugging Face hub."
+    assert said == f"2 There is no model {name} on the Hugging Face hub."
+
+
+@pytest.mark.parametrize("broken", ["line", "hub", "file"])
+def test_a_hub_that_cannot_be_reached_is_what_may_pass(broken: str, model_folder: Path, tmp_path: Path) -> None:
+    hub = Hub("someone/tiny", model_folder)
+    with serving(hub):
+        hub.broken = broken
+        if broken == "line":
+            hub.url = "http://127.0.0.1:9"  # nobody listens there
+        *_, said = find(hub, tmp_path)
+        assert said.startswith("3 The model someone/tiny is not in the local cache and could not be fetched: ")
 
 
 EVERYTHING = f"""

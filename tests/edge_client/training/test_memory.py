@@ -45,6 +45,25 @@ def test_less_than_is_in_use_already_is_refused_with_advice() -> None:
     assert caught.value.advice
 
 
+def test_memory_that_others_hold_is_told_from_a_budget_that_is_too_small() -> None:
+    from edge_client.training.failures import CrowdedError, NoRoomError
+
+    cpu = torch.device("cpu")
+    vast, own, least = Budget(cpu, 2**60), Budget(cpu, None), Budget(cpu, 2**20)  # no machine has all of vast
+    for budget in (vast, own):
+        with (
+            pytest.raises(CrowdedError, match=r"Memory ran out\. Other programs leave .*iB") as caught,
+            budget.shared(),
+        ):
+            raise MemoryError
+        assert caught.value.exit_code == 3
+    with pytest.raises(NoRoomError) as alone, least.shared():
+        least.apply()
+    assert type(alone.value) is NoRoomError
+    with pytest.raises(ValueError, match="other"), vast.shared():
+        raise ValueError("other")
+
+
 def test_the_cap_of_a_card_is_set_on_the_card_that_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through torch's own check of its arguments: it refuses a device without a number."""
     set_to: list[tuple[float, int]] = []

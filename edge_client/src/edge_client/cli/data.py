@@ -79,13 +79,14 @@ def _why(records: int, learnable: int) -> str:
 
 def _positions(model: str) -> int | None:
     """None, too, where no configuration lies beside the tokenizer."""
+    from edge_client.hub import HubError
     from edge_client.training.config_source import find_config
     from edge_client.training.failures import ModelError
     from edge_client.training.shape import read_positions
 
     try:
         return read_positions(find_config(model))
-    except ModelError:
+    except (ModelError, HubError):
         return None
 
 

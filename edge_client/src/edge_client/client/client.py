@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from edge_client.data import APPLICATION, DataSource, RecordSource, load_records, located
+from edge_client.data import APPLICATION, AbsentError, DataSource, RecordSource, load_records, located
 from edge_client.paths import absolute
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
@@ -31,6 +31,14 @@ from .folders import fetch_folder
 from .participation import Context
 from .threads import in_thread
 from .worker import Worker
+
+
+class AwayError(UserError):
+    """What was there the last time is not: its disk may be."""
+
+    exit_code = 3
+    code = "absent"
+    usual = "Connect the disk that it lies on and start again, or join again and name where it is now."
 
 
 class Client:
@@ -246,20 +254,28 @@ class Client:
 
     def _keep_preferences(self) -> None:
         """Store the preferences, once it is clear that they can be worked with: a slip of the pen replaces nothing."""
-        wanted = self._preferences
+        wanted, known = self._preferences, self.state.preferences
         if self._records is None:
             if wanted.data.path == APPLICATION:
                 raise UserError(
                     "The records for this federation come from an application.",
                     advice="Start that one, or join again with --data FILE.",
                 )
-            load_records(wanted.data)
+            try:
+                load_records(wanted.data)
+            except AbsentError as error:
+                if known is None or wanted.data != known.data:
+                    raise
+                raise AwayError(error.message) from error
         if wanted.model_folder is not None and not (Path(wanted.model_folder) / "config.json").is_file():
-            raise UserError(
+            kept = known is not None and wanted.model_folder == known.model_folder
+            raise (AwayError if kept else UserError)(
                 f"{wanted.model_folder} holds no model: it has no config.json.",
-                advice="Name the folder of the base model's files, or leave --model-path out to fetch them.",
+                advice=""
+                if kept
+                else "Name the folder of the base model's files, or leave --model-path out to fetch them.",
             )
-        if wanted != self.state.preferences:
+        if wanted != known:
             self.state.preferences = wanted
 
     def _transport(self) -> Transport:

@@ -13,8 +13,8 @@ from edge_client.data import RecordSource
 from edge_client.disk import require_room
 from edge_client.state import CorruptStateError, FederationState, Preferences, UpdateFolder
 from edge_client.training import Failed, Finished, Progress, TrainEvent, TrainJob
-from edge_client.training.run import error_of
-from edge_client.transport import Transport, download_adapter
+from edge_client.training.failures import ENDED, PASSING, error_of
+from edge_client.transport import Transport, delays, download_adapter
 from edge_client.yielding import Gate, YieldError
 from fedit_shared.errors import UserError
 from fedit_shared.messages import Offer, TaskSpec
@@ -22,6 +22,7 @@ from fedit_shared.secagg import warm
 
 from . import events
 from .threads import in_thread
+from .words import span
 
 Train = Callable[[TrainJob], AsyncGenerator[TrainEvent, None]]
 
@@ -30,6 +31,8 @@ DEATHS = 3
 ADAPTER_COPIES = 11
 """The adapter, the update and the masked update are of about the same size; a checkpoint holds four such vectors, and
 while it is replaced there are two."""
+RETRY_FACTOR = 15.0
+"""A child is started again this much later than a request is sent again: it costs more."""
 TELLING_STEPS = 3
 """After so many steps a child's estimate of what is left counts."""
 
@@ -55,7 +58,9 @@ async def obtain_update(
     Beside the training the masking's kernels are compiled, or loaded. ``records``: what to train on, instead of the
     preferences' data; asked for once an update.
 
-    Raises TooSlowError, the UserError or FeditError that training failed with, or as the transport does.
+    What may pass (the hub cannot be reached, others hold the memory, the records' disk is not there) is told and tried
+    again, until the round's time for training is over. Raises TooSlowError, the UserError or FeditError that training
+    failed with, or as the transport does.
     """
     update = await in_thread(_begun_update, state, offer, task)
     if update.trained() is not None:
@@ -83,7 +88,7 @@ async def obtain_update(
         model_folder=preferences.model_folder,
         memory_bytes=preferences.memory_bytes,
     )
-    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock, gate), in_thread(warm))
+    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock, gate, transport.base), in_thread(warm))
     if finished.private_path is not None:
         await in_thread(_keep_private, state, offer, task, update, Path(finished.private_path))
     await in_thread(update.finish, Path(finished.delta_path), examples=finished.examples, loss=finished.loss)
@@ -123,9 +128,10 @@ async def _train(
     emit: Callable[[events.Event], None],
     clock: Callable[[], float],
     gate: Gate,
+    base: float,
 ) -> Finished:
     """One child after the other until the work is done: each goes on from its predecessor's checkpoint."""
-    deaths = 0
+    deaths, pauses = 0, delays()
     while True:
         if not await gate.opened(offer.train_until):
             raise TooSlowError(f"Training was paused until the time for it was over. {gate.reason}")
@@ -136,10 +142,24 @@ async def _train(
             continue
         if isinstance(last, Finished):
             return last
+        if last.code in PASSING:
+            await _wait(last, offer, emit, clock, base * RETRY_FACTOR * next(pauses))
+            continue
         deaths += 1
-        if last.code != "died" or deaths == DEATHS:
+        if last.code not in ENDED or deaths == DEATHS:
             raise error_of(last)
         emit(events.Notice(f"{last.message} It is started again and goes on where it was."))
+
+
+async def _wait(
+    failed: Failed, offer: Offer, emit: Callable[[events.Event], None], clock: Callable[[], float], seconds: float
+) -> None:
+    """Before training is tried again, after what may pass; no longer than the round's time for it."""
+    if (left := offer.train_until - clock()) <= 0:
+        raise TooSlowError(f"The time for training is over. {failed.message}")
+    seconds = min(seconds, left)
+    emit(events.Notice(f"{failed.message} {failed.advice} Nothing is lost; next try in {span(seconds)}."))
+    await asyncio.sleep(seconds)
 
 
 async def _one_child(

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from edge_client.hub import Progress, Repository
+from edge_client.hub import HubError, Progress, Repository
 from fedit_shared.errors import UserError
 
 from .source import HUB, DataSource
@@ -43,7 +43,7 @@ def pin(source: DataSource, progress: Progress = lambda here, total: None) -> Da
     listed = wanted.repository.list_files([wanted.files] if wanted.files else [f"*{suffix}" for suffix in _SUFFIXES])
     if listed is None:
         if not wanted.files or wanted.repository.cached([wanted.files]) is None:
-            raise UserError(
+            raise HubError(
                 f"The {wanted.repository} cannot be asked for without a network.",
                 advice="Check the network, or name a file.",
             )

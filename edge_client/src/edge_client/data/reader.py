@@ -31,6 +31,12 @@ _FORMS = (
 )
 
 
+class AbsentError(UserError):
+    """There is no such file."""
+
+    code = "absent"
+
+
 @dataclass(frozen=True)
 class BadLine:
     """A line, element or row (``unit``) that is no record, and why."""
@@ -175,11 +181,15 @@ def _file(name: str) -> Path:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """An error of the file system becomes a UserError that names ``path``."""
+    """An error of the file system becomes a UserError that names ``path``, AbsentError where it is not there."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise AbsentError(f"There is no file {path}.", advice="Name the file that holds your records.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.", advice="Check --data.") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}.", advice="Let this user read it, or name another file."
+        ) from error
 
 
 def _marks(files: list[Path]) -> list[tuple[int, int]]:

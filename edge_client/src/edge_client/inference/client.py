@@ -8,8 +8,9 @@ import msgspec
 
 from edge_client.data.source import DataSource, Record
 from edge_client.training.events import Failed, Fetching, Loading, Notice
+from edge_client.training.failures import error_of
 from edge_client.training.process import Child
-from edge_client.training.run import death, error_of
+from edge_client.training.run import death
 
 from .protocol import (
     Answers,

@@ -9,7 +9,7 @@ _UNIT = """\
 # Written by `fedit-client service install`, which writes it anew.
 [Unit]
 Description={description}
-# A client that fails is tried again for ever: the network, or a disk, may be back tomorrow.
+# A client that fails is tried again for ever: the network, memory, or a disk, may be back tomorrow (3).
 StartLimitIntervalSec=0
 
 [Service]

@@ -1,12 +1,12 @@
 """What every child does around its work: read the request, turn whatever goes wrong into one Failed."""
 
-import errno
 import sys
 import traceback
 from collections.abc import Callable
 
 import msgspec
 
+from edge_client.disk import FULL
 from fedit_shared.errors import FeditError, UserError
 
 from .channel import Channel
@@ -66,7 +66,7 @@ def failure(error: Exception) -> Failed:
     """What to tell a person of ``error``."""
     if isinstance(error, FeditError):
         return Failed(code=error.code, message=error.message, advice=error.next_step)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         return Failed(code="disk", message="The disk is full.", advice="Make room and start again.")
     if _is_out_of_memory(error):
         return _OUT_OF_MEMORY

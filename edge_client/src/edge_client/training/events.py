@@ -115,7 +115,9 @@ class Failed(_Event, frozen=True, kw_only=True):
     """The child gave up, or died. ``message`` and ``advice`` are one line each, for a person."""
 
     code: str
-    """``usage``, ``data``, ``model``, ``adapter``, ``memory``, ``disk``, ``stopped``, ``died`` or ``internal``."""
+    """What has to be set right: ``usage``, ``model``, ``adapter``, ``memory`` or ``disk``. What may pass: ``hub`` (it
+    cannot be reached), ``crowded`` (others hold the memory) or ``absent`` (the records' file is not there). ``stopped``
+    and ``died``: ended from without. ``internal``: a bug."""
     message: str
     advice: str = ""
     detail: str = ""

@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -10,7 +12,7 @@ import torch
 
 from edge_client.room import find_room
 
-from .failures import NoRoomError
+from .failures import CrowdedError, NoRoomError
 from .footprint import MAPPED
 from .outlook import FREE_SHARE
 from .sizes import gib
@@ -43,7 +45,8 @@ class Budget:
 
     def __init__(self, device: torch.device, limit: int | None) -> None:
         self.device = device
-        self.limit = limit if limit is not None else self._free()
+        self._given = limit is not None
+        self.limit = limit if limit is not None else int(self._free() * FREE_SHARE)
         self.enforced = device.type == "cuda" or _LINUX
         if device.type == "cpu" and _LINUX:
             torch.zeros(2**22).add_(1)  # starts the threads, so that their stacks are among what is untouched
@@ -111,9 +114,22 @@ class Budget:
         elif _LINUX:
             _glibc("malloc_trim", 0)
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Within the block, memory that runs out because others hold what is this process's to use is told as
+        CrowdedError: the same work may fit another time. Without a given limit, that is whatever is free."""
+        try:
+            yield
+        except Exception as error:
+            short = isinstance(error, NoRoomError) or is_out_of_memory(error)
+            if not short or (self._given and self._free() + self.used() >= self.limit * FREE_SHARE):
+                raise
+            message = error.message if isinstance(error, NoRoomError) else "Memory ran out."
+            told = f"{message} Other programs leave {gib(self._free())} of this machine's memory free."
+            raise CrowdedError(told) from error
+
     def _free(self) -> int:
-        free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else find_room().free
-        return int(free * FREE_SHARE)
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else find_room().free
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -7,9 +7,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fedit_shared.errors import FeditError, ProtocolError, UserError
+from fedit_shared.errors import ProtocolError
 
 from .events import Failed, Fetching, Finished, TrainEvent
+from .failures import error_of
 from .job import Created, CreateJob, Merged, MergeJob, TrainJob
 from .process import Child
 
@@ -72,11 +73,6 @@ def read_delta(path: str | Path, size: int) -> NDArray[np.float32]:
     if delta.size != size:
         raise ProtocolError(f"{path} holds {delta.size} values; the round sums {size}.")
     return delta
-
-
-def error_of(failed: Failed) -> FeditError:
-    """The exception that says what ``failed`` says: UserError where a person can set it right."""
-    return (FeditError if failed.code in ("died", "internal") else UserError)(failed.message, advice=failed.advice)
 
 
 async def death(child: Child) -> Failed:

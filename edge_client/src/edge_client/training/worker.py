@@ -70,84 +70,85 @@ def _train(
     budget = Budget(device, job.memory_bytes)
     if not budget.enforced:
         notify("This system has no way to enforce a memory budget for the CPU; it is only planned with.")
-    budget.apply()  # the model's chat template is a program of someone else's
+    with budget.shared():
+        budget.apply()  # the model's chat template is a program of someone else's
 
-    tokenizer = load_tokenizer(model_folder)
-    if records.bad:
-        notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
-    positions = read_positions(read_config(model_folder))
-    refuse = job.data.bad == "refuse"
-    examples = make_examples(records.records, tokenizer, settings, notify, refuse=refuse, positions=positions)
-    longest = longest_of(examples)
-    budget.release()
-    work = make_work(model_folder, job.task, turn, device, longest=longest, base=budget.used())
-    work = replace(work, uneven=any(len(example.tokens) < longest for example in examples))
-    allowed = settings.quantization
-    planning = make_plan(work, budget.limit, allowed, settings.batch_size, folder.way())
+        tokenizer = load_tokenizer(model_folder)
+        if records.bad:
+            notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
+        positions = read_positions(read_config(model_folder))
+        refuse = job.data.bad == "refuse"
+        examples = make_examples(records.records, tokenizer, settings, notify, refuse=refuse, positions=positions)
+        longest = longest_of(examples)
+        budget.release()
+        work = make_work(model_folder, job.task, turn, device, longest=longest, base=budget.used())
+        work = replace(work, uneven=any(len(example.tokens) < longest for example in examples))
+        allowed = settings.quantization
+        planning = make_plan(work, budget.limit, allowed, settings.batch_size, folder.way())
 
-    channel.emit(Loading(part="model"))
-    budget.apply()
-    base = load_base(model_folder, allowed[allowed.index(planning.way.quantization) :], device, notify, tokenizer)
-    if base.quantization != planning.way.quantization:
-        planning = make_plan(work, budget.limit, (base.quantization,), settings.batch_size)
+        channel.emit(Loading(part="model"))
+        budget.apply()
+        base = load_base(model_folder, allowed[allowed.index(planning.way.quantization) :], device, notify, tokenizer)
+        if base.quantization != planning.way.quantization:
+            planning = make_plan(work, budget.limit, (base.quantization,), settings.batch_size)
 
-    channel.emit(Loading(part="adapter"))
-    place = Workplace(base, job.task, notify)
-    budget.release()
-    budget.apply()
+        channel.emit(Loading(part="adapter"))
+        place = Workplace(base, job.task, notify)
+        budget.release()
+        budget.apply()
 
-    schedule = Schedule(examples, settings.batch_size, amount(settings, len(examples)), job.seed)
-    trainer, way = place.begin(
-        vector,
-        turn,
-        schedule,
-        settings,
-        planning=planning,
-        longest=longest,
-        seed=job.seed,
-        budget=budget,
-        folder=folder,
-        emit=channel.emit,
-        stopping=lambda: channel.stopping,
-        checkpoint_seconds=job.checkpoint_seconds,
-        proximal=job.task.proximal,
-    )
-    channel.emit(
-        _planned(
-            planning,
-            alternatives=alternatives(work, planning),
-            device=str(device),
-            quantization=base.quantization,
-            kernel=base.kernel,
-            compute_dtype=str(base.dtype).removeprefix("torch."),
-            recomputed=way.recomputed,
-            layers=work.shape.layers,
-            batch_size=settings.batch_size,
-            max_length=longest,
-            steps=schedule.steps,
-            first_step=trainer.position.step,
-            records=len(examples),
-            threads=torch.get_num_threads(),
-            budget_bytes=budget.limit,
+        schedule = Schedule(examples, settings.batch_size, amount(settings, len(examples)), job.seed)
+        trainer, way = place.begin(
+            vector,
+            turn,
+            schedule,
+            settings,
+            planning=planning,
+            longest=longest,
+            seed=job.seed,
+            budget=budget,
+            folder=folder,
+            emit=channel.emit,
+            stopping=lambda: channel.stopping,
+            checkpoint_seconds=job.checkpoint_seconds,
+            proximal=job.task.proximal,
         )
-    )
-    with channel.graceful():
-        done = finish(trainer, schedule)
-    if done is None:
-        return None
-    return folder.finish(
-        done.delta,
-        done.private,
-        Finished(
-            delta_path="",
-            examples=done.examples,
-            tokens=done.tokens,
-            loss=done.loss,
-            steps=done.steps,
-            seconds=time.monotonic() - began,
-            peak_bytes=budget.peak(),
-        ),
-    )
+        channel.emit(
+            _planned(
+                planning,
+                alternatives=alternatives(work, planning),
+                device=str(device),
+                quantization=base.quantization,
+                kernel=base.kernel,
+                compute_dtype=str(base.dtype).removeprefix("torch."),
+                recomputed=way.recomputed,
+                layers=work.shape.layers,
+                batch_size=settings.batch_size,
+                max_length=longest,
+                steps=schedule.steps,
+                first_step=trainer.position.step,
+                records=len(examples),
+                threads=torch.get_num_threads(),
+                budget_bytes=budget.limit,
+            )
+        )
+        with channel.graceful():
+            done = finish(trainer, schedule)
+        if done is None:
+            return None
+        return folder.finish(
+            done.delta,
+            done.private,
+            Finished(
+                delta_path="",
+                examples=done.examples,
+                tokens=done.tokens,
+                loss=done.loss,
+                steps=done.steps,
+                seconds=time.monotonic() - began,
+                peak_bytes=budget.peak(),
+            ),
+        )
 
 
 def _planned(planning: Planning, **fields: Any) -> Planned:

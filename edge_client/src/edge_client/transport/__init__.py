@@ -2,7 +2,7 @@
 
 from .download import download_adapter
 from .http import ClockError, Server, Transport, WrongServerError
-from .patience import News, Recovered, Trouble
+from .patience import News, Recovered, Trouble, delays
 from .upload import chunks_held, upload
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Trouble",
     "WrongServerError",
     "chunks_held",
+    "delays",
     "download_adapter",
     "upload",
 ]

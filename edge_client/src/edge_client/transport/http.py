@@ -50,7 +50,7 @@ class WrongServerError(ForgedError):
 class ClockError(UnauthorizedError):
     """This machine's clock and the server's differ by more than signatures allow."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[int] = 3
     usual: ClassVar[str] = "Let the operating system set the clock by network time, then start again."
 
 
@@ -84,6 +84,7 @@ class Transport:
         self.sent_bytes = 0
         self._key = key
         self._clock = clock
+        self.base = base
         self._patience = Patience(tell, base)
         self._met = False
         self._session: aiohttp.ClientSession | None = None
