@@ -5,23 +5,25 @@ import asyncio
 import sys
 from pathlib import Path
 
-from edge_client import Client
+from edge_client import Client, checked_model, lora_config
 
 
-async def fetch(out: Path, state: Path | None = None) -> str:
-    """Write it as a PEFT folder. The base model that it belongs to: a folder, or a hub id."""
+async def fetch(out: Path, state: Path | None = None) -> Path:
+    """Write it as a PEFT folder. The folder of the base model that it belongs to, which is fetched if need be, and
+    checked: a server names it."""
     async with Client.open(state) as client:
         task = await client.fetch_adapter(out)
-        return client.preferences.model_folder or task.model.id
+        return await asyncio.to_thread(checked_model, task.model, client.preferences.model_folder)
 
 
-def ask(base: str, adapter: Path, question: str, tokens: int = 100) -> str:
+def ask(base: Path, adapter: Path, question: str, tokens: int = 100) -> str:
     """The adapted model's answer."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    config = lora_config((adapter / "adapter_config.json").read_text())  # plain LoRA, and nothing that imports code
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter, config=config)
     turns = [{"role": "user", "content": question}]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**prompt, max_new_tokens=tokens, do_sample=False)

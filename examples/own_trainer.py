@@ -6,7 +6,8 @@ no checkpoints and no proximal term, and trains one record a step.
 """
 
 import asyncio
-import shutil
+import itertools
+import math
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -15,8 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from edge_client import Client, Finished, Progress, TrainEvent, TrainJob, describe, events, load_records
-from edge_client.data import Template
+from edge_client import (
+    Client,
+    Finished,
+    Progress,
+    Template,
+    TrainEvent,
+    TrainJob,
+    checked_model,
+    describe,
+    events,
+    load_records,
+    lora_config,
+)
 
 
 class PlainLoop:
@@ -24,16 +36,15 @@ class PlainLoop:
 
     def __init__(self, job: TrainJob) -> None:
         import torch
-        from peft import PeftModel
+        from peft import get_peft_model, set_peft_model_state_dict
+        from safetensors.torch import load_file
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        task, base = job.task, job.model_folder or job.task.model.id
-        folder = Path(job.work) / "adapter"  # as PEFT loads one: its configuration and its tensors
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "adapter_config.json").write_text(task.adapter_config)
-        shutil.copy(job.adapter, folder / "adapter_model.safetensors")
+        task = job.task  # from a server: what it names is checked before anything of it is loaded
+        config, base = lora_config(task.adapter_config), checked_model(task.model, job.model_folder)
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        self._model = PeftModel.from_pretrained(model, folder, is_trainable=True).train()
+        self._model: Any = get_peft_model(model, config).train()
+        set_peft_model_state_dict(self._model, load_file(job.adapter))
         self._before = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(trained, lr=task.training.learning_rate)
@@ -78,26 +89,35 @@ class OwnTrainer(Client):
     async def train(self, job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
         began = time.monotonic()
         loop = await asyncio.to_thread(PlainLoop, job)
-        steps, losses = job.task.training.steps or len(loop.examples), list[float]()
-        for step in range(steps):
-            losses.append(await asyncio.to_thread(loop.step, step))
+        settings, count, losses, tokens = job.task.training, len(loop.examples), list[float](), 0
+        steps = settings.steps  # one of steps, epochs and minutes is set
+        if settings.epochs is not None:
+            steps = max(1, round(settings.epochs * count))
+        end = math.inf if settings.minutes is None else began + 60 * settings.minutes
+        for step in itertools.count(1):
+            losses.append(await asyncio.to_thread(loop.step, step - 1))
+            example, now = loop.examples[(step - 1) % count], time.monotonic()
+            tokens += len(example.tokens) - example.learned
             yield Progress(
-                step=step + 1,
+                step=step,
                 steps=steps,
                 loss=losses[-1],
-                tokens_per_second=0.0,
+                tokens_per_second=tokens / (now - began),
                 memory_bytes=0,
                 budget_bytes=None,
-                seconds_left=(time.monotonic() - began) / (step + 1) * (steps - step - 1),
+                seconds_left=max(0.0, end - now) if steps is None else (now - began) / step * (steps - step),
             )
+            if step == steps or now >= end:
+                break
         path = Path(job.work) / "delta.f32"
+        path.parent.mkdir(parents=True, exist_ok=True)
         loop.delta(job).tofile(path)
         yield Finished(
             delta_path=str(path),
-            examples=min(steps, len(loop.examples)),  # distinct records: they become this update's weight
-            tokens=sum(len(example.tokens) - example.learned for example in loop.examples),
+            examples=min(len(losses), count),  # distinct records: they become this update's weight
+            tokens=tokens,
             loss=sum(losses) / len(losses),
-            steps=steps,
+            steps=len(losses),
             seconds=time.monotonic() - began,
             peak_bytes=0,
         )

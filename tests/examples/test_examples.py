@@ -12,12 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 from safetensors.numpy import load_file
 from server_process import ServerProcess, command
-from tiny_model import make_records, save_model, write_records
+from tiny_model import Workshop, make_records, save_model, write_records
 
 from benchmarks.ports import free_port
-from edge_client import Client, events
+from edge_client import AdapterError, Client, Finished, ModelError, TrainEvent, events
 from edge_client.state import FederationState
 from edge_client.training.create import create
 from edge_client.training.job import CreateJob
@@ -27,6 +28,8 @@ from fedit_shared.identity import JoinLink
 DEVICES = ("progress", "own_data", "own_trainer", "embedding")
 SHARED, NOT_SHARED = 5, 4
 MEMORY = 4 * 2**30
+REACHING = {"megatron_config": {"a": 1}}
+"""What makes PEFT import a module that the configuration names."""
 pytestmark = pytest.mark.timeout(1800)  # three processes that load torch, on a machine that may be busy
 
 
@@ -161,7 +164,7 @@ def test_an_application_shows_how_far_its_client_is_and_goes_on_after_a_stop(don
 def test_the_newest_adapter_comes_down_and_answers(done: Round) -> None:
     out = done.folder / "adapter"
     base = asyncio.run(newest_adapter.fetch(out, done.state("progress")))
-    assert base == str(done.model)
+    assert base == done.model
     made = command("export", done.server.folder, done.folder / "exported", "--version", 1)
     assert made.returncode == 0, made.stderr
     fetched, exported = (load_file(folder / "adapter_model.safetensors") for folder in (out, done.folder / "exported"))
@@ -170,3 +173,51 @@ def test_the_newest_adapter_comes_down_and_answers(done: Round) -> None:
     }
     assert json.loads((out / "adapter_config.json").read_text())["r"] == 4
     assert newest_adapter.ask(base, out, "Say 1", tokens=5)
+
+    config = json.loads((out / "adapter_config.json").read_text())
+    (out / "adapter_config.json").write_text(json.dumps(config | REACHING))
+    with pytest.raises(AdapterError, match="megatron_config"):
+        newest_adapter.ask(base, out, "Say 1", tokens=5)
+    with (done.model / "config.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(ModelError, match="not the file that the federation trains on"):
+        asyncio.run(newest_adapter.fetch(done.folder / "again", done.state("progress")))
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("workshop")
+    model, adapter = save_model(folder / "model"), folder / "adapter"
+    create(CreateJob(model=str(model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
+    return Workshop(folder, model, adapter)
+
+
+def test_another_trainer_loads_nothing_but_the_federations_model_and_a_plain_adapter(workshop: Workshop) -> None:
+    task = workshop.task()
+    local = replace(task.model, id=str(workshop.model), revision="another")
+    other = replace(task.model, files=task.model.files | {"config.json": bytes(32)})
+    reaching = json.dumps(json.loads(task.adapter_config) | REACHING)
+    for changed, folder, error, says in (
+        ({"model": local}, None, ModelError, "neither a folder nor a model's name"),
+        ({"model": other}, str(workshop.model), ModelError, "not the file that the federation trains on"),
+        ({"adapter_config": reaching}, str(workshop.model), AdapterError, "megatron_config"),
+    ):
+        with pytest.raises(error, match=says):
+            own_trainer.PlainLoop(workshop.job(task=replace(task, **changed), model_folder=folder))
+
+
+@pytest.mark.parametrize(
+    ("amount", "steps"), [({"steps": None, "epochs": 2.0}, 6), ({"steps": None, "minutes": 0.001}, 1)]
+)
+def test_another_trainer_works_as_long_as_the_task_says(
+    amount: dict[str, float | None], steps: int, workshop: Workshop
+) -> None:
+    async def train() -> list[TrainEvent]:
+        job = workshop.job(task=workshop.task(**amount), count=3)
+        device = own_trainer.OwnTrainer(FederationState(workshop.folder / "state"))
+        return [event async for event in device.train(job)]
+
+    *told, last = asyncio.run(train())
+    assert isinstance(last, Finished)
+    assert last.steps == len(told) == steps
+    assert last.examples == min(3, steps)

@@ -12,27 +12,52 @@ if TYPE_CHECKING:
     from fedit_shared.errors import FeditError
 
     from .client import Client, Event, describe, events, to_json, write_personal
-    from .data import DataSource, Record, RecordSource, Turn, load_records
-    from .training import Failed, Finished, Progress, TrainEvent, TrainJob, run_training
+    from .data import DataSource, Record, RecordSource, Template, Turn, load_records
+    from .state import BusyError, DiskError, Preferences
+    from .training import (
+        AdapterError,
+        Failed,
+        Finished,
+        ModelError,
+        Progress,
+        TrainEvent,
+        TrainJob,
+        checked_model,
+        lora_config,
+        run_training,
+    )
+    from .transport import ClockError, WrongServerError
+    from .yielding import Observation
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AdapterError",
+    "BusyError",
     "Client",
+    "ClockError",
     "DataSource",
+    "DiskError",
     "Event",
     "Failed",
     "FeditError",
     "Finished",
+    "ModelError",
+    "Observation",
+    "Preferences",
     "Progress",
     "Record",
     "RecordSource",
+    "Template",
     "TrainEvent",
     "TrainJob",
     "Turn",
+    "WrongServerError",
+    "checked_model",
     "describe",
     "events",
     "load_records",
+    "lora_config",
     "run_training",
     "to_json",
     "write_personal",
@@ -40,8 +65,22 @@ __all__ = [
 
 _HOMES = {
     "edge_client.client": ("Client", "Event", "describe", "events", "to_json", "write_personal"),
-    "edge_client.data": ("DataSource", "Record", "RecordSource", "Turn", "load_records"),
-    "edge_client.training": ("Failed", "Finished", "Progress", "TrainEvent", "TrainJob", "run_training"),
+    "edge_client.data": ("DataSource", "Record", "RecordSource", "Template", "Turn", "load_records"),
+    "edge_client.state": ("BusyError", "DiskError", "Preferences"),
+    "edge_client.training": (
+        "AdapterError",
+        "Failed",
+        "Finished",
+        "ModelError",
+        "Progress",
+        "TrainEvent",
+        "TrainJob",
+        "checked_model",
+        "lora_config",
+        "run_training",
+    ),
+    "edge_client.transport": ("ClockError", "WrongServerError"),
+    "edge_client.yielding": ("Observation",),
     "fedit_shared.errors": ("FeditError",),
 }
 

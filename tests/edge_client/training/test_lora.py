@@ -13,8 +13,9 @@ from tiny_model import Workshop, save_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from edge_client.training.failures import AdapterError
-from edge_client.training.lora import Adapter, lora_config
+from edge_client.training.lora import Adapter
 from edge_client.training.memory import is_out_of_memory
+from edge_client.training.plain_lora import lora_config
 from fedit_shared import adapter as wire
 from fedit_shared.messages import TensorSpec
 

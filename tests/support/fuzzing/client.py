@@ -228,7 +228,7 @@ def _template() -> tuple[Read, Sequence[bytes]]:
 
 def _lora() -> tuple[Read, Sequence[bytes]]:
     """The server's adapter_config.json, as PEFT gets to see it."""
-    from edge_client.training.lora import lora_config
+    from edge_client.training.plain_lora import lora_config
 
     def read(data: bytes) -> None:
         lora_config(data.decode("utf-8", "replace"))

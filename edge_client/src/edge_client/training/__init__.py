@@ -17,10 +17,14 @@ from .events import (
     Progress,
     TrainEvent,
 )
+from .failures import AdapterError, ModelError
 from .job import Created, CreateJob, Merged, MergeJob, TrainJob
+from .model_files import checked_model
+from .plain_lora import lora_config
 from .run import create_adapter, merge_adapter, read_delta, run_training
 
 __all__ = [
+    "AdapterError",
     "BackedOff",
     "Checkpointed",
     "CreateJob",
@@ -31,12 +35,15 @@ __all__ = [
     "Loading",
     "MergeJob",
     "Merged",
+    "ModelError",
     "Notice",
     "Planned",
     "Progress",
     "TrainEvent",
     "TrainJob",
+    "checked_model",
     "create_adapter",
+    "lora_config",
     "merge_adapter",
     "read_delta",
     "run_training",

@@ -1,6 +1,5 @@
 """Puts the federation's adapter onto the base model, and gets it back in the order of the task's tensors."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,21 +13,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fedit_shared import adapter as wire
-from fedit_shared.errors import FeditError, ProtocolError
+from fedit_shared.errors import FeditError
 from fedit_shared.messages import TensorSpec
 
 from .failures import AdapterError
 from .memory import is_out_of_memory
-
-_USED = {
-    "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias", "use_rslora", "rank_pattern",
-    "alpha_pattern", "layers_to_transform", "layers_pattern", "fan_in_fan_out", "modules_to_save",
-}  # fmt: skip
-_IGNORED = {
-    "peft_type", "task_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "peft_version",
-    "init_lora_weights", "megatron_core",
-}  # fmt: skip
-"""Of no meaning here, or of none once the weights are given."""
+from .plain_lora import ADVICE, lora_config
 
 
 class Adapter:
@@ -73,10 +63,10 @@ class Adapter:
         try:
             wire.check_fits(self.tensors, manifest)
         except FeditError as error:
-            raise AdapterError(f"The adapter does not fit the model: {error.message}", advice=_ADVICE) from error
+            raise AdapterError(f"The adapter does not fit the model: {error.message}", advice=ADVICE) from error
         parameters = [trained.pop(_place(state[tensor.name]), None) for tensor in self.tensors]
         if trained or None in parameters:
-            raise AdapterError("The adapter trains weights that its file does not hold.", advice=_ADVICE)
+            raise AdapterError("The adapter trains weights that its file does not hold.", advice=ADVICE)
         return [parameter for parameter in parameters if parameter is not None]
 
 
@@ -87,7 +77,7 @@ def _put_on(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
         if is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0].rstrip(".")
-        raise AdapterError(f"The adapter cannot be put onto this model: {reason}.", advice=_ADVICE) from error
+        raise AdapterError(f"The adapter cannot be put onto this model: {reason}.", advice=ADVICE) from error
 
 
 def _take_off(model: PreTrainedModel) -> None:
@@ -98,26 +88,6 @@ def _take_off(model: PreTrainedModel) -> None:
             base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
             setattr(model.get_submodule(parent), own, base)
     model.__dict__.pop("peft_config", None)
-
-
-_ADVICE = "The federation's operator has to start it with an adapter made for its model."
-
-
-def lora_config(text: str) -> LoraConfig:
-    """The LoRA configuration in PEFT's adapter_config.json ``text``. Raises AdapterError for anything but plain LoRA:
-    it comes from a server, and some of PEFT's options import modules by name or change the base's weights."""
-    try:
-        given = json.loads(wire.read_config(text.encode()))
-    except ProtocolError as error:
-        raise AdapterError(error.message, advice=_ADVICE) from error
-    default = LoraConfig().to_dict()
-    odd = sorted(key for key in given.keys() - _USED - _IGNORED if given[key] and given[key] != default.get(key))
-    if odd:
-        raise AdapterError(f"The adapter uses {', '.join(odd)}, which this client does not do.", advice=_ADVICE)
-    try:
-        return LoraConfig(task_type="CAUSAL_LM", **{key: given[key] for key in _USED & given.keys()})
-    except (ValueError, TypeError) as error:
-        raise AdapterError(f"The adapter's configuration is not usable: {error}.", advice=_ADVICE) from error
 
 
 def _place(tensor: Tensor) -> tuple[int, int]:

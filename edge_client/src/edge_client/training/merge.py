@@ -25,8 +25,8 @@ from fedit_shared.messages import ModelRef
 from .failures import AdapterError, ModelError
 from .hub import Progress
 from .job import Merged, MergeJob
-from .lora import lora_config
 from .model_files import find_model, named_folder
+from .plain_lora import lora_config
 from .shell import empty_model
 from .sizes import gib
 from .weights import weight_files

@@ -1,6 +1,7 @@
 """Finds the base model's files and checks that they are the federation's."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,20 @@ def find_model(ref: ModelRef, folder: str | None, progress: hub.Progress = lambd
     return path
 
 
-def checked_model(ref: ModelRef, folder: str | None, notify: Callable[[str], None], progress: hub.Progress) -> Path:
-    """:func:`find_model` and :func:`check_files` in one; ``notify`` is told if there is nothing to check against."""
+def checked_model(
+    ref: ModelRef,
+    folder: str | None,
+    notify: Callable[[str], None] = warnings.warn,
+    progress: hub.Progress = lambda here, total: None,
+) -> Path:
+    """The folder with the files of a task's base model, for ``from_pretrained``; each that the federation names has
+    its SHA-256. ``folder``: where this machine's owner has them; None: the hub's cache, filled now with the task's
+    revision. ``ref.id``, which comes from the server, is never taken for a path. It may take minutes: call it in a
+    thread.
+
+    ``notify`` is told if there is nothing to check against, ``progress`` the bytes that are here, and those in all.
+    Raises ModelError, and HubError where the hub cannot be reached.
+    """
     path = find_model(ref, folder, progress)
     if ref.files:
         check_files(path, ref)
