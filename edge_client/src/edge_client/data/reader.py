@@ -185,7 +185,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise AbsentError(f"There is no file {path}.", advice="Name the file that holds your records.") from error
+        message = f"{path} cannot be read: {error.strerror or error}."
+        raise AbsentError(message, advice="Name the file that holds your records.") from error
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror or error}.", advice="Let this user read it, or name another file."
