@@ -55,7 +55,7 @@ EVENTS: list[c.Event] = [
     c.Reconnected(),
     c.Waiting("Soon.", 3, 2, 5, 1_700_000_000),
     c.Offered(3, bytes(32), 100, 1_700_000_000, 1_700_000_000, TASK),
-    c.Agreed(TASK, 2**21),
+    c.Agreed(TASK, 2**21, 2**18),
     c.Downloading(3, 50, 100),
     *(c.Training(3, event) for event in TRAINING),
     c.Paused("Its owner paused it."),
@@ -77,6 +77,7 @@ EVENTS: list[c.Event] = [
         for outcome in ("published", "abandoned", "failed", "closed", "expired", "refused", "superseded")
     ),
     c.RoundFinished(3, "published", True, 4, 5, 100, 1.5, bytes(32)),
+    c.FederationFinished("It is over."),
     c.Notice("Look here."),
 ]
 

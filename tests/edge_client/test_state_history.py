@@ -121,6 +121,7 @@ def test_history_and_status_tell_people_and_programs_the_same(
     assert told[0]["adapter"] == "61" * 32
     assert run("history", "--last", "2")[:1] == [line for line in run("history") if line.startswith("Round 3")]
     assert run("history")[-1] == "Rounds over: 3, with this device's update: 2; sent 3.0 MiB in all."
+    assert run("history", "--last", "1")[-1] == run("history")[-1], "the sums are of all rounds"
     [status] = [json.loads(line) for line in run("status", "--json")]
     assert (status["event"], status["rounds_over"], status["rounds_counted"], status["rounds_open"]) == (
         "Status", 3, 2, [4]

@@ -14,7 +14,7 @@ from participants import RECORD, quick_client, run_client
 from server_process import ServerProcess, command
 
 from edge_client.cli import main
-from edge_client.client import Client
+from edge_client.client import Client, Waiting
 from edge_client.data import DataSource
 from edge_client.state import FederationState
 from fedit_shared.identity import JoinLink
@@ -163,9 +163,13 @@ def test_status_tells_of_rounds_and_after_leaving_nothing_more_is_offered(
 
     async def go() -> None:
         others = [run_client(quick_client(link, tmp_path / str(n)), 1) for n, link in enumerate(links[1:])]
-        await asyncio.gather(run_client(mine, 1), *others)
+        for said in await asyncio.gather(run_client(mine, 1), *others):
+            waited.extend(event.reason for event in said if isinstance(event, Waiting))
 
+    waited: list[str] = []
     asyncio.run(go())
+    assert waited
+    assert all(reason.startswith("The server says: ") for reason in waited), "its words are marked as its own"
     status, said, _ = shell("status")
     assert status == 0
     assert "published, counted: one of 3 in the sum" in said

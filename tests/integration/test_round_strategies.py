@@ -69,6 +69,8 @@ def test_two_rounds_sum_and_publish_just_what_the_strategy_says(tmp_path: Path, 
         [agreed] = [event for event in said if isinstance(event, Agreed)]
         assert f"Strategy {strategy}: " in describe(agreed)
         assert agreed.upload_bytes == upload_size(agreed.task.most_summed, 24)
+        for end in ends:
+            assert end.bytes_up <= agreed.upload_bytes + agreed.beside_bytes, "no more is sent than was agreed to"
     for round, before, after, moves in zip(rounds, adapters[:-1], adapters[1:], MOVES[strategy], strict=True):
         [cohort] = round["cohorts"]
         plain = [plain_of(home, cohort["cohort"]) for home in homes]

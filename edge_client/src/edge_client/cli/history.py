@@ -26,13 +26,12 @@ def command(state: Path | None, last: int | None, as_program: bool) -> None:
     from .session import joined
 
     entries = history(joined(state).attempts)
-    if last is not None:
-        entries = entries[-last:]
+    told = entries if last is None else entries[-last:]
     if as_program:
-        for entry in entries:
+        for entry in told:
             tell("Round", msgspec.structs.asdict(entry))
         return
-    for entry in entries:
+    for entry in told:
         click.echo(describe_entry(entry))
     over = [entry for entry in entries if entry.outcome is not None]
     click.echo(

@@ -45,13 +45,20 @@ def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: 
     return status
 
 
-def outlook(state: FederationState, *, leaving: bool = False) -> str:
-    """What is done and what is still open, and what to do about it."""
-    entries = history(state.attempts)
+def outlook(state: FederationState, *, leaving: bool = False, busy: bool = False) -> str:
+    """What is done and what is still open, and what to do about it. ``busy``: a client is at work meanwhile."""
+    entries, membership = history(state.attempts), state.membership
+    finished = None if membership is None else membership.finished
     over = [entry for entry in entries if entry.outcome is not None]
     lines = [f"Rounds over: {len(over)}, with this device's update: {sum(entry.counted for entry in over)}."]
     lines += [describe_entry(entry) for entry in entries if entry.outcome is None]
-    if not leaving:
+    if finished is not None and not leaving:
+        lines.append(finished)
+    if busy:
+        lines.append(f"A client is at work here; `{command_for(state, 'pause')}` keeps training from running.")
+    elif finished is not None and len(over) == len(entries):
+        lines.append(f"Nothing is left to do. Should it go on, `{command_for(state, 'run')}` takes part again.")
+    elif not leaving:
         lines.append(f"Nothing is lost: `{command_for(state, 'run')}` goes on from here.")
     return "\n".join(lines)
 

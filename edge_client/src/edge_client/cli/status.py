@@ -29,6 +29,7 @@ def command(state: Path | None, as_program: bool) -> None:
     device = kept.identity.public.hex() if membership.server_key is not None else None
     entries = history(kept.attempts)
     over = [entry for entry in entries if entry.outcome is not None]
+    busy, training = kept.busy, any(update.trained() is None for update in kept.updates)
     if as_program:
         tell(
             "Status",
@@ -37,6 +38,9 @@ def command(state: Path | None, as_program: bool) -> None:
                 "address": membership.address,
                 "device": device,
                 "left": membership.left,
+                "finished": membership.finished is not None,
+                "running": busy,
+                "training": training,
                 "folder": str(kept.folder),
                 "preferences": None if preferences is None else msgspec.to_builtins(preferences),
                 "pause": None if kept.pause is None else msgspec.to_builtins(kept.pause),
@@ -57,4 +61,7 @@ def command(state: Path | None, as_program: bool) -> None:
         click.echo(f"The last {SHOWN} rounds (all: `{command_for(kept, 'history')}`):")
     for entry in over[-SHOWN:]:
         click.echo(describe_entry(entry))
-    click.echo(outlook(kept, leaving=membership.left))
+    if training:
+        begun = "An update is being trained." if busy else "The training of an update is begun, and kept."
+        click.echo(begun)
+    click.echo(outlook(kept, leaving=membership.left, busy=busy))

@@ -71,6 +71,11 @@ class Enrolment:
         self._change(task_hash=self._state.keep_task(task))
         return True
 
+    def note_finish(self, reason: str | None) -> None:
+        """Keep that the federation is over, and in which words that was said; None: it is not, or goes on."""
+        if reason != self._membership.finished:
+            self._change(finished=reason)
+
     async def join(
         self, transport: Transport, emit: Callable[[events.Event], None], clock: Callable[[], float]
     ) -> bytes:

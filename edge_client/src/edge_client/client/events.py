@@ -61,11 +61,13 @@ class Offered:
 class Agreed:
     """Taking part means to agree to this task, seen for the first time now; any other one is refused from here on.
 
-    ``upload_bytes``: what each update takes at most.
+    ``upload_bytes``: what the masked update of a round takes at most; ``beside_bytes``: what its messages do, key
+    shares sealed for each member above all, in the largest cohort. What is sent again comes on top.
     """
 
     task: TaskSpec
     upload_bytes: int
+    beside_bytes: int
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,13 @@ class RoundFinished:
 
 
 @dataclass(frozen=True)
+class FederationFinished:
+    """The federation has no more work for anybody, ``reason`` says why. Should it go on, the next start takes part."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something that the owner should know."""
 
@@ -232,6 +241,7 @@ Event = (
     | Voted
     | Answered
     | RoundFinished
+    | FederationFinished
     | Notice
 )
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from edge_client.reasons import said_by_server
 from edge_client.rounds import Action, next_action, require_expected
 from edge_client.state import Attempt, CorruptStateError, Ended, FederationState, Outcome, Past, SpentError
 from edge_client.transport import Transport, WrongServerError, upload
@@ -213,7 +214,7 @@ class Participation:
         return True
 
     def _tell_wait(self, wait: Wait) -> None:
-        told = events.Waiting(wait.reason, self._round, wait.present, wait.expected, wait.until)
+        told = events.Waiting(said_by_server(wait.reason), self._round, wait.present, wait.expected, wait.until)
         if told != self._told:
             self._told = told
             self._context.emit(told)
@@ -249,9 +250,9 @@ class Participation:
 
     async def _closed(self, closed: Closed) -> bool:
         if self._seat is None:
-            return await self._forget(closed.reason)
+            return await self._forget(said_by_server(closed.reason))
         # Unproved, so the key stays until nobody may ask any more; this device asks again when it is next started.
-        self._tell_end("closed", reason=closed.reason)
+        self._tell_end("closed", reason=said_by_server(closed.reason))
         return False
 
     async def _result(self, result: Result) -> bool:

@@ -101,6 +101,8 @@ def _words(event: c.Event) -> str:
             return f"Round {event.round}: answered for the sum."
         case c.RoundFinished():
             return f"Round {event.round}: {_finished(event)}"
+        case c.FederationFinished():
+            return event.reason
         case c.Notice():
             return event.message
 
@@ -146,7 +148,8 @@ def _agreed(event: c.Agreed) -> str:
     near = f" Training is held near the published adapter (FedProx, {task.proximal:g})." if task.proximal else ""
     return (
         f"The task that you agree to by taking part: an adapter of {values:,} values for {task.model.id}{revision}, "
-        f"{amount} a round, up to {size(event.upload_bytes)} sent each. Strategy {task.strategy}: "
+        f"{amount} a round, up to {size(event.upload_bytes)} sent each, and up to "
+        f"{size(event.beside_bytes)} of key shares and answers. Strategy {task.strategy}: "
         f"{STRATEGIES[task.strategy].told}{near} Any other task is refused."
     )
 

@@ -11,13 +11,14 @@ from hashlib import sha256
 from edge_client import __version__
 from edge_client.data import RecordSource
 from edge_client.hardware import find_hardware
+from edge_client.reasons import said_by_server
 from edge_client.rounds import check_offer, make_muster, require_agreed
 from edge_client.state import Attempt, Ended, Mustered, Outcome, Preferences, UpdateFolder
 from edge_client.yielding import Gate
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
 from fedit_shared.parameters import LAYOUTS, upload_size
-from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
+from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey, most_beside
 
 from . import events
 from .enrolment import Enrolment
@@ -111,20 +112,24 @@ class Worker:
                 continue
             match reply:
                 case Offer():
+                    await in_thread(self._enrolment.note_finish, None)
                     return reply, await self._agree(reply)
                 case Wait():
+                    await in_thread(self._enrolment.note_finish, None)
                     self._tell_wait(reply)
                     if hold:
                         await pause(reply, asked)
                     hold = HOLD_SECONDS
                 case Closed():
-                    self._context.emit(events.Notice(reply.reason))
+                    reason = said_by_server(reply.reason)
+                    await in_thread(self._enrolment.note_finish, reason)
+                    self._context.emit(events.FederationFinished(reason))
                     return None
                 case _:
                     raise ProtocolError(f"The server answered a check-in with a {type(reply).__name__}.")
 
     def _tell_wait(self, wait: Wait) -> None:
-        told = events.Waiting(wait.reason, None, wait.present, wait.expected, wait.until)
+        told = events.Waiting(said_by_server(wait.reason), None, wait.present, wait.expected, wait.until)
         if told != self._told:
             self._told = told
             self._context.emit(told)
@@ -133,7 +138,7 @@ class Worker:
         task = check_offer(offer, identity=self._state.identity.public, server_key=self._context.server_key)
         require_agreed(offer.task, self._enrolment.agreed_task)
         if await in_thread(self._enrolment.agree, offer.task):
-            self._context.emit(events.Agreed(task, upload_size(task.most_summed, max(LAYOUTS))))
+            self._context.emit(events.Agreed(task, upload_size(task.most_summed, max(LAYOUTS)), most_beside()))
         return task
 
     async def _take_part(self, group: asyncio.TaskGroup, offer: Offer, task: TaskSpec) -> bool:

@@ -30,6 +30,8 @@ from .records import CorruptStateError, Ended, Membership, Mustered, Pause, Pref
 from .update import Begun, UpdateFolder
 
 ENVIRONMENT = "FEDIT_STATE"
+LOCK_SECONDS = 0.25
+"""So long a client waits for the lock, which another command may hold for a moment, to see who works here."""
 ROUNDS_KEPT = 1000
 """So many rounds that are over are remembered."""
 
@@ -103,7 +105,7 @@ class FederationState:
     def __enter__(self) -> Self:
         self.disk.make(self.folder)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_SECONDS / 10)
         except Timeout:
             raise BusyError(
                 f"Another fedit-client is at work in {self.folder}.",
@@ -122,6 +124,21 @@ class FederationState:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a client works here now."""
+        path = self.folder / "lock"
+        if not path.exists():
+            return False
+        probe = FileLock(path, mode=0o600)
+        try:
+            with probe.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError as error:
+            raise disk_error(path, error) from error
 
     @cached_property
     def identity(self) -> SigningKey:

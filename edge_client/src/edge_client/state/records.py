@@ -24,6 +24,8 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     task_hash: bytes | None = None
     """The task that this machine's owner agreed to by joining; None until it is known."""
     left: bool = False
+    finished: str | None = None
+    """What was said when the federation had no more work for anybody; None while it has."""
 
 
 class Preferences(msgspec.Struct, frozen=True, kw_only=True):

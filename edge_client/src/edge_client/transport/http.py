@@ -226,7 +226,8 @@ class Transport:
             return ClockError(
                 f"This machine's {off}.", advice="Let the operating system set it by network time, then start again."
             )
-        return refusal(refused.code)(f"The server refused: {refused.message}", advice=refused.advice)
+        advice = f"The server advises: {refused.advice}" if refused.advice else ""  # not in this program's own name
+        return refusal(refused.code)(f"The server refused: {refused.message}", advice=advice)
 
     def _retry_after(self, response: aiohttp.ClientResponse) -> float:
         return retry_after(response.headers.get("Retry-After"), self._clock())

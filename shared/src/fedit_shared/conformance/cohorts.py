@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedit_shared.identity import SigningKey
 from fedit_shared.parameters import DEGREE
 from fedit_shared.secagg import Contribution, Contributor, RoundKey, Session, Update, open_session
-from fedit_shared.secagg.sealing import OVERHEAD
+from fedit_shared.secagg.sealing import packet_size
 
 from .values import Inputs, words
 
@@ -85,7 +85,7 @@ def _contribute(session: Session, given: Inputs, place: int) -> Contributed:
         device.update, device.randomness, lambda view: parts.append(bytes(view))
     )
     upload = words(b"".join(parts)).reshape(session.rows, 2, DEGREE)
-    size, plaintexts = 4 * session.parameters.packet_words + OVERHEAD, []
+    size, plaintexts = packet_size(session.parameters), []
     for k, identity in enumerate(session.identities):
         packet = contribution.packets[k * size : (k + 1) * size]
         opener = device_of(given, k + 1).round_key

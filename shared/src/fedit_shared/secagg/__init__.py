@@ -8,7 +8,7 @@ and opens the sum's key), ``vectors`` (what is done per parameter). The argument
 from .aggregator import Aggregator, split_packets
 from .contributor import Contribution, Contributor, Update
 from .member import Member
-from .sealing import ROUND_SECRET_SIZE, RoundKey
+from .sealing import ROUND_SECRET_SIZE, RoundKey, most_beside
 from .session import Session, open_session, require_own_entry
 from .vectors import VectorSum, check_vector
 from .warming import warm
@@ -24,6 +24,7 @@ __all__ = [
     "Update",
     "VectorSum",
     "check_vector",
+    "most_beside",
     "open_session",
     "require_own_entry",
     "split_packets",

@@ -31,7 +31,7 @@ from .bodies import (
 )
 from .member import check_deal, word_primes
 from .opening import Candidate, open_sum
-from .sealing import OVERHEAD
+from .sealing import packet_size
 from .selection import Edges, edges_of, select
 from .session import Session
 
@@ -45,7 +45,7 @@ def split_packets(session: Session, identity: bytes, body: bytes, signature: byt
     session or whose root is not that of the packets.
     """
     deal = check_deal(session, identity, body, signature)
-    size = 4 * session.parameters.packet_words + OVERHEAD
+    size = packet_size(session.parameters)
     if len(packets) != size * session.parameters.members:
         raise ProtocolError("The packets of a deal are not of this cohort's size.")
     split = [packets[i : i + size] for i in range(0, len(packets), size)]

@@ -27,7 +27,7 @@ from .bodies import (
 )
 from .checks import check_values
 from .kernels import add_words
-from .sealing import OVERHEAD, RoundKey
+from .sealing import RoundKey, packet_size
 from .session import Session
 
 Words = NDArray[np.uint32]
@@ -123,7 +123,7 @@ class Member:
 
     def _split(self, entry: bytes) -> tuple[bytes, bytes]:
         parameters = self._session.parameters
-        size = 4 * parameters.packet_words + OVERHEAD
+        size = packet_size(parameters)
         if len(entry) != size + merkle.proof_size(self._index, parameters.members):
             raise ProtocolError("The server sent a packet of a wrong size.")
         return entry[:size], entry[size:]
