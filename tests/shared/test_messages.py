@@ -47,7 +47,7 @@ from fedit_shared.messages import (
 )
 from fedit_shared.messages.task import MAX_VALUES
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, CohortParameters, upload_size
-from fedit_shared.secagg import merkle
+from fedit_shared.secagg import merkle, most_beside
 from fedit_shared.secagg.bodies import Finding, RosterBody, RosterEntry
 from fedit_shared.secagg.sealing import OVERHEAD
 
@@ -185,6 +185,11 @@ def test_what_a_cohort_of_any_size_has_to_say_fits_its_message_and_route(members
     for message in whole:
         assert decode(encode(message), ClientMessage) == message
         assert len(encode(message)) <= ROUTES[type(message)].limit
+    whole += [
+        Muster(body=bytes(146), round_key=bytes(1216), signature=SIGNATURE),
+        Vote(cohort=COHORT, survivors_hash=HASH, signature=SIGNATURE),
+    ]
+    assert sum(len(encode(message)) for message in whole) <= most_beside()
     survivors, certificate = bytes(64 * members), bytes(96 * members)
     roster = bytes(RosterBody.HEAD.size + RosterEntry.LAYOUT.size * members)
     answers: list[Any] = [

@@ -7,8 +7,8 @@ and opens the sum's key), ``vectors`` (what is done per parameter). The argument
 
 from .aggregator import Aggregator, split_packets
 from .contributor import Contribution, Contributor, Update
-from .member import Member
-from .sealing import ROUND_SECRET_SIZE, RoundKey, most_beside
+from .member import Member, most_beside
+from .sealing import ROUND_SECRET_SIZE, RoundKey
 from .session import Session, open_session, require_own_entry
 from .vectors import VectorSum, check_vector
 from .warming import warm

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedit_shared.errors import ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import SigningKey, verify
 from fedit_shared.messages import Prepare, Receipt
-from fedit_shared.parameters import PRIMES
+from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, PRIMES, CohortParameters
 
 from . import merkle
 from .bodies import (
@@ -31,6 +31,8 @@ from .sealing import RoundKey, packet_size
 from .session import Session
 
 Words = NDArray[np.uint32]
+_MESSAGES = 4096
+"""Bytes that a round's messages have besides: keys, signatures, hashes, framing."""
 
 
 class Member:
@@ -136,6 +138,14 @@ class Member:
             return None
         words = np.frombuffer(plain, "<u4")
         return words if (words < word_primes(self._session)).all() else None
+
+
+def most_beside() -> int:
+    """Bytes that a member of a cohort of any size sends besides its masked vector, at most: its muster, its packets
+    and its three answers, each once."""
+    sizes = [CohortParameters(members) for members in range(COHORT_MIN, COHORT_MAX + 1)]
+    found = Finding.LAYOUT.size
+    return _MESSAGES + max(size.members * (packet_size(size) + found) + 4 * size.words for size in sizes)
 
 
 def word_primes(session: Session) -> Words:

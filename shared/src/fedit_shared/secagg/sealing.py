@@ -17,12 +17,10 @@ from cryptography.hazmat.primitives.hpke import (
 )
 
 from fedit_shared.errors import ProtocolError
-from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, CohortParameters
+from fedit_shared.parameters import CohortParameters
 
 OVERHEAD = 1136
 """Bytes that a packet is longer than its plaintext: 1,120 of encapsulated key, 16 of tag."""
-_MESSAGES = 4096
-"""Bytes that a round's messages have around packets and words: keys, signatures, hashes, framing."""
 ROUND_SECRET_SIZE = 96
 _MLKEM_PUBLIC = 1184
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -31,13 +29,6 @@ _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 def packet_size(parameters: CohortParameters) -> int:
     """Bytes of a sealed packet."""
     return 4 * parameters.packet_words + OVERHEAD
-
-
-def most_beside() -> int:
-    """Bytes that a member of a cohort of any size sends besides its masked vector, at most: its muster, its packets
-    and its three answers, each once."""
-    sizes = [CohortParameters(members) for members in range(COHORT_MIN, COHORT_MAX + 1)]
-    return _MESSAGES + max(size.members * packet_size(size) + 4 * size.words for size in sizes)
 
 
 class RoundKey:
