@@ -94,7 +94,7 @@ def test_a_bug_ends_with_1_its_traceback_and_what_to_do(
     said = capsys.readouterr().err
     assert end.value.code == 1
     assert "Traceback" in said
-    assert said.splitlines()[-1].startswith("Error: RuntimeError: two and two are five")
+    assert said.splitlines()[-2].startswith("Error: RuntimeError: two and two are five")
     assert "report it" in said
 
 
@@ -132,9 +132,55 @@ def test_who_closes_the_pipe_gets_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full (Linux)")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_under_stdout_is_no_bug(more: list[str], tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"instruction": "a", "response": "b"}\n')
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_client", "data", "check", str(tmp_path / "data.jsonl"), *more],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        mute = subprocess.run(
+            [sys.executable, "-m", "edge_client", "status", "--state", str(tmp_path), *more],
+            stdout=full,
+            stderr=full,
+            check=False,
+        )
+    assert done.returncode == 6
+    assert [line[:6] for line in done.stderr.splitlines()] == ["Error:", "Make r"]
+    assert "No space left" in done.stderr
+    assert mute.returncode == 2, "an error that nobody can be told ends as it would"
+
+
+def test_a_file_that_joining_would_refuse_is_told_to_programs_and_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data.jsonl").write_text('{"instruction": "a", "response": "b"}\n{"instr')
+    with pytest.raises(SystemExit) as end:
+        main(["data", "check", str(tmp_path / "data.jsonl"), "--json"])
+    said = capsys.readouterr()
+    report, told = map(json.loads, said.out.splitlines())
+    assert (report["event"], told["event"], told["exit_code"], end.value.code) == ("DataCheck", "Error", 2, 2)
+    assert "--bad-lines skip" in told["advice"]
+    assert "Joining would refuse it." in said.err
+
+
+def test_a_command_that_is_mistyped_is_answered_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["stauts"])
+    assert end.value.code == 2
+    assert "Did you mean 'status'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
+        (["status", "--bogus"], "usage"),
+        (["join", "nonsense", "--when"], "usage"),
         (["status", "--state", "/nowhere/at/all"], "usage"),
         (["history", "--last", "none"], "usage"),
         (["doctor", "--model", "./absent"], "model"),
@@ -150,4 +196,5 @@ def test_programs_are_told_of_an_error_in_one_line_with_advice_and_status(
     assert (told["event"], told["code"], told["exit_code"]) == ("Error", code, end.value.code)
     assert end.value.code == 2
     assert told["message"]
+    assert told["advice"]
     assert "Traceback" not in said.err

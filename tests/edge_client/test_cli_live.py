@@ -98,6 +98,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was_and_a_resize_draws_anew(tmp_path: 
         terminal.type("\x03")
         assert terminal.end() == 130
     said = terminal.said
+    assert "Stopping: " in said
     assert "goes on from here" in said
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor is shown again"
     assert "\x1b[?1049h" not in said, "what was said stays in the scrollback"

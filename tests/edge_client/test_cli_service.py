@@ -16,6 +16,7 @@ from edge_client.data import DataSource
 from edge_client.service import KINDS, PLATFORMS, Service
 from edge_client.service.windows import NAMESPACE
 from edge_client.state import FederationState, Membership, Preferences
+from fedit_shared.errors import UserError
 
 ODD = "a folder of $HOME, 100 %d \"new\" 'n' \\n"
 NAME = f"fedit-client-{'66' * 4}"
@@ -65,7 +66,8 @@ def odd_service(tmp_path: Path, folder: str = ODD) -> Service:
     python.parent.mkdir()
     python.write_text("#!/bin/sh\n")
     python.chmod(0o755)
-    return Service("fedit-client-1", "the %h choir\n[Service]", str(python), tmp_path / folder / "state")
+    environment = {"HF_HOME": str(tmp_path / folder / "hub")}
+    return Service("fedit-client-1", "the %h choir\n[Service]", str(python), tmp_path / folder / "state", environment)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian: systemd)")
@@ -93,10 +95,24 @@ def test_the_unit_runs_the_client_again_after_a_failure_that_may_pass_and_stays_
         assert line in lines
 
 
+def test_what_the_federation_is_named_takes_no_other_line_with_it() -> None:
+    lines = KINDS["systemd"].render(Service(NAME, "evil\\", "/venv/bin/python", Path("/state"))).decode().splitlines()
+    assert not any(line.endswith("\\") for line in lines)
+    assert "StartLimitIntervalSec=0" in lines
+
+
+def test_a_path_that_would_be_another_line_of_the_file_is_refused() -> None:
+    for state, environment in (("/s\nExecStartPre=/bin/x", {}), ("/s", {"HF_HOME": "/h\r"})):
+        with pytest.raises(UserError, match="line break") as refused:
+            Service(NAME, "choir", "/venv/bin/python", Path(state), environment)
+        assert refused.value.advice
+
+
 def test_the_agent_is_a_property_list_that_names_the_same_command(tmp_path: Path) -> None:
     service = odd_service(tmp_path)
     agent = plistlib.loads(KINDS["launchd"].render(service))
     assert tuple(agent["ProgramArguments"]) == service.command
+    assert agent["EnvironmentVariables"] == service.environment
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert agent["Nice"] == 19
     path = KINDS["launchd"].path(service.name, tmp_path)
@@ -117,6 +133,17 @@ def test_the_task_is_xml_that_names_the_same_command(tmp_path: Path, monkeypatch
     assert task.findtext("t:Settings/t:RestartOnFailure/t:Interval", namespaces=space) == "PT60S"
     assert task.findtext("t:Settings/t:ExecutionTimeLimit", namespaces=space) == "PT0S"
     assert task.findtext("t:Principals/t:Principal/t:RunLevel", namespaces=space) == "LeastPrivilege"
+
+
+def test_the_service_finds_the_base_model_where_its_owner_keeps_it(
+    joined: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", "/large/100 % of $it")
+    lines = run(capsys, "show", "--for", "systemd", "--state", joined)[1].splitlines()
+    assert [line for line in lines if line.startswith("Environment=")] == ['Environment="HF_HOME=/large/100 %% of $it"']
+    monkeypatch.delenv("HF_HOME")
+    assert "Environment" not in run(capsys, "show", "--for", "systemd", "--state", joined)[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

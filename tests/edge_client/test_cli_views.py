@@ -15,7 +15,8 @@ from edge_client.cli.live import LiveView
 from edge_client.cli.programs import REPORTS
 from edge_client.cli.views import JsonView, PlainView, plan_table
 from edge_client.client import to_json
-from edge_client.client.words import describe, size, span
+from edge_client.client.words import describe, span
+from edge_client.sizes import size
 from edge_client.state import Entry
 
 TRAINING = [

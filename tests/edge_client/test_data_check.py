@@ -182,7 +182,7 @@ def test_a_file_in_which_nothing_can_be_learned_fails(
     status, out, err = run(capsys, path, "--model", model, "--max-length", 8)
     assert status == 2
     assert "Nothing left to learn within 8 tokens: 2 records (lines 1, 2)" in out
-    assert "no record has an answer" in err
+    assert "No record has an answer" in err
     assert run(capsys, write(tmp_path, ""))[0] == 2
     assert run(capsys, write(tmp_path, "x", "y"))[0] == 2
     assert run(capsys, tmp_path / "absent")[0] == 2

@@ -2,8 +2,10 @@
 
 import ast
 import asyncio
+import inspect
 import io
 import json
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +37,16 @@ def test_every_export_is_there_and_is_what_type_checkers_are_told() -> None:
     for name, home in homes.items():
         assert getattr(edge_client, name) is getattr(import_module(home, "edge_client"), name)
     assert set(edge_client.__all__) <= set(dir(edge_client))
+
+
+def test_the_reference_has_every_export() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "sdk.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: (\S+)$", page, re.MULTILINE))
+    for name in edge_client.__all__:
+        thing = getattr(edge_client, name)
+        if isinstance(thing, type) or inspect.isfunction(thing):  # a union's members stand there themselves
+            home = thing.__module__
+            assert {home, f"{home}.{name}", home.rpartition(".")[0] + f".{name}"} & shown, name
 
 
 def test_what_is_not_exported_is_named() -> None:

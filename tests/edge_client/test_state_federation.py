@@ -99,6 +99,10 @@ def test_a_damaged_file_is_named_and_not_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "membership").write_bytes(b"\xc1")
     with FederationState(tmp_path) as state, pytest.raises(CorruptStateError, match="membership is damaged"):
         _ = state.membership
+    (tmp_path / "preferences").write_bytes(b"\xc1")
+    with FederationState(tmp_path) as state, pytest.raises(CorruptStateError, match="preferences is damaged") as caught:
+        _ = state.preferences
+    assert "settings alone" in caught.value.advice, "nobody has to leave the federation for them"
 
 
 def test_a_round_key_is_bound_to_one_roster(tmp_path: Path) -> None:

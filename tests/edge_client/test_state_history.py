@@ -119,6 +119,7 @@ def test_history_and_status_tell_people_and_programs_the_same(
         ("Round", 4, False),
     ]
     assert told[0]["adapter"] == "61" * 32
+    assert told[0]["not_after"] is told[3]["sent"] is told[3]["ended"] is None, "no time is not the year 1970"
     assert run("history", "--last", "2")[:1] == [line for line in run("history") if line.startswith("Round 3")]
     assert run("history")[-1] == "Rounds over: 3, with this device's update: 2; sent 3.0 MiB in all."
     assert run("history", "--last", "1")[-1] == run("history")[-1], "the sums are of all rounds"

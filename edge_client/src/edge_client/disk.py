@@ -16,6 +16,8 @@ from typing import BinaryIO, ClassVar
 
 from fedit_shared.errors import FeditError, UserError
 
+from .sizes import size
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """How a full disk is told."""
 TEMPORARY = ".tmp"
@@ -139,8 +141,9 @@ def require_room(folder: Path, needed: int) -> None:
     free = free_bytes(folder)
     if needed > free:
         raise DiskError(
-            f"{folder} has {free / 2**30:.1f} GiB free, and {needed / 2**30:.1f} GiB are needed.",
-            advice="Nothing was fetched. Free some space, or name a folder on another disk with --state.",
+            f"{folder} has {size(free)} free, and {size(needed)} are needed.",
+            advice="Nothing was fetched. Free some space there, or move the federation's whole folder onto a larger "
+            "disk and name it with --state.",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from edge_client.disk import FULL, disk_error, free_bytes
 from edge_client.reasons import reason_of
+from edge_client.sizes import size
 from fedit_shared.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -114,7 +115,7 @@ class Repository:
         free = free_bytes(cache)
         if total and total + _ROOM > free:
             raise self.error(
-                f"The {self} has {_gib(total)} to download, and {cache} has {_gib(free)} free.",
+                f"The {self} has {size(total)} to download, and {cache} has {size(free)} free.",
                 advice="Nothing was fetched. Make room, or set HF_HOME to a folder on a larger disk.",
             )
 
@@ -180,7 +181,3 @@ def _cache() -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"

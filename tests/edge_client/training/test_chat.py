@@ -125,6 +125,15 @@ def test_a_program_may_talk_too_and_reset_begins_anew(workshop: Workshop, tmp_pa
     assert "\x1b" not in out
 
 
+def test_a_folder_that_holds_no_adapter_is_refused_before_the_base_is_loaded(
+    workshop: Workshop, tmp_path: Path, say: Say
+) -> None:
+    (tmp_path / "wrong").mkdir()
+    status, out, err = say([FIRST], workshop.model, "--adapter", tmp_path / "wrong")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"Error: The adapter {tmp_path / 'wrong'} cannot be read: ")
+
+
 def test_the_federation_that_was_joined_and_its_newest_adapter_are_the_default(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,18 +8,22 @@ than the one agreed to; 6 the disk; 7 another client is at work on the same fold
 Commands import what they need when they run, so that ``--help`` answers at once.
 """
 
+import errno
 import os
 import sys
 import traceback
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from edge_client import __version__
+from edge_client.disk import FULL, DiskError
 from fedit_shared.errors import FeditError
 
-from .programs import Wanted, tell_error
+from .programs import tell_error
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -48,6 +52,8 @@ COMMANDS = {
 
 _BUG = "This is a bug of fedit-client: please report it with the lines above. What was kept goes on at the next start."
 
+_UNWRITTEN = "Make room where the output goes, or send it elsewhere, then start again: everything up to now is kept."
+
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -59,6 +65,16 @@ class _Commands(click.Group):
         command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := get_close_matches(args[0], COMMANDS, 1):
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
+            raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
         """From the table above: no command is imported for it."""
@@ -88,30 +104,47 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """The entry point: run a command, turn what goes wrong into one clear line and an exit status."""
-    wanted = Wanted()
+    words = sys.argv[1:] if args is None else args
+    program = "--json" in words  # looked for here, since the parser stops at the first wrong word
     try:
-        sys.exit(cli.main(args, prog_name="fedit-client", standalone_mode=False, obj=wanted) or 0)
+        sys.exit(cli.main(words, prog_name="fedit-client", standalone_mode=False) or 0)
     except click.ClickException as error:
-        if wanted.json:
-            tell_error(error, 2)
-        error.show()
-        sys.exit(2)
+        _fail(error, 2, program=program)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         sys.exit(1)
     except FeditError as error:
-        if wanted.json:
-            tell_error(error, error.exit_code)
-        click.echo(f"Error: {error.message}", err=True)
-        if error.next_step:
-            click.echo(error.next_step, err=True)
-        sys.exit(error.exit_code)
-    except Exception as error:  # a bug: its traceback is for whoever mends it
-        traceback.print_exc()
-        unexpected = FeditError(f"{type(error).__name__}: {error}", advice=_BUG)
-        if wanted.json:
-            tell_error(unexpected, unexpected.exit_code)
-        click.echo(f"Error: {unexpected}", err=True)
-        sys.exit(unexpected.exit_code)
+        _fail(error, error.exit_code, program=program)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (*FULL, errno.EIO) and error.filename is None:
+            _mute()
+            unsaid = DiskError(f"The output cannot be written: {error.strerror}.", advice=_UNWRITTEN)
+            _fail(unsaid, unsaid.exit_code, program=False)
+        with suppress(OSError):
+            traceback.print_exc()  # a bug: its traceback is for whoever mends it
+        bug = FeditError(f"{type(error).__name__}: {error}", advice=_BUG)
+        _fail(bug, bug.exit_code, program=program)
+
+
+def _fail(error: FeditError | click.ClickException, status: int, *, program: bool) -> NoReturn:
+    """Tell people and, if a ``program`` reads, programs; end with ``status``, though nobody can be told."""
+    if program:
+        try:
+            tell_error(error, status)
+        except OSError:
+            _mute()
+    with suppress(OSError):
+        if isinstance(error, click.ClickException):
+            error.show()
+        else:
+            click.echo(f"Error: {error.message}", err=True)
+            if error.next_step:
+                click.echo(error.next_step, err=True)
+    sys.exit(status)
+
+
+def _mute() -> None:
+    """Let nothing more be said on stdout, not even what is still to be: Python would try, and complain, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -103,8 +103,8 @@ def _usable(source: DataSource) -> DataSource | None:
 
 
 def _ask_memory() -> int | None:
-    from edge_client.client.words import size
     from edge_client.hardware import find_hardware
+    from edge_client.sizes import size
     from edge_client.training.outlook import FREE_SHARE, free_memory
 
     hardware = find_hardware()

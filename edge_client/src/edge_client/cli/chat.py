@@ -114,10 +114,13 @@ def opened(
     from edge_client.inference import Open
     from edge_client.state import named_folder
     from edge_client.training.model_files import named_folder as model_folder
+    from edge_client.training.plain_lora import read_peft
     from fedit_shared.messages import ModelRef
 
     from .session import joined
 
+    if adapter is not None:
+        read_peft(adapter)  # before the base is loaded, and has answered
     federation = named_folder(what) if what is not None else None
     if what is not None and federation is None:
         folder = model_folder(what)

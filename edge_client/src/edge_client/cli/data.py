@@ -1,12 +1,14 @@
 """``fedit-client data``: what is in a file of records, before it is trained on."""
 
-import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from .options import DATA, MODEL, data_options, json_option
+
+if TYPE_CHECKING:
+    from fedit_shared.errors import UserError
 
 
 @click.group()
@@ -63,18 +65,22 @@ def check(
     else:
         for line in as_lines(scan, report, name, show=show):
             click.echo(line)
-    usable = report.learnable and (not report.refused or bad_lines == "skip")
-    if not usable and not as_program:
-        click.echo(_why(report.records, report.learnable), err=True)
-    sys.exit(0 if usable else 2)
+    if not report.learnable or (report.refused and bad_lines != "skip"):
+        raise _unusable(report.records, report.learnable)
 
 
-def _why(records: int, learnable: int) -> str:
+def _unusable(records: int, learnable: int) -> "UserError":
+    from fedit_shared.errors import UserError
+
     if not records:
-        return "Error: there is no record in it. Name another file, or say with --format and --field how to read it."
+        return UserError(
+            "There is no record in it.", advice="Name another file, or say with --format and --field how to read it."
+        )
     if not learnable:
-        return "Error: no record has an answer within the length: use shorter instructions."
-    return "Error: joining would refuse it. Correct what is named above, or leave it out with --bad-lines skip."
+        return UserError("No record has an answer within the length.", advice="Use shorter instructions.")
+    return UserError(
+        "Joining would refuse it.", advice="Correct what is named above, or leave it out with --bad-lines skip."
+    )
 
 
 def _positions(model: str) -> int | None:

@@ -17,7 +17,7 @@ class Fetched:
         self._said = 0.0
 
     def __call__(self, here: int, total: int) -> None:
-        from edge_client.client.words import size
+        from edge_client.sizes import size
 
         now = time.monotonic()
         if not here or now > self._said + TELL_SECONDS:

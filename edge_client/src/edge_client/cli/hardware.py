@@ -1,7 +1,7 @@
 """What was found, in lines."""
 
-from edge_client.client.words import size
 from edge_client.hardware import Hardware
+from edge_client.sizes import size
 
 
 def hardware_lines(hardware: Hardware) -> list[str]:

@@ -6,6 +6,9 @@ import click
 
 from .options import json_option, state_option
 
+TIMES = ("began", "sent", "ended", "not_after")
+"""Null for programs where there is none."""
+
 
 @click.command()
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N rounds.")
@@ -19,7 +22,8 @@ def command(state: Path | None, last: int | None, as_program: bool) -> None:
     """
     import msgspec
 
-    from edge_client.client.words import describe_entry, size
+    from edge_client.client.words import describe_entry
+    from edge_client.sizes import size
     from edge_client.state import history
 
     from .programs import tell
@@ -29,7 +33,8 @@ def command(state: Path | None, last: int | None, as_program: bool) -> None:
     told = entries if last is None else entries[-last:]
     if as_program:
         for entry in told:
-            tell("Round", msgspec.structs.asdict(entry))
+            fields = msgspec.structs.asdict(entry)
+            tell("Round", fields | {name: fields[name] or None for name in TIMES})
         return
     for entry in told:
         click.echo(describe_entry(entry))

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from edge_client import client as c
-from edge_client.client.words import describe, size, span
+from edge_client.client.words import describe, span
+from edge_client.sizes import size
 from edge_client.state import Entry
 from fedit_shared.errors import LONGEST
 from fedit_shared.text import shown

@@ -20,8 +20,8 @@ def command(model: str, adapter: Path, out: Path, revision: str | None) -> None:
     """
     import asyncio
 
-    from edge_client.client.words import size
     from edge_client.paths import absolute
+    from edge_client.sizes import size
     from edge_client.training import MergeJob, merge_adapter
 
     from .fetching import Fetched

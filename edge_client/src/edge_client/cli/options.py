@@ -9,8 +9,6 @@ import click
 
 from fedit_shared.errors import UserError
 
-from .programs import note_json
-
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -132,9 +130,7 @@ def state_option(command: F) -> F:
 
 def json_option(command: F) -> F:
     """``--json``, as ``as_program``."""
-    return click.option(
-        "--json", "as_program", is_flag=True, is_eager=True, callback=note_json, help="As JSON, for programs."
-    )(command)
+    return click.option("--json", "as_program", is_flag=True, help="As JSON, for programs.")(command)
 
 
 def view_options(command: F) -> F:
@@ -143,7 +139,7 @@ def view_options(command: F) -> F:
         ("json", "Events as JSON lines, for programs."),
         ("plain", "Plain lines instead of a live view."),
     ):
-        option = click.option(f"--{name}", "view", flag_value=name, is_eager=True, callback=note_json, help=text)
+        option = click.option(f"--{name}", "view", flag_value=name, help=text)
         command = option(command)
     return command
 

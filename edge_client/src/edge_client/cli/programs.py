@@ -11,19 +11,6 @@ REPORTS = ("Status", "Round", "Doctor", "Plan", "DataCheck", "Evaluation", "Verd
 """What commands tell besides the events of :mod:`edge_client.client`."""
 
 
-class Wanted:
-    """What a run of ``fedit-client`` is asked for. ``json``: a program reads it."""
-
-    json = False
-
-
-def note_json(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """An option's callback: from here on errors are told to programs, too."""
-    if value in (True, "json") and isinstance(context.obj, Wanted):
-        context.obj.json = True
-    return value
-
-
 def tell(report: str, fields: dict[str, Any]) -> None:
     """One line on stdout. ``report``: one of :data:`REPORTS`; bytes become hex."""
     assert report in REPORTS, report
@@ -36,5 +23,7 @@ def tell_error(error: FeditError | click.ClickException, exit_code: int) -> None
     if isinstance(error, FeditError):
         fields = {"code": error.code, "message": error.message, "advice": error.next_step}
     else:
-        fields = {"code": "usage", "message": error.format_message(), "advice": ""}
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        advice = f"See `{context.command_path if context else 'fedit-client'} --help`."
+        fields = {"code": "usage", "message": error.format_message(), "advice": advice}
     tell("Error", fields | {"exit_code": exit_code})

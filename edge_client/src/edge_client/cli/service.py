@@ -1,5 +1,6 @@
 """``fedit-client service``: have the operating system run the client."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from edge_client.service import Kind, Service
 
 MANAGERS = ("systemd", "launchd", "windows")
+HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE")
+"""Where the base model lies, if not in the home folder: a service starts without its owner's environment."""
 
 
 @click.group()
@@ -99,6 +102,7 @@ def show(state: Path | None, manager: str | None) -> None:
 
 
 def _found(state: Path | None, manager: str | None = None) -> "tuple[Kind, Service, Path]":
+    from edge_client.paths import absolute
     from edge_client.service import KINDS, PLATFORMS, Service
     from fedit_shared.errors import UserError
 
@@ -118,6 +122,7 @@ def _found(state: Path | None, manager: str | None = None) -> "tuple[Kind, Servi
         federation=membership.name,
         python=sys.executable,
         state=kept.folder,
+        environment={name: str(absolute(os.environ[name])) for name in HUB_FOLDERS if os.environ.get(name)},
     )
     return KINDS[name], service, KINDS[name].path(service.name, Path.home())
 

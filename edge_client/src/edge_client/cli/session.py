@@ -16,6 +16,7 @@ from edge_client.state import FederationState, Pause, Preferences, history, stat
 from fedit_shared.errors import FeditError, UserError
 
 from .hardware import hardware_lines
+from .stopping import Stopping
 from .views import View, choose
 
 LEAVES = (
@@ -36,8 +37,8 @@ def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: 
     terminated: list[bool] = []
     status = 0
     try:
-        with shown:
-            asyncio.run(_run(client, rounds, shown, terminated))
+        with shown, Stopping(shown) as stopping:
+            asyncio.run(_run(client, rounds, shown, terminated, stopping))
     except (KeyboardInterrupt, asyncio.CancelledError):
         status = 0 if terminated else 130
     if view != "json":
@@ -87,9 +88,10 @@ def training_times(preferences: Preferences, pause: Pause | None) -> str:
     return f"{line}; paused until {'`fedit-client resume`' if pause.until is None else clock(pause.until)}."
 
 
-async def _run(client: Client, rounds: int | None, shown: View, terminated: list[bool]) -> None:
+async def _run(client: Client, rounds: int | None, shown: View, terminated: list[bool], stopping: Stopping) -> None:
     task = asyncio.current_task()
     assert task is not None, "called by asyncio.run"
+    stopping.stops(task)
 
     def terminate() -> None:
         terminated.append(True)

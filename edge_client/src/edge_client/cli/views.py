@@ -14,7 +14,8 @@ import msgspec
 from edge_client import client as c
 from edge_client import training as t
 from edge_client.client import to_json
-from edge_client.client.words import describe, size
+from edge_client.client.words import describe
+from edge_client.sizes import size
 from edge_client.state import Entry
 from fedit_shared.errors import LONGEST
 from fedit_shared.text import shown

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import click
 
-from edge_client.client.words import size, span
+from edge_client.client.words import span
+from edge_client.sizes import size
 from edge_client.training import Fetching, Loading, Notice
 
 TELL_SECONDS = 10.0

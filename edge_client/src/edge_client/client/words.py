@@ -3,6 +3,7 @@
 import time
 
 from edge_client import training as t
+from edge_client.sizes import size
 from edge_client.state import Entry
 from fedit_shared import adapter
 from fedit_shared.errors import LONGEST
@@ -12,15 +13,6 @@ from fedit_shared.text import shown
 from . import events as c
 
 DEVICE_LETTERS = 12
-
-
-def size(count: float) -> str:
-    """Bytes, for a person: ``47.7 MiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("the loop returns")
 
 
 def span(seconds: float) -> str:

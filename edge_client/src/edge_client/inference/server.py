@@ -12,16 +12,15 @@ from edge_client.data import DataSource, Example, Record, Template, load_records
 from edge_client.data.template import UnshownError
 from edge_client.training.batches import next_piece
 from edge_client.training.events import Loading, Notice
-from edge_client.training.failures import AdapterError, NoRoomError
+from edge_client.training.failures import NoRoomError
 from edge_client.training.language_model import LanguageModel
 from edge_client.training.loading import Base, choose_device, load_base
 from edge_client.training.lora import Adapter
 from edge_client.training.memory import Budget, is_out_of_memory
 from edge_client.training.packing import padded
+from edge_client.training.plain_lora import read_peft
 from edge_client.training.shape import read_positions
 from edge_client.training.sizes import gib
-from fedit_shared import adapter as wire
-from fedit_shared.errors import ProtocolError
 
 from .generation import Generator
 from .protocol import (
@@ -205,11 +204,7 @@ class Server:
             yield
 
     def _put_on(self, path: Path) -> None:
-        config, data = _read(path, self._config)
-        try:
-            manifest, vector = wire.read_adapter(data)
-        except ProtocolError as error:
-            raise AdapterError(f"{path}: {error.message}", advice=error.advice) from error
+        config, manifest, vector = read_peft(path, self._config)
         if self._adapter is not None and (self._adapter.config, self._adapter.tensors) != (config, manifest):
             self._adapter.remove()
             self._adapter = None
@@ -235,17 +230,3 @@ def open_server(request: Open, folder: Path, emit: Emit) -> Server:
 
 def _records(given: tuple[Record, ...] | DataSource) -> tuple[Record, ...]:
     return load_records(given).records if isinstance(given, DataSource) else given
-
-
-def _read(path: Path, config: str | None) -> tuple[str, bytes]:
-    """Configuration and values of an adapter's folder, or of a bare file with the configuration given."""
-    try:
-        if path.is_dir():
-            return wire.read_config((path / wire.CONFIG_NAME).read_bytes()), (path / wire.FILE_NAME).read_bytes()
-        if config is None:
-            raise AdapterError(f"{path} is no folder, and no configuration is given.", advice="Name a PEFT folder.")
-        return config, path.read_bytes()
-    except OSError as error:
-        raise AdapterError(f"The adapter {path} cannot be read: {error.strerror or error}.") from error
-    except ProtocolError as error:
-        raise AdapterError(f"{path}: {error.message}", advice=error.advice) from error

@@ -1,8 +1,10 @@
 """What a service is, whatever runs it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from fedit_shared.errors import UserError
 
 RESTART_SECONDS = 60
 """Pause before a client that has failed is started again."""
@@ -17,6 +19,17 @@ class Service:
     federation: str
     python: str
     state: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    """Paths that the client is to find in its environment, where the manager can set it."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a path that no file of a service manager can hold."""
+        for path in (self.python, str(self.state), *self.environment.values()):
+            if any(sign < " " or sign == "\x7f" for sign in path):
+                raise UserError(
+                    f"{path!r} has a line break or another control character in its name.",
+                    advice="Give the folder another name, then install the service.",
+                )
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -26,7 +39,8 @@ class Service:
     @property
     def description(self) -> str:
         """A line for people."""
-        return f"FedIT client for {self.federation or 'a federation'}"
+        name = " ".join(self.federation.split())
+        return f'FedIT client for "{name}"' if name else "FedIT client for a federation"
 
 
 @dataclass(frozen=True)

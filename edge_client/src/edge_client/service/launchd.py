@@ -19,6 +19,7 @@ def _render(service: Service) -> bytes:
         {
             "Label": _label(service.name),
             "ProgramArguments": list(service.command),
+            "EnvironmentVariables": service.environment,
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ThrottleInterval": RESTART_SECONDS,

@@ -14,7 +14,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart={command}
+{environment}ExecStart={command}
 Restart=on-failure
 RestartSec={seconds}
 # A wrong option or file (2), a refusal by the server (4) and a task that was not agreed to (5) need their owner.
@@ -46,8 +46,16 @@ def _render(service: Service) -> bytes:
     if set(program) & set("\"'\\"):  # which systemd has in no program's name
         first = f"/usr/bin/env {quoted(program)}"
     command = " ".join([first, *map(quoted, words)])
-    description = " ".join(service.description.split()).replace("%", "%%")
-    return _UNIT.format(description=description, command=command, seconds=RESTART_SECONDS).encode()
+    description = service.description.replace("%", "%%")  # a backslash at its end would take the next line with it
+    environment = "".join(f"Environment={_assigned(*pair)}\n" for pair in service.environment.items())
+    return _UNIT.format(
+        description=description, command=command, environment=environment, seconds=RESTART_SECONDS
+    ).encode()
+
+
+def _assigned(name: str, value: str) -> str:
+    """As systemd reads it: of a variable's value it takes a dollar as it stands."""
+    return quoted(f"{name}={value}").replace("$$", "$")
 
 
 def _path(name: str, home: Path) -> Path:

@@ -166,7 +166,14 @@ class FederationState:
     @property
     def preferences(self) -> Preferences | None:
         """How this machine takes part."""
-        return self._record("preferences", Preferences)
+        try:
+            return self._record("preferences", Preferences)
+        except CorruptStateError as error:
+            raise CorruptStateError(
+                error.message,
+                advice="It holds settings alone, keys and rounds are safe: delete it, then `fedit-client join` with "
+                "the same link and --data FILE.",
+            ) from error
 
     @preferences.setter
     def preferences(self, value: Preferences) -> None:

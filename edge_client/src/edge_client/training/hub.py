@@ -30,5 +30,10 @@ def fetch(ref: ModelRef, progress: Progress) -> Path:
 def repository(model: str, revision: str) -> Repository:
     """``model`` on the hub; "" is the newest revision."""
     return Repository(
-        model, revision, kind="model", noun="model", error=ModelError, otherwise="name a folder that holds it"
+        model,
+        revision,
+        kind="model",
+        noun="model",
+        error=ModelError,
+        otherwise="name a folder that holds it, which is --model-path where a federation names the model",
     )

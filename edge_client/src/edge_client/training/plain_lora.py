@@ -1,10 +1,15 @@
-"""Which of PEFT's options an adapter may use. Light to import."""
+"""Adapters as PEFT keeps them, and which of its options one may use. Light to import."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedit_shared import adapter as wire
 from fedit_shared.errors import ProtocolError
+from fedit_shared.messages import TensorSpec
 
 from .failures import AdapterError
 
@@ -41,3 +46,18 @@ def lora_config(text: str) -> "LoraConfig":
         return LoraConfig(task_type="CAUSAL_LM", **{key: given[key] for key in _USED & given.keys()})
     except (ValueError, TypeError) as error:
         raise AdapterError(f"The adapter's configuration is not usable: {error}.", advice=ADVICE) from error
+
+
+def read_peft(path: Path, config: str | None = None) -> tuple[str, tuple[TensorSpec, ...], NDArray[np.float32]]:
+    """Configuration, manifest and values of an adapter's folder, or of a bare file with the configuration given.
+    Raises AdapterError."""
+    try:
+        if path.is_dir():
+            config, path = wire.read_config((path / wire.CONFIG_NAME).read_bytes()), path / wire.FILE_NAME
+        if config is None:
+            raise AdapterError(f"{path} is no folder, and no configuration is given.", advice="Name a PEFT folder.")
+        return config, *wire.read_adapter(path.read_bytes())
+    except OSError as error:
+        raise AdapterError(f"The adapter {path} cannot be read: {error.strerror or error}.") from error
+    except ProtocolError as error:
+        raise AdapterError(f"{path}: {error.message}", advice=error.advice) from error
