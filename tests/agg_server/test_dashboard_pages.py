@@ -1,12 +1,14 @@
 """What the dashboard's pages say of a federation that was really run, and what its forms do."""
 
+import asyncio
 import html
 import io
 import json
 import re
 import sqlite3
 import zipfile
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from dashboard import PEERS, POLICY, Markup, connection, logged_in, plain
 from peers import Peer
 from refusals import alone, state
+from served import assert_exact, enrolled
 from server_process import ServerProcess, command
 
 from agg_server.config import Config, load_config
@@ -81,6 +84,29 @@ def test_a_device_is_blocked_and_let_in_again_at_once(lived_in: ServerProcess):
     alone(link, "to be blocked", act, enrol=True)
 
 
+def test_the_muster_of_a_blocked_device_is_withdrawn_and_no_cohort_waits_for_it(serve: Callable[..., ServerProcess]):
+    server = serve(target=3)
+    inside = logged_in(server)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            first, second, *others = await enrolled(stack, server, 5)
+            await first.muster()
+            assert "1 of 3 are here" in plain(inside.ask("").text)
+            token = {FORM_TOKEN: inside.token()}
+            assert inside.ask(f"/devices/{first.identity.hex()}/block", token).status == 303
+            assert "1 of 3 are here" not in plain(inside.ask("").text)
+            await second.muster()
+            assert command("block", server.folder, second.identity.hex()).returncode == 0, "by another process"
+            done = await asyncio.gather(*(peer.whole_round() for peer in others))
+            told = assert_exact(server, 1, [seat for seat, _ in done])
+            assert told["cohorts"][0]["roster"] == sorted(peer.identity.hex() for peer in others)
+            gone = {(drop["device"], drop["phase"], drop["cause"]) for drop in told["dropped"]}
+            assert gone == {(peer.identity.hex(), "muster", "blocked") for peer in (first, second)}
+
+    asyncio.run(run())
+
+
 def test_devices_are_listed_with_what_they_say_of_themselves(lived_in: ServerProcess):
     told = json.loads(command("devices", lived_in.folder, "--json").stdout)
     text = plain(logged_in(lived_in).ask("/devices").text)
@@ -141,13 +167,47 @@ def test_going_back_is_asked_for_and_then_ordered(lived_in: ServerProcess):
     assert re.search(r"\n1 ● counts now .* Download\n", plain(inside.ask("/adapters").text)), (
         "the story went back to it"
     )
-    before = state(lived_in)
-    assert "Go on from adapter version 1" in inside.ask("/adapters/1/rollback").text
+    before, token = state(lived_in), {FORM_TOKEN: inside.token()}
+    asked = plain(inside.ask("/adapters/0/rollback").text)
+    assert "Go on from adapter version 0" in asked
+    assert "Round 4, whose cohorts are at work, ends first" in asked
     assert state(lived_in) == before
-    assert inside.ask("/adapters/1/rollback", {FORM_TOKEN: inside.token()}).status == 303
-    with closing(sqlite3.connect(lived_in.folder / "server.sqlite3")) as database:
-        assert database.execute("SELECT value FROM orders WHERE name = 'rollback'").fetchall() == [(1,)]
-    assert "You went back to version 1" in plain(inside.ask("/adapters").text)
+    assert inside.ask("/adapters/0/rollback", token).status == 303
+    assert ordered(lived_in) == [(0,)]
+    assert "You went back to version 0" in plain(inside.ask("/adapters").text)
+    assert "Round 4 works on it: that one goes on as it is" in plain(inside.ask("/adapters/1/rollback").text)
+    assert inside.ask("/adapters/stay", token).status == 303
+    assert "You went back" not in plain(inside.ask("/adapters").text)
+    again = inside.ask("/adapters/stay", token)
+    assert (again.status, "has begun from there already" in again.text) == (400, True)
+    assert state(lived_in) == before
+
+
+def test_what_counts_already_is_not_gone_back_to_once_more(lived_in: ServerProcess):
+    inside, before = logged_in(lived_in), state(lived_in)
+    for form in (None, {FORM_TOKEN: inside.token()}):
+        answer = inside.ask("/adapters/1/rollback", form)
+        assert (answer.status, "Version 1 counts already" in answer.text) == (400, True)
+    refused = command("rollback", lived_in.folder, 1)
+    assert (refused.returncode, "Version 1 counts already" in refused.stderr) == (2, True)
+    assert state(lived_in) == before
+
+
+def test_the_command_goes_back_and_stays_after_all(lived_in: ServerProcess):
+    before = state(lived_in)
+    assert command("rollback", lived_in.folder, 2).returncode == 0
+    assert ordered(lived_in) == [(2,)]
+    assert "version 1 counts" in command("rollback", lived_in.folder, "--cancel").stdout
+    assert command("rollback", lived_in.folder, 2).returncode == 0
+    assert command("rollback", lived_in.folder, 1).returncode == 0, "round 4 works on it: the order is taken back"
+    assert state(lived_in) == before
+    assert command("rollback", lived_in.folder, "--cancel").returncode == 2
+    assert command("rollback", lived_in.folder).returncode == 2
+
+
+def ordered(server: ServerProcess) -> list[tuple[int]]:
+    with closing(sqlite3.connect(server.folder / "server.sqlite3")) as database:
+        return database.execute("SELECT value FROM orders WHERE name = 'rollback'").fetchall()
 
 
 def test_settings_are_shown_as_they_are_and_no_password_is(lived_in: ServerProcess):

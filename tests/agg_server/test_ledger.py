@@ -13,7 +13,8 @@ from agg_server.rounds import Phase
 from agg_server.rounds.events import Offered
 from agg_server.rounds.report import report
 from agg_server.store import Database, Invitation, People, Versions
-from fedit_shared.errors import ConflictError, UnauthorizedError
+from agg_server.upkeep import rollback
+from fedit_shared.errors import ConflictError, UnauthorizedError, UserError
 
 
 @pytest.fixture
@@ -75,6 +76,31 @@ def test_a_rollback_during_a_round_waits_for_its_end(sim: Simulated):
     for step in (sim.contribute, sim.report, sim.vote, sim.answer):
         step(*sim.devices)
     assert (sim.round.number, sim.round.opened.version) == (3, 0)
+
+
+def test_an_order_to_go_back_to_what_a_round_has_begun_from_throws_no_round_away(sim: Simulated):
+    def order(version: int) -> None:
+        with sim.database.alone() as connection:
+            rollback.go_back(connection, sim.tools.blobs, version)
+
+    sim.whole_round()
+    order(0)
+    sim.settle()
+    assert (sim.round.number, sim.round.opened.version) == (3, 0)
+    for phase in (Phase.MUSTER, Phase.COHORTS):
+        assert sim.round.phase is phase
+        with pytest.raises(UserError, match="counts already"):
+            order(0)
+        order(1)
+        with pytest.raises(UserError, match="counts already"):
+            order(1)
+        order(0)  # he has changed his mind
+        sim.settle()
+        if phase is Phase.MUSTER:
+            sim.muster(*sim.devices)
+    for step in (sim.contribute, sim.report, sim.vote, sim.answer):
+        step(*sim.devices)
+    assert (sim.round.number, sim.round.opened.version) == (4, 2)
 
 
 def test_cohorts_stay_together_until_a_round_fails(sim: Simulated):

@@ -43,6 +43,7 @@ FORMS = (
     "/invitations",
     "/invitations/{invitation}/revoke",
     "/adapters/{version}/rollback",
+    "/adapters/stay",
 )
 """Every form's address."""
 PEERS = 4

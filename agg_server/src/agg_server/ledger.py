@@ -260,7 +260,7 @@ class Ledger:
             round = self._rounds[number]
             self._journal.begin_round(connection, report(round, round.opened_at))
             if self._versions.rollback(connection) == round.opened.version:
-                self._versions.rollback_done(connection)
+                self._versions.forget_rollback(connection)
         self._journal.append(connection, recorded)
         self._database.announce(connection)
         for number, time, event in recorded:

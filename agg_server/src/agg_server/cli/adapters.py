@@ -9,24 +9,24 @@ from .options import folder_argument, open_folder
 
 @click.command("rollback")
 @folder_argument
-@click.argument("version", type=click.IntRange(0))
-def rollback_command(folder: Path, version: int) -> None:
+@click.argument("version", type=click.IntRange(0), required=False)
+@click.option("--cancel", is_flag=True, help="Stay after all, while no round has begun from there.")
+def rollback_command(folder: Path, version: int | None, cancel: bool) -> None:
     """Have the next round begin from an earlier adapter VERSION. Later versions are kept."""
     from agg_server.config import GO_ON
     from agg_server.overview import standing_of
-    from agg_server.store import Retention, Versions
-    from agg_server.upkeep.pruning import require_kept
-    from fedit_shared.errors import UserError
+    from agg_server.upkeep import rollback
 
+    if cancel == (version is not None):
+        raise click.UsageError("Give a VERSION, or --cancel.")
     layout, config, database = open_folder(folder)
-    versions = Versions()
-    with database.begin() as connection:
-        found = versions.get(connection, version)
-        if found is None:
-            newest = versions.newest(connection).version
-            raise UserError(f"There is no adapter version {version}.", advice=f"There are 0 to {newest}.")
-        require_kept(layout.blobs(config), found, Retention().pruned(connection))
-        versions.order_rollback(connection, version)
+    if version is None:
+        with database.alone() as connection:
+            stays = rollback.stay(connection)
+        click.echo(f"Nothing is gone back to: version {stays} counts.")
+        return
+    with database.alone() as connection:
+        found = rollback.go_back(connection, layout.blobs(config), version)
     click.echo(f"The next round begins from version {version} ({found.adapter.hex()[:16]}…).")
     if standing_of(layout, config, database).finished:
         click.echo(f"But none will be opened. {config.federation.finish} {GO_ON}")

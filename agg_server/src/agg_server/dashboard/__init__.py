@@ -63,6 +63,7 @@ PAGES = (
     Page("GET", "/adapters/{version}", adapters.one),
     Page("GET", "/adapters/{version}/rollback", adapters.ask_to_go_back),
     Page("POST", "/adapters/{version}/rollback", adapters.go_back),
+    Page("POST", "/adapters/stay", adapters.stay),
     Page("GET", "/settings", about.settings, "Settings"),
     Page("GET", "/knows", about.knows, "What this server may know"),
     Page("POST", "/logout", session.log_out),

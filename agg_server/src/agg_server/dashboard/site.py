@@ -82,10 +82,10 @@ class Site:
         return await self.driver.on_pool(run)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """What ``work`` does in a transaction, where all writes are done."""
+        """What ``work`` does in a transaction, where all writes are done; no event is recorded beside it."""
 
         def run() -> T:
-            with self.database.begin() as connection:
+            with self.database.alone() as connection:
                 return work(connection)
 
         return await self.driver.on_ledger(run)

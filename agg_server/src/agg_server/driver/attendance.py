@@ -1,9 +1,14 @@
 """Who may take part, and who was here: kept in the database, read again now and then."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
+from agg_server.ledger import Proposal
+from agg_server.rounds.causes import BLOCKED, LEFT
+from agg_server.rounds.events import Withdrawn
 from agg_server.store import Database, Device, People
+from fedit_shared.errors import ConflictError
 
 from .desk import Desk
 from .writer import Writer
@@ -34,13 +39,13 @@ class Attendance:
 
     async def read(self) -> None:
         """Another process may have blocked devices, or let some in."""
+        await self._writer.call(self._read)
 
-        def read() -> None:
-            with self._database.begin() as connection:
-                statuses = self._people.statuses(connection)
-            self._desk.replace({identity for identity, status in statuses.items() if status == "active"})
-
-        await self._writer.call(read)
+    async def dismiss(self) -> None:
+        """As :meth:`read`; and no muster is waited for whose device may not take part any more."""
+        for proposal in await self._writer.call(self._read):
+            with suppress(ConflictError):  # the cohorts have just been formed, or another replica has said so
+                await self._writer.submit(proposal)
 
     async def renew(self) -> None:
         """Who has just joined by another replica is known when this returns. Strangers cannot make this cost more than
@@ -53,6 +58,19 @@ class Attendance:
         await asyncio.sleep(RENEWAL_SECONDS)
         self._renewal = None  # who asks from now on needs a later one
         await self.read()
+
+    def _read(self) -> list[Proposal]:
+        """The ends of musters that are due to it."""
+        number, mustered = self._desk.mustered()  # first: who has mustered by now was let in by then
+        with self._database.begin() as connection:
+            statuses = self._people.statuses(connection)
+        self._desk.replace({identity for identity, status in statuses.items() if status == "active"})
+        gone = {identity: statuses.get(identity, "blocked") for identity in mustered}
+        return [
+            Proposal(number, Withdrawn(identity=identity, reason=LEFT if status == "left" else BLOCKED))
+            for identity, status in gone.items()
+            if status != "active"
+        ]
 
     def _write(self, seen: list[Device]) -> None:
         with self._database.begin() as connection:

@@ -49,6 +49,11 @@ class Desk:
             self.active = active
             self._draw = None
 
+    def mustered(self) -> tuple[int, list[bytes]]:
+        """The round that musters, and who stands in for a cohort of it; 0 and nobody while none does."""
+        round = self._ledger.current
+        return (round.number, list(round.musters)) if round is not None and round.phase is Phase.MUSTER else (0, [])
+
     def check_in(self, identity: bytes, now: float) -> Wait | Closed | Round:
         """The round that is to be offered to this device, why it waits, or that there is no more to come."""
         round = self._ledger.current

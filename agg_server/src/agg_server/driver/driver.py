@@ -212,6 +212,10 @@ class Driver:
             self._writer.look()  # something newer may have had to wait for this
 
     async def _attempt(self, due: Due) -> None:
+        if isinstance(due.effect, FormCohorts):
+            await self.attendance.dismiss()  # whoever was blocked seconds ago gets into no cohort
+            if not await self._still_due(due):
+                return
         claim = due.effect.cohort if isinstance(due.effect, OpenSum) and self._database.shared else None
         work = await self.on_ledger(partial(self._job, due))
         if work is None:
@@ -327,7 +331,7 @@ class Driver:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 await self.attendance.write()
-                await self.attendance.read()
+                await self.attendance.dismiss()
                 if self.leads:
                     await self._advance()
                     if self._database.shared:

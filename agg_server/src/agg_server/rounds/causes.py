@@ -2,11 +2,14 @@
 
 from typing import Literal
 
-Cause = Literal["not_finished", "expired", "left", "late", "full", "floor", "no_upload", "unusable", "silent", "other"]
+Cause = Literal[
+    "not_finished", "expired", "left", "blocked", "late", "full", "floor", "no_upload", "unusable", "silent", "other"
+]
 
 NOT_FINISHED = "it had not finished its training when the muster closed"
 EXPIRED = "the muster took longer than it had promised to be there"
 LEFT = "it left the federation"
+BLOCKED = "the operator blocked it"
 LATE = "it mustered just after the cohorts were formed"
 FULL = "the cohorts were full"
 NO_UPLOAD = "its upload was not complete in time"
@@ -18,6 +21,7 @@ _CAUSES: dict[str, Cause] = {
     NOT_FINISHED: "not_finished",
     EXPIRED: "expired",
     LEFT: "left",
+    BLOCKED: "blocked",
     LATE: "late",
     FULL: "full",
     NO_UPLOAD: "no_upload",

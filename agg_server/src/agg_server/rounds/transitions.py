@@ -63,6 +63,8 @@ def repeats(round: Round, event: Event) -> bool:
             return event.identity in round.offered
         case Mustered():
             return _same(round.musters.get(event.identity), event, "muster")
+        case Withdrawn():
+            return event.identity in round.withdrawn and event.identity not in round.musters
         case Dealt():
             receipt = cohort_named(round, event.cohort).aggregator.receipts.get(event.identity)
             known = None if receipt is None else (receipt.body, receipt.signature)

@@ -62,15 +62,15 @@ class Versions:
 
     def order_rollback(self, connection: Connection, version: int) -> None:
         """Have the next round begin from this version."""
-        connection.execute(delete(orders).where(orders.c.name == _ROLLBACK))
+        self.forget_rollback(connection)
         connection.execute(insert(orders).values(name=_ROLLBACK, value=version))
 
     def rollback(self, connection: Connection) -> int | None:
         """The version that was ordered and is not yet begun from."""
         return connection.execute(select(orders.c.value).where(orders.c.name == _ROLLBACK)).scalar()
 
-    def rollback_done(self, connection: Connection) -> None:
-        """A round has begun from the version that was ordered."""
+    def forget_rollback(self, connection: Connection) -> None:
+        """A round has begun from the version that was ordered, or the order was taken back."""
         connection.execute(delete(orders).where(orders.c.name == _ROLLBACK))
 
 

@@ -20,7 +20,7 @@ from .phases import PhaseClock
 _MINUTES_TO_DAYS = (1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 172800)
 _DROPS: dict[str, tuple[Cause, ...]] = {
     "train": ("not_finished",),
-    "muster": ("expired", "left", "late", "full", "floor"),
+    "muster": ("expired", "left", "blocked", "late", "full", "floor"),
     "contribute": ("no_upload",),
     "prepare": ("unusable",),
     "answer": ("silent",),

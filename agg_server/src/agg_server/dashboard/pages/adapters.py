@@ -14,10 +14,11 @@ from agg_server.adapters.export import contents, zipped
 from agg_server.config import GO_ON
 from agg_server.dashboard.rendering import PRIVATE
 from agg_server.dashboard.site import Question, Site, Visit, see_other
-from agg_server.dashboard.views.adapters import VersionLine, version_lines
+from agg_server.dashboard.views.adapters import VersionLine, version_lines, what_becomes
 from agg_server.rounds.report import RoundReport
 from agg_server.store import AdapterVersion, Journal, Retention, Versions
 from agg_server.task import make_task
+from agg_server.upkeep import rollback
 from agg_server.upkeep.pruning import require_kept
 from agg_server.web.operator import PREFIX
 from fedit_shared.errors import NotFoundError
@@ -38,7 +39,8 @@ class _Known(NamedTuple):
 async def page(site: Site, visit: Visit) -> web.StreamResponse:
     """All versions."""
     lines, known = await _lines(site)
-    return await site.show(visit, "adapters.html", lines=lines, ordered=known.ordered)
+    finished = (await site.driver.standing()).finished
+    return await site.show(visit, "adapters.html", lines=lines, ordered=known.ordered, finished=finished)
 
 
 async def one(site: Site, visit: Visit) -> web.StreamResponse:
@@ -70,10 +72,9 @@ async def download(site: Site, visit: Visit) -> web.StreamResponse:
 async def ask_to_go_back(site: Site, visit: Visit) -> web.StreamResponse:
     """Whether it is meant."""
     line, _, _ = await _asked_for(site, visit)
-    told = (
-        "The next round begins from it, and numbers go on: no version is lost. A round in which devices still train is "
-        "abandoned, and opened anew from there; one whose cohorts are at work ends first."
-    )
+    now = await look(site)
+    stands = await site.read(lambda connection: rollback.require_elsewhere(connection, line.version))
+    told = what_becomes(line.version, stands.working, now.current and now.current.report)
     if (await site.driver.standing()).finished:
         told += f" But none will be opened. {site.config.federation.finish} {GO_ON}"
     return await site.ask(
@@ -93,11 +94,13 @@ async def go_back(site: Site, visit: Visit) -> web.StreamResponse:
     """The next round begins from this version."""
     _, version, _ = await _asked_for(site, visit)
 
-    def order(connection: Connection) -> None:
-        require_kept(site.driver.tools.blobs, version, Retention().pruned(connection))
-        Versions().order_rollback(connection, version.version)
+    await site.write(lambda connection: rollback.go_back(connection, site.driver.tools.blobs, version.version))
+    return see_other("/adapters")
 
-    await site.write(order)
+
+async def stay(site: Site, visit: Visit) -> web.StreamResponse:
+    """Nothing is gone back to after all."""
+    await site.write(rollback.stay)
     return see_other("/adapters")
 
 

@@ -30,8 +30,9 @@ async def ask_to_block(site: Site, visit: Visit) -> web.StreamResponse:
             title="Block a device",
             question=f"Block the device {key[:16]}…?",
             told=(
-                "It is served no more, at once: in a round that is under way it counts as gone, and it cannot join "
-                "again with any link. What it sent before stays in the sums that it is in."
+                "It is served no more, by other replicas within seconds, and cannot join again with any link. While "
+                "devices train and muster the round goes on without it; a cohort that it is in waits for it until its "
+                "time is over, as for a device that is gone. What it sent before stays in the sums that it is in."
             ),
             action=f"/devices/{key}/block",
             button="Block",
@@ -65,4 +66,4 @@ async def _known(site: Site, visit: Visit) -> str:
 
 async def _set(site: Site, key: str, *, blocked: bool) -> None:
     await site.write(lambda connection: People().set_blocked(connection, bytes.fromhex(key), blocked=blocked))
-    await site.driver.attendance.read()  # here at once; other replicas look within seconds
+    await site.driver.attendance.dismiss()  # here at once; other replicas look within seconds

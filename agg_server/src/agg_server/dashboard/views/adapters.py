@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from agg_server.rounds.report import RoundReport
 from agg_server.store import AdapterVersion
 
 
@@ -36,3 +37,15 @@ def version_lines(versions: Sequence[AdapterVersion], following: int, pruned: in
         )
         for each in reversed(versions)
     ]
+
+
+def what_becomes(version: int, working: int, last: RoundReport | None) -> str:
+    """What going back to ``version`` does to the newest round, which works on ``working``, or ended with it."""
+    told = "The next round begins from it, and numbers go on: no version is lost."
+    if last is None or last.phase == "over":
+        return told
+    if version == working:
+        return f"Round {last.round} works on it: that one goes on as it is, and the earlier order is taken back."
+    if last.phase == "muster":
+        return f"{told} Round {last.round}, in which devices still train, is abandoned, and another opened from there."
+    return f"{told} Round {last.round}, whose cohorts are at work, ends first: what it publishes is kept, but not used."

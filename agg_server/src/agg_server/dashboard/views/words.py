@@ -48,6 +48,7 @@ CAUSES = {
     "not_finished": "had not finished training",
     "expired": "the muster took longer than it had promised to wait",
     "left": "left the federation",
+    "blocked": "was blocked",
     "late": "mustered too late",
     "full": "the cohorts were full",
     "floor": "demanded more survivors than there were members",
