@@ -1,8 +1,6 @@
 """Who gets to see the dashboard, what its pages may not do, and what they say of a federation that was really run."""
 
 import base64
-import http.client
-import json
 import os
 import pty
 import re
@@ -17,7 +15,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dashboard import EMPTY_PAGES, FORMS, PAGES, POLICY, Markup, Operator, addresses, connection, logged_in, new_code
+from dashboard import (
+    EMPTY_PAGES,
+    FORMS,
+    PAGES,
+    POLICY,
+    Markup,
+    Operator,
+    addresses,
+    live_page,
+    logged_in,
+    new_code,
+    part,
+)
 from peers import Peer
 from refusals import alone, state
 from server_process import ServerProcess, command
@@ -189,6 +199,32 @@ def test_a_devices_identity_opens_no_page_and_a_session_is_nothing_to_the_device
     assert session.ask("").status == 200
 
 
+def test_logins_and_what_forms_ask_for_are_in_the_log_by_session_and_without_a_secret(lived_in: ServerProcess):
+    first, second, nobody = logged_in(lived_in), logged_in(lived_in), Operator(lived_in)
+    before, device = len(lived_in.log.read_text()), "5" * 64
+    nobody.log_in("A" * 43)
+    third = logged_in(lived_in)
+    for operator in (first, second):
+        assert operator.ask(f"/devices/{device}/block", {FORM_TOKEN: operator.token()}).status == 404
+    third.ask("/logout", {FORM_TOKEN: third.token()})
+    told = lived_in.log.read_text()[before:]
+    assert told.count("a login at the dashboard was refused, from 127.0.0.1") == 1
+    [entered] = re.findall(r"operator's session (\w{8}): logged in, from 127.0.0.1", told)
+    done = re.findall(r"operator's session (\w{8}): POST (\S+)\"", told)
+    assert [path for _, path in done] == [f"{PREFIX}/devices/{device[:16]}/block"] * 2 + [f"{PREFIX}/logout"]
+    names = [name for name, _ in done]
+    assert (len(set(names)), names[2]) == (3, entered)
+    assert device not in told
+
+
+def test_one_command_ends_all_sessions_and_links(untouched: ServerProcess):
+    one, other, code = logged_in(untouched), logged_in(untouched), new_code(untouched)
+    assert re.match(r"[2-9]\d* sessions are over", command("logout", untouched.folder).stdout)
+    assert [operator.ask("").status for operator in (one, other)] == [401, 401]
+    assert Operator(untouched).log_in(code).status == 401
+    assert logged_in(untouched).ask("").status == 200
+
+
 def test_neither_the_database_nor_the_log_has_a_link_or_a_session(lived_in: ServerProcess):
     unused, operator = new_code(lived_in), Operator(lived_in)
     used = new_code(lived_in)
@@ -306,23 +342,6 @@ def test_a_page_that_is_kept_up_to_date_ends_with_its_session(lived_in: ServerPr
     operator.ask("/logout", {FORM_TOKEN: operator.token()})
     assert stream.read().count(b"event: part") <= 3, "to its end"
     line.close()
-
-
-def live_page(operator: Operator) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
-    """The first page's events, and the line that they come on."""
-    line = connection(operator.server)
-    line.request("GET", f"{PREFIX}/live", headers={"Cookie": f"{COOKIE}={operator.cookie}"})
-    return line, line.getresponse()
-
-
-def part(stream: Any) -> dict[str, str]:
-    """The next part that is sent."""
-    while True:
-        line = stream.readline()
-        assert line, "it has ended"
-        if line.startswith(b"data: "):
-            told: dict[str, str] = json.loads(line.removeprefix(b"data: "))
-            return told
 
 
 def digest(secret: str) -> bytes:

@@ -125,6 +125,28 @@ def test_times_are_the_browsers_own_and_the_page_renews_itself(opened: Open, liv
     assert window.complaints == []
 
 
+def test_a_page_tries_again_whatever_it_is_answered_until_its_session_is_over(opened: Open, lived_in: ServerProcess):
+    window = opened(lived_in, DESK, "light", locale="en-US")
+    window.log_in()
+    answers = [503, 429, 502]
+
+    def answer(route: Any) -> None:
+        if answers:
+            route.fulfill(status=answers.pop(), body="")
+        else:
+            route.continue_()
+
+    window.page.route("**/dashboard/live", answer)
+    window.go("")
+    window.page.get_by_text("Live: this page renews itself.").wait_for()
+    assert answers == []
+    other = window.context.new_page()
+    other.goto(window.page.url)
+    other.get_by_role("button", name="Log out").click()
+    window.page.get_by_text("Not live any more: this session is over.").wait_for()
+    window.page.get_by_text("Reload the page to log in again.").wait_for()
+
+
 def test_what_is_unfolded_and_where_the_keyboard_is_outlast_a_renewal(opened: Open, lived_in: ServerProcess):
     window = opened(lived_in)
     window.go("")

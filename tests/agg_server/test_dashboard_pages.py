@@ -215,10 +215,15 @@ def test_settings_are_shown_as_they_are_and_no_password_is(lived_in: ServerProce
     for shown in ("cohort_target 4", "unsigned_requests 1000000", "contribute_window 30 min", "steps 3", "pin yes"):
         assert shown in text
     config = settings_of(lived_in)
-    server = msgspec.structs.replace(config.server, database="postgresql://fedit:geheim@db/fedit")
-    told = repr(sections(msgspec.structs.replace(config, server=server)))
-    assert "postgresql://fedit:***@db/fedit" in told
-    assert "geheim" not in told
+    for url, shown in (
+        ("postgresql://fedit:geheim@db/fedit", "'postgresql://fedit:***@db/fedit'"),
+        ("postgresql://fedit@db/fedit?password=geheim&sslmode=require", "'postgresql://fedit@db/fedit?…'"),
+        ("postgresql:///fedit?host=db&user=fedit&PASSWORD=geheim", "'postgresql:///fedit?…'"),
+    ):
+        server = msgspec.structs.replace(config.server, database=url)
+        told = repr(sections(msgspec.structs.replace(config, server=server)))
+        assert shown in told
+        assert "geheim" not in told
 
 
 def test_every_setting_is_shown_with_a_meaning(lived_in: ServerProcess):

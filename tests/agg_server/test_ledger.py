@@ -1,10 +1,12 @@
 """Memory never runs ahead of the disk, and what other processes write is seen."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from simulated import Simulated
+from sqlalchemy import Connection
 
 from agg_server.driver.work import job
 from agg_server.errors import UnavailableError
@@ -177,6 +179,33 @@ class TestPeople:
         with pytest.raises(UnauthorizedError, match="used up"):
             self.enrol(sim, 1, token)
         assert self.enrol(sim, 1, self.invite(sim, uses=3))
+
+    def test_who_left_is_not_brought_back_by_being_blocked_and_let_in_again(self, sim: Simulated):
+        people, who = People(), bytes([1] * 32)
+        self.enrol(sim, 1, self.invite(sim))
+
+        def statuses(*changes: Callable[[Connection], None]) -> list[str]:
+            with sim.database.begin() as connection:
+                found = []
+                for change in changes:
+                    change(connection)
+                    found.append(people.statuses(connection)[who])
+                return found
+
+        def block(connection: Connection) -> None:
+            people.set_blocked(connection, who, blocked=True)
+
+        def unblock(connection: Connection) -> None:
+            people.set_blocked(connection, who, blocked=False)
+
+        def leave(connection: Connection) -> None:
+            people.leave(connection, who)
+
+        assert statuses(block, block, unblock, unblock) == ["blocked", "blocked", "active", "active"]
+        assert statuses(block, leave) == ["blocked", "blocked"], "leaving does not undo a block"
+        assert statuses(unblock, leave, block, block, unblock) == ["active", "left", "blocked", "blocked", "left"]
+        assert self.enrol(sim, 1, self.invite(sim, uses=2))
+        assert statuses(block, unblock) == ["blocked", "active"], "what it was before it came back is forgotten"
 
 
 def test_what_did_not_reach_the_disk_is_never_shown(sim: Simulated, tmp_path: Path):

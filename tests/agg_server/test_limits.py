@@ -212,6 +212,10 @@ def test_enrolments_beyond_the_pace_are_told_to_try_later_and_signed_requests_go
             told = decode(raw, ServerMessage)
             assert isinstance(told, Refused)
             assert (status, "Retry-After" in headers, "minute" in told.advice) == (429, True, True)
+            for page in ("/dashboard", "/dashboard/login", "/dashboard/static/page.js"):
+                async with peer.http.get(link.address + page) as response:
+                    assert (response.status, response.headers["Retry-After"]) == (429, "10"), page
+                    assert "asks too often" in await response.text()
             assert isinstance(await peer.send((await peer.muster()).muster), Accepted)
 
     try:

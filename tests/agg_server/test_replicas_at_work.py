@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+from dashboard import live_page, logged_in, part
 from peers import until
 from postgres import Postgres
 from replicas import Replicas, Seats, everybody, finished, joined, seated, started
@@ -131,15 +132,24 @@ def test_replicas_that_cannot_reach_their_database_say_so_and_go_on_when_they_ca
         async with AsyncExitStack() as stack:
             there = await seated(stack, three, 3)
             await everybody(there, "contribute", "report")
+            operator = await asyncio.to_thread(logged_in, three.serving[0])
+            line, stream = await asyncio.to_thread(live_page, operator)
             with three.without_database():
                 for process in three.serving:
                     await until(lambda process=process: asyncio.to_thread(process.is_ready), lambda ready: not ready)
                     assert process.answers("/healthz")
                 status, raw, headers = await there[0][0].request("POST", "/v1/checkin", b"")
                 assert (status, "Retry-After" in headers) == (503, True), raw
+                page = await asyncio.to_thread(operator.ask, "")
+                assert (page.status, page.headers["Retry-After"]) == (503, "10")
+                assert "reload the page" in page.text
             for process in three.serving:
                 await until(lambda process=process: asyncio.to_thread(process.is_ready), bool)
             await exact(three, there)
+            following = f"/rounds/{there[0][1].offer.round + 1}"
+            while following not in (await asyncio.to_thread(part, stream))["html"]:
+                pass  # the page that was open goes on
+            line.close()
 
     asyncio.run(run())
 

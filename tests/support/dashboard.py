@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from html.parser import HTMLParser
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from peers import DEADLINE, Peer
@@ -120,6 +120,23 @@ def new_link(server: ServerProcess) -> str:
 
 def new_code(server: ServerProcess) -> str:
     return urlsplit(new_link(server)).fragment
+
+
+def live_page(operator: Operator) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
+    """The first page's events, and the line that they come on."""
+    line = connection(operator.server)
+    line.request("GET", f"{PREFIX}/live", headers={"Cookie": f"{COOKIE}={operator.cookie}"})
+    return line, line.getresponse()
+
+
+def part(stream: Any) -> dict[str, str]:
+    """The next part that is sent."""
+    while True:
+        line = stream.readline()
+        assert line, "it has ended"
+        if line.startswith(b"data: "):
+            told: dict[str, str] = json.loads(line.removeprefix(b"data: "))
+            return told
 
 
 def addresses(server: ServerProcess, paths: Iterable[str]) -> list[str]:

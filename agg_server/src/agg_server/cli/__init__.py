@@ -10,7 +10,7 @@ from .adapters import export_command, rollback_command
 from .init import init_command
 from .invitations import invitations_command, revoke_command
 from .keeping import backup_command, prune_command, restore_command, verify_command
-from .login import login_command
+from .login import login_command, logout_command
 from .people import block_command, devices_command, invite_command, unblock_command
 from .reports import rounds_command, status_command
 from .serve import serve_command
@@ -26,6 +26,7 @@ for command in (
     init_command,
     serve_command,
     login_command,
+    logout_command,
     invite_command,
     invitations_command,
     revoke_command,

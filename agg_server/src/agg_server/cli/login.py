@@ -18,3 +18,19 @@ def login_command(folder: Path) -> None:
 
     _, config, database = open_folder(folder)
     click.echo(make_link(database, config.server.address, time.time()))
+
+
+@click.command("logout")
+@folder_argument
+def logout_command(folder: Path) -> None:
+    """End all sessions at the dashboard, and let no login link be good any more."""
+    import time
+
+    from agg_server.store import Operators
+
+    _, _, database = open_folder(folder)
+    with database.begin() as connection:
+        count = Operators().forget_all(connection, time.time())
+    click.echo(
+        f"{count} {'session is' if count == 1 else 'sessions are'} over; login links that were not used are void."
+    )

@@ -1,10 +1,14 @@
 """``fedit-server invite``, ``devices``, ``block``, ``unblock``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import folder_argument, json_option, one_that_begins, open_folder
+
+if TYPE_CHECKING:
+    from agg_server.store import Device
 
 
 @click.command("invite")
@@ -70,7 +74,7 @@ def devices_command(folder: Path, as_json: bool) -> None:
 @click.argument("device")
 def block_command(folder: Path, device: str) -> None:
     """Serve a device no more, at once. DEVICE: its public key in hex, or the beginning of it."""
-    click.echo(f"Blocked {_change(folder, device, blocked=True)}.")
+    click.echo(f"Blocked {_change(folder, device, blocked=True).identity.hex()}.")
 
 
 @click.command("unblock")
@@ -78,11 +82,13 @@ def block_command(folder: Path, device: str) -> None:
 @click.argument("device")
 def unblock_command(folder: Path, device: str) -> None:
     """Serve a blocked device again. DEVICE: its public key in hex, or the beginning of it."""
-    click.echo(f"Served again: {_change(folder, device, blocked=False)}.")
+    found = _change(folder, device, blocked=False)
+    told = " It had left by itself: it needs a new link." if found.status == "left" else ""
+    click.echo(f"Served again: {found.identity.hex()}.{told}")
 
 
-def _change(folder: Path, device: str, *, blocked: bool) -> str:
-    """Block or let in the one device whose key begins so; its key in hex."""
+def _change(folder: Path, device: str, *, blocked: bool) -> "Device":
+    """Block or let in the one device whose key begins so; how it is then."""
     from agg_server.store import People
 
     _, _, database = open_folder(folder)
@@ -91,4 +97,5 @@ def _change(folder: Path, device: str, *, blocked: bool) -> str:
         keys = [known.identity.hex() for known in people.devices(connection)]
         key = one_that_begins(keys, device, "devices' keys", "`fedit-server devices` lists them")
         people.set_blocked(connection, bytes.fromhex(key), blocked=blocked)
-    return key
+        [found] = [known for known in people.devices(connection) if known.identity.hex() == key]
+    return found

@@ -27,6 +27,7 @@ from aiohttp import web
 from agg_server.driver import Driver
 from agg_server.layout import Layout
 from agg_server.store import Database
+from agg_server.web.handlers import Handler as AnyHandler
 from agg_server.web.operator import PREFIX
 from agg_server.web.reading import Reader
 from fedit_shared.errors import FeditError, NotFoundError
@@ -84,17 +85,18 @@ class Dashboard:
     def routes(self) -> list[web.RouteDef]:
         """All routes of the dashboard."""
         site = self._site
-        pages = [*PAGES, *FILES, Page("GET", "/live", self._live.stream)]
+        streams = [*FILES, Page("GET", "/live", self._live.stream)]
         return [
             web.get(f"{PREFIX}/login", partial(session.login_page, site)),
             web.post(f"{PREFIX}/login", partial(session.log_in, site)),
             web.get(f"{PREFIX}/static/{{name}}", partial(session.static, site)),
-            *(
-                web.route(page.method, f"{PREFIX}{page.path}", site.guarded(partial(page.handler, site)))
-                for page in pages
-            ),
+            *(web.route(page.method, f"{PREFIX}{page.path}", self._guarded(page)) for page in PAGES),
+            *(web.get(f"{PREFIX}{page.path}", self._guarded(page), allow_head=False) for page in streams),
             web.route("*", f"{PREFIX}/{{rest:.*}}", _nowhere),
         ]
+
+    def _guarded(self, page: Page) -> AnyHandler:
+        return self._site.guarded(partial(page.handler, self._site))
 
     def refusal(self, error: FeditError) -> web.Response:
         """The page for an error."""

@@ -8,16 +8,16 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from agg_server.errors import BusyError
+from agg_server.errors import BusyError, UnavailableError
 from fedit_shared.errors import FeditError, UnauthorizedError
 
 from .pages import glance
 from .rendering import PRIVATE
+from .sending import Sending
 from .site import Site, Visit
 
 LOOK_SECONDS = 2.0
 HEARTBEAT_LOOKS = 10
-_SEND_SECONDS = 30.0
 MOST = 16
 """Pages that are kept up to date at once."""
 
@@ -42,14 +42,15 @@ class Live:
         headers = PRIVATE | {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=CIMultiDict(headers))
         await response.prepare(visit.request)
-        changes, looks = _Changes(site), 0
-        with suppress(ConnectionError, TimeoutError, UnauthorizedError):
-            while not site.closing.is_set():
-                await site.require_session(visit.request)
-                text = await changes.since_last()
+        sending, changes, looks = Sending(visit.request, response, site.closing), _Changes(site), 0
+        with suppress(UnauthorizedError):
+            while not sending.over:
+                text = b""
+                with suppress(UnavailableError):  # until it is known that the session is not over, nothing is told
+                    await site.require_session(visit.request)
+                    text = await changes.since_last()
                 if text or looks % HEARTBEAT_LOOKS == 0:
-                    async with asyncio.timeout(_SEND_SECONDS):
-                        await response.write(text or b": still here\n\n")
+                    await sending.send(text or b": still here\n\n")
                 looks += 1
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):

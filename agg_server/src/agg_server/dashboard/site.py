@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -11,8 +12,10 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from agg_server.driver import Driver
+from agg_server.errors import GoneError, UnavailableError
 from agg_server.layout import Layout
 from agg_server.store import Database
+from agg_server.watching.logs import SHOWN
 from agg_server.web.handlers import Handler
 from agg_server.web.operator import PREFIX
 from agg_server.web.reading import Reader
@@ -20,10 +23,13 @@ from fedit_shared.errors import FeditError, NotFoundError, ProtocolError
 
 from . import login
 from .rendering import PRIVATE, Rendering
+from .sending import has_left
 
 T = TypeVar("T")
 FORM_BYTES = 4096
 _FIELDS = 20
+_AWAY = "Nothing is lost, and rounds go on when this has passed. The server’s log says why; reload the page then."
+_LONG_NAME = re.compile(r"[0-9a-f]{32,}")
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +115,8 @@ class Site:
 
     def refusal(self, error: FeditError) -> web.Response:
         """The page for an error; for 401 with the form to log in."""
+        if isinstance(error, UnavailableError):
+            error = UnavailableError(error.message, advice=_AWAY)
         return self._rendering.page("refused.html", {"error": error}, error.http_status)
 
     def login_page(self) -> web.Response:
@@ -131,7 +139,13 @@ class Site:
             if request.method == "POST":
                 form = await self.form(request)
                 login.require_form(secret, form)
-            return await page(Visit(request, secret, form))
+                _log.info("%s: POST %s", login.called(secret), _LONG_NAME.sub(_short, request.rel_url.raw_path))
+            try:
+                return await page(Visit(request, secret, form))
+            except ConnectionError:
+                if has_left(request):
+                    raise GoneError("The browser has left before it was answered.") from None
+                raise
 
         return handle
 
@@ -150,6 +164,10 @@ class Site:
             return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS, errors="strict"))
         except ValueError:
             raise ProtocolError("The form cannot be read.") from None
+
+
+def _short(name: re.Match[str]) -> str:
+    return name[0][:SHOWN]
 
 
 def see_other(path: str) -> web.Response:

@@ -243,7 +243,7 @@ class Service:
     def _leave(self, identity: bytes) -> int | None:
         """The number of the round for which it had mustered."""
         with self._database.begin() as connection:
-            self._people.set_status(connection, identity, "left")
+            self._people.leave(connection, identity)
         self._driver.desk.left(identity)
         round = self._driver.ledger.current
         return round.number if round is not None and identity in round.musters else None

@@ -67,7 +67,7 @@ class Database:
             postgresql = self._url.get_backend_name() == "postgresql"
             package = "psycopg[binary]" if postgresql else error.name
             raise UserError(
-                f"The database {self._url.render_as_string()} needs a driver that is not installed: {error.name}.",
+                f"The database {shown(self._url)} needs a driver that is not installed: {error.name}.",
                 advice=f'Install it where the server is: pip install "{package}"',
             ) from error
 
@@ -149,6 +149,13 @@ class Database:
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+
+
+def shown(url: URL | str) -> str:
+    """A database's URL for people: no password, neither before the host nor among what follows a question mark."""
+    url = make_url(url)
+    more = "?…" if url.query else ""
+    return f"{url.set(query={}).render_as_string(hide_password=True)}{more}"
 
 
 def _with_driver(url: URL) -> URL:

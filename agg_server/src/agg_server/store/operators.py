@@ -1,6 +1,6 @@
 """Operators at the dashboard: login links that are good once, and sessions. Both are kept as hashes alone."""
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from fedit_shared.errors import UnauthorizedError
 
@@ -42,7 +42,10 @@ class Operators:
         """End a session."""
         connection.execute(delete(operator_sessions).where(operator_sessions.c.secret_hash == secret_hash))
 
-    def forget_all(self, connection: Connection) -> None:
-        """End all sessions, and let no link be good any more."""
+    def forget_all(self, connection: Connection, now: float) -> int:
+        """End all sessions, and let no link be good any more; how many sessions were not over."""
+        lasting = select(func.count()).select_from(operator_sessions).where(operator_sessions.c.expires > now)
+        count = connection.execute(lasting).scalar_one()
         for table in (login_links, operator_sessions):
             connection.execute(delete(table))
+        return count

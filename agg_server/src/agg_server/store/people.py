@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, null, select, update
 
 from fedit_shared.errors import UnauthorizedError
 
@@ -131,13 +131,20 @@ class People:
         """Change a device's standing."""
         connection.execute(update(devices).where(devices.c.identity == identity).values(status=status))
 
-    def set_blocked(self, connection: Connection, identity: bytes, *, blocked: bool) -> None:
-        """Serve a device no more, or one that is blocked again. One that has left by itself stays so."""
+    def leave(self, connection: Connection, identity: bytes) -> None:
+        """A device takes part no more. One that is blocked stays so."""
         known = devices.c.identity == identity
+        connection.execute(update(devices).where(known, devices.c.status == "active").values(status="left"))
+
+    def set_blocked(self, connection: Connection, identity: bytes, *, blocked: bool) -> None:
+        """Serve a device no more; or one that is blocked again, as before: one that had left by itself needs a link."""
+        known, is_blocked = devices.c.identity == identity, devices.c.status == "blocked"
         if blocked:
-            connection.execute(update(devices).where(known).values(status="blocked"))
+            change = update(devices).where(known, ~is_blocked)
+            connection.execute(change.values(status="blocked", before_block=devices.c.status))
         else:
-            connection.execute(update(devices).where(known, devices.c.status == "blocked").values(status="active"))
+            before = func.coalesce(devices.c.before_block, "active")
+            connection.execute(update(devices).where(known, is_blocked).values(status=before, before_block=null()))
 
     def seen(self, connection: Connection, device: Device) -> None:
         """Note what a device said of itself when it checked in."""

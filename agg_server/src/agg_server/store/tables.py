@@ -34,6 +34,7 @@ devices = Table(
     Column("client_version", String(400)),
     Column("accelerator", String(10)),
     Column("memory_gib", Integer),
+    Column("before_block", String(10)),  # the status that a blocked device had; None: active
 )
 
 invitations = Table(

@@ -125,7 +125,7 @@ def _go_on(layout: Layout, config: Config, database: Database, manifest: Manifes
     moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(manifest.created))
     reason = f"the server was put back to its backup of {moment}"
     with database.begin() as connection:
-        Operators().forget_all(connection)  # one that was ended since would be good again
+        Operators().forget_all(connection, now)  # one that was ended since would be good again
         numbers = [kept.round for kept in Journal().reports(connection)]
     live = [round for number in numbers if (round := ledger.live(number)) is not None]
     for round in live:

@@ -97,6 +97,8 @@ def _answering(metrics: Metrics, refuse: Callable[[web.Request, FeditError], web
             response = refuse(request, FeditError("The server failed.", advice="Nothing is lost. Try again later."))
         finally:
             metrics.done(route)
+        if response.status in (429, 503) and not response.prepared:
+            response.headers.setdefault("Retry-After", "10")
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL_VERSION)
         response.headers["Server"] = "fedit-server"
         return response
@@ -135,7 +137,4 @@ def _refuse(error: FeditError) -> web.Response:
         advice=_line(error.advice),
         server_time=int(time.time()) if isinstance(error, UnauthorizedError) else None,
     )
-    response = reply(message, error.http_status)
-    if error.http_status in (429, 503):
-        response.headers["Retry-After"] = "10"
-    return response
+    return reply(message, error.http_status)

@@ -13,6 +13,7 @@ from agg_server.adapters.card import lineage, write_card
 from agg_server.adapters.export import contents, zipped
 from agg_server.config import GO_ON
 from agg_server.dashboard.rendering import PRIVATE
+from agg_server.dashboard.sending import Sending
 from agg_server.dashboard.site import Question, Site, Visit, see_other
 from agg_server.dashboard.views.adapters import VersionLine, version_lines, what_becomes
 from agg_server.rounds.report import RoundReport
@@ -64,8 +65,10 @@ async def download(site: Site, visit: Visit) -> web.StreamResponse:
         response = web.StreamResponse(headers=CIMultiDict(headers))
         response.content_length = size
         await response.prepare(visit.request)
+        sending = Sending(visit.request, response, site.closing)
         while part := await site.driver.on_pool(partial(file.read, _CHUNK)):
-            await response.write(part)
+            if not await sending.send(part):
+                break
     return response
 
 

@@ -44,15 +44,35 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 localize(document);
 const live = document.getElementById("live");
 if (live) {
-  const source = new EventSource(live.dataset.live);
-  source.addEventListener("open", () => { live.textContent = "Live: this page renews itself."; });
-  source.addEventListener("part", (event) => {
-    const { id, html } = JSON.parse(event.data);
-    exchange(document.getElementById(id), html);
-  });
-  source.addEventListener("error", () => {
-    const over = source.readyState === EventSource.CLOSED;
-    live.textContent = over ? "Not live any more: reload the page." : "Not live: the server does not answer. Trying again.";
-  });
+  const FIRST = 1000, LONGEST = 60000;
+  let source, pause = FIRST;
+  const follow = () => {
+    source = new EventSource(live.dataset.live);
+    source.addEventListener("open", () => {
+      pause = FIRST;
+      live.textContent = "Live: this page renews itself.";
+    });
+    source.addEventListener("part", (event) => {
+      const { id, html } = JSON.parse(event.data);
+      exchange(document.getElementById(id), html);
+    });
+    source.addEventListener("error", () => {
+      live.textContent = "Not live: the server does not answer. Trying again.";
+      if (source.readyState === EventSource.CLOSED) {
+        setTimeout(again, pause);
+        pause = Math.min(2 * pause, LONGEST);
+      }
+    });
+  };
+  // After any answer but 200 a browser gives up for good, and does not tell which: 401 alone is an end.
+  const again = async () => {
+    const asked = fetch(location.href, { method: "HEAD", cache: "no-store" });
+    if (await asked.then((answer) => answer.status, () => 0) === 401) {
+      live.textContent = "Not live any more: this session is over. Reload the page to log in again.";
+    } else {
+      follow();
+    }
+  };
+  follow();
   addEventListener("pagehide", () => source.close());
 }

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import make_url
-
 from agg_server.config import Config
 from agg_server.durations import Seconds, in_words
+from agg_server.store.database import shown
 from agg_server.template import Meaning, meanings
 
 
@@ -46,7 +45,7 @@ def _group(config: Config, meaning: Meaning) -> Group:
 
 def _words(section: str, key: str, value: object) -> str:
     if (section, key) == ("server", "database"):
-        return make_url(str(value)).render_as_string(hide_password=True)
+        return shown(str(value))
     match value:
         case None | "":
             return "–"
