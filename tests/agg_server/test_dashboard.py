@@ -23,6 +23,7 @@ from dashboard import (
     Markup,
     Operator,
     addresses,
+    connection,
     live_page,
     logged_in,
     new_code,
@@ -321,6 +322,23 @@ def test_the_first_page_is_sent_again_in_parts_when_something_has_happened(story
     assert {told["id"] for told in story.parts[:3]} == {"now", "facts", "history"}
     assert {told["id"] for told in story.parts[3:]} <= {"now", "facts"}
     assert all(Markup(told["html"]).inline == [] for told in story.parts)
+
+
+def test_where_the_settings_say_so_there_are_no_pages(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.configure("server", dashboard=False)
+    server.start()
+    try:
+        for path in ("", "/login", "/static/page.js", "/live"):
+            line = connection(server)
+            line.request("GET", PREFIX + path)
+            assert line.getresponse().status == 404, path
+            line.close()
+    finally:
+        server.stop()
+    assert "fedit-server login" not in server.log.read_text()
+    refused = command("login", server.folder)
+    assert (refused.returncode, "[server] dashboard = true" in refused.stderr) == (2, True)
 
 
 def test_replicas_share_sessions_and_a_link_is_good_at_one_of_them(postgres: Any):

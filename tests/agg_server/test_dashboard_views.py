@@ -1,15 +1,23 @@
 """What the dashboard's pages say, made of a ledger in each phase; and charts."""
 
+import asyncio
+import itertools
 import math
+import random
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from simulated import Simulated
+from simulated import Simulated, make_config
 
 from agg_server.dashboard.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, chart, has_dots
 from agg_server.dashboard.moment import look_at
-from agg_server.dashboard.rendering import moment, size
+from agg_server.dashboard.pages import about
+from agg_server.dashboard.rendering import Rendering, moment
+from agg_server.dashboard.rendering import size as size_of
 from agg_server.dashboard.views import glance, rounds, timeline
 from agg_server.dashboard.views.awaited import Awaited, awaited
 from agg_server.dashboard.views.words import CAUSES, COHORT_PHASES, ROUND_PHASES, status
@@ -18,6 +26,8 @@ from agg_server.rounds.events import Event, Outcome
 from agg_server.rounds.state import Phase
 from agg_server.rounds.words import describe
 from agg_server.store import Journal
+from agg_server.template import meanings
+from fedit_shared.parameters import CohortParameters
 
 MINUTE = 60.0
 
@@ -52,6 +62,57 @@ def test_what_is_awaited_is_said_in_every_phase_with_the_time_until_which_it_is(
     sim.vote(*somebody)
     sim.answer(somebody[0])
     assert told(sim) == Awaited(f"cohort {name}: answers, 1 of 4 are here", sim.cohort.not_after)
+
+
+def test_a_finished_federation_awaits_nothing_and_since_is_when_the_phase_began(tmp_path: Path):
+    sim = Simulated(tmp_path, count=3, cohort_min=3, cohort_target=3, rounds=1)
+    opened, words = sim.now, sim.config.federation.finish
+
+    def shown() -> glance.Now:
+        return glance.now(look_at(sim.ledger, sim.now), words if sim.round.phase is Phase.OVER else "")
+
+    sim.wait(60)
+    assert shown().since == opened
+    sim.muster(*sim.devices)
+    sim.wait(60)
+    assert shown().since == pytest.approx(opened + 60)
+    for step in (sim.contribute, sim.report, sim.vote, sim.answer):
+        step(*sim.devices)
+    assert sim.round.phase is Phase.OVER
+    sim.wait(60)
+    over = shown()
+    assert (over.since, over.explained, over.awaited) == (opened + 120, ROUND_PHASES["over"], [])
+    page = Rendering({"federation": "x"}).text("glance_now.html", {"now": over})
+    assert "Nothing: the federation has finished" in page
+    assert "to open" not in page
+
+
+@pytest.mark.parametrize("size", [3, 6])
+def test_so_few_are_in_a_sum_as_the_page_and_the_settings_say_and_no_fewer(tmp_path: Path, size: int):
+    rendering = Rendering({"federation": "x"})
+
+    async def show(visit: object, template: str, **values: object) -> str:
+        return rendering.text(template, values | {"navigation": [], "here": "", "csrf": ""})
+
+    def outcome(folder: Path, uploads: int) -> str | None:
+        folder.mkdir()
+        sim = Simulated(folder, count=size, cohort_min=size)
+        sim.muster(*sim.devices)
+        sim.wait(30 * MINUTE)
+        sim.contribute(*sim.devices[:uploads])
+        sim.wait(30 * MINUTE)
+        return sim.finished(1).outcome
+
+    site: Any = SimpleNamespace(config=make_config(0, {"cohort_min": size}), show=show)
+    page = str(asyncio.run(about.knows(site, None)))  # type: ignore[arg-type]
+    told = {int(members): int(least) for members, least in re.findall(r"of (\d+), at least (\d+)", page)}
+    assert set(told) == {size, 64}
+    assert outcome(tmp_path / "enough", told[size]) is None, "it goes on"
+    assert outcome(tmp_path / "too few", told[size] - 1) == "abandoned"
+    [words] = [meaning.words for meaning in meanings() if meaning.keys[0] == "cohort_min"]
+    pairs = re.findall(r"(\d+) of (\d+)", words)
+    assert len(pairs) == 5
+    assert all(CohortParameters(int(members)).floor == int(least) for least, members in pairs)
 
 
 def test_with_a_target_the_devices_that_are_missing_are_counted_against_it(tmp_path: Path):
@@ -189,6 +250,38 @@ def test_a_chart_stays_in_its_frame_and_its_grid_holds_all_values(value: Callabl
     assert has_dots(drawn) == (count <= 60)
 
 
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([131000, 197000], ["125k", "150k", "175k", "200k"]),
+        ([3e8, 9e8], ["0.2G", "0.4G", "0.6G", "0.8G", "1.0G"]),
+        ([99, 101, 210], ["50", "100", "150", "200", "250"]),
+        ([0.0655, 0.069], ["0.064", "0.066", "0.068", "0.070"]),
+    ],
+)
+def test_labels_are_written_out_in_one_unit(values: list[float], labels: list[str]):
+    drawn = chart([Point(i, value) for i, value in enumerate(values)])
+    assert drawn is not None
+    assert [tick.label for tick in drawn.across] == labels
+
+
+def test_labels_say_where_their_line_is_and_fit_beside_the_chart():
+    drawn_from = random.Random(5)
+    units = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    for _ in range(2000):
+        low = 10 ** drawn_from.uniform(-8, 14)
+        high = low * (1 + 10 ** drawn_from.uniform(-6, 3))
+        drawn = chart([Point(1, low), Point(2, high)])
+        assert drawn is not None
+        labels = [tick.label for tick in drawn.across]
+        told = [float(label.rstrip("nµmkMGT")) * units.get(label[-1], 1.0) for label in labels]
+        assert max(map(len, labels)) <= 8, labels
+        assert told[0] <= low * (1 + 1e-9), labels
+        assert told[-1] >= high * (1 - 1e-9), labels
+        steps = [after - before for before, after in itertools.pairwise(told)]
+        assert steps == pytest.approx([steps[0]] * len(steps), rel=1e-6), labels
+
+
 def test_higher_values_are_drawn_higher_and_gaps_stay_gaps():
     drawn = chart([Point(1, 1.0), Point(2, None), Point(3, 3.0), Point(4, math.nan), Point(9, 2.0)])
     assert drawn is not None
@@ -203,7 +296,7 @@ def test_higher_values_are_drawn_higher_and_gaps_stay_gaps():
 
 
 def test_numbers_for_people():
-    assert [size(n) for n in (0, 999, 1000, 47_741_952, 3.05e9, 9.9996e11, 2e15)] == [
+    assert [size_of(n) for n in (0, 999, 1000, 47_741_952, 3.05e9, 9.9996e11, 2e15)] == [
         "0 bytes", "999 bytes", "1 kB", "47.7 MB", "3.05 GB", "1 TB", "2e+03 TB",
     ]  # fmt: skip
     assert moment(1_900_000_000.0) == "2030-03-17 17:46:40Z"

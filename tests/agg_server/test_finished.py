@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from dashboard import logged_in, plain
 from served import enrolled
 from server_process import Said, ServerProcess, command
 
@@ -95,6 +96,13 @@ def test_a_rollback_of_a_finished_federation_says_what_it_takes_and_export_follo
     assert "has finished: all 1 rounds are published" in told
     assert "[federation] rounds" in told
     assert "next round begins from version 0" in said(command("status", server.folder))
+    operator = logged_in(server)
+    assert "begins from it, once [federation] rounds is raised" in re.sub(
+        " +", " ", plain(operator.ask("/adapters").text)
+    )
+    page = plain(operator.ask("").text)
+    assert "Nothing: the federation has finished" in page
+    assert "the next round to open" not in page
     words, weights = exported(server, tmp_path / "gone back to")
     assert ("version 0" in words, "--version 1" in words, weights) == (True, True, row["adapter_before"])
     words, weights = exported(server, tmp_path / "rejected", "--version", 1)

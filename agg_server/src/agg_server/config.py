@@ -66,6 +66,7 @@ class Server(_Section, frozen=True, kw_only=True):
     unsigned_requests: Annotated[int, msgspec.Meta(ge=1)] = 120
     device_requests: Annotated[int, msgspec.Meta(ge=60)] = 3000
     metrics: str = ""
+    dashboard: bool = True
     log: Literal["text", "json"] = "text"
 
 

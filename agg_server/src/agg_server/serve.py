@@ -69,7 +69,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     gate = Gate(federation_id(driver.tools.key.public), lambda: driver.desk.active, time.time, nonces)
     memory, pace = Memory(), Pace(config.server.device_requests, time.monotonic, "device")
     reader = Reader(gate, driver.on_pool, pace, memory, driver.attendance.renew if database.shared else None)
-    dashboard = Dashboard(driver, database, layout, reader)
+    dashboard = Dashboard(driver, database, layout, reader) if config.server.dashboard else None
     app = make_app(service, reader, metrics, config.federation.name, dashboard)
     make_room(config.server.connections)
     door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic), memory)
@@ -105,7 +105,9 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         if config.server.metrics:
             listening.append(await _listen(metrics_runner.server, config.server.metrics, None))
         announce(_greeting(layout, config, driver, await driver.standing()))
-        if sys.stdout.isatty():  # what goes into a journal or a file is kept, and read by others
+        if (
+            dashboard is not None and sys.stdout.isatty()
+        ):  # what goes into a journal or a file is kept, and read by others
             link = await driver.on_ledger(partial(make_link, database, config.server.address, time.time()))
             print(f"The dashboard, once, within ten minutes: {link}")
         await stopping.wait()
@@ -115,7 +117,8 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
             task.cancel()
         for server in listening:
             server.close()
-        dashboard.close()
+        if dashboard is not None:
+            dashboard.close()
         driver.waiting.close()  # long polls end at once, so that the runner has nothing to wait for
         await drain.wait(DRAIN_SECONDS)
         await runner.cleanup()
@@ -174,5 +177,6 @@ def _greeting(layout: Layout, config: Config, driver: Driver, stands: Standing) 
     if stands.finished:
         lines.append(f"{config.federation.finish} {GO_ON}")
     lines.append(f"Invite participants with: fedit-server invite {layout.folder}")
-    lines.append(f"Open the dashboard with: fedit-server login {layout.folder}")
+    if config.server.dashboard:
+        lines.append(f"Open the dashboard with: fedit-server login {layout.folder}")
     return "\n".join(lines)

@@ -50,6 +50,9 @@ pin = {pin}
 # device_requests = 3000
 # Where Prometheus reads /metrics, without TLS: keep it local. Empty: nowhere.
 # metrics = "127.0.0.1:9464"
+# Whether this server has the operator's pages: at /dashboard, on the same port, behind a login. false: there are none,
+# and everything is done by commands.
+# dashboard = true
 # What is written to stderr: "text", key=value lines, or "json", an object a line.
 # log = "text"
 
@@ -81,7 +84,8 @@ revision = {revision}
 # quantization = ["int8"]
 
 [round]
-# Fewest devices of a cohort (3 to 255). A sum over fewer is never opened.
+# Fewest devices that a cohort is formed of (3 to 255). Some of them may vanish: its sum is opened over more than half
+# of it, at least two more than a third (3 of 3, 3 of 4, 4 of 6, 6 of 10, 33 of 64), and as many as any member demands.
 cohort_min = {cohort_min}
 # So many musters close the muster at once; 0: only time does.
 cohort_target = {cohort_target}

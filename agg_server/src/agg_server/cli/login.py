@@ -15,8 +15,11 @@ def login_command(folder: Path) -> None:
     import time
 
     from agg_server.dashboard.login import make_link
+    from fedit_shared.errors import UserError
 
     _, config, database = open_folder(folder)
+    if not config.server.dashboard:
+        raise UserError("This server has no dashboard.", advice="Set [server] dashboard = true, and serve again.")
     click.echo(make_link(database, config.server.address, time.time()))
 
 

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 360, 170
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 56, 8, 10, 24
 _MOST_DOTS = 60
+_FINEST = 1e-3
+"""The grid's lines differ by so much of the largest value at least: a label has no more digits than fit beside it."""
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -73,7 +76,8 @@ def chart(points: Sequence[Point], *, from_zero: bool = False) -> Chart | None:
         dots=dots,
         bar=round(step * 0.7, 1),
         across=[
-            Tick(round(base - (at - low) / (high - low) * inner, 1), _short(at, across[1] - across[0])) for at in across
+            Tick(round(base - (at - low) / (high - low) * inner, 1), label)
+            for at, label in zip(across, _labels(across), strict=True)
         ],
         along=[
             Tick(round(LEFT + (i + 0.5) * step, 1), str(points[i].round))
@@ -89,7 +93,7 @@ def has_dots(drawn: Chart) -> bool:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers from at most ``low`` to at least ``high``, some four of them."""
-    spread = high - low or abs(high) or 1.0
+    spread = max(high - low, _FINEST * max(abs(low), abs(high))) if low < high else abs(high) or 1.0
     rough = spread / 3
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in _STEPS if unit * factor >= rough * 0.999)
@@ -99,12 +103,14 @@ def _ticks(low: float, high: float) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def _short(value: float, step: float) -> str:
-    """With as many digits as tell it from its neighbours, ``step`` away."""
-    if abs(value) < step / 2:
-        return "0"
-    digits = max(2, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 2)
-    for bound, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= bound:
-            return f"{value / bound:.{digits}g}{unit}"
-    return f"{value:.{digits}g}"
+def _labels(ticks: Sequence[float]) -> list[str]:
+    """All in one unit, with as many digits as tell neighbours apart."""
+    largest, step = max(map(abs, ticks)), ticks[1] - ticks[0]
+    if not _UNITS[-1][0] <= largest < 1e3 * _UNITS[0][0]:
+        return ["0" if abs(at) < step / 2 else f"{at:.3g}" for at in ticks]
+    if 1e-2 <= largest < 1e4:
+        bound, unit = 1.0, ""
+    else:
+        bound, unit = next(each for each in _UNITS if largest >= each[0])
+    digits = next(n for n in range(9) if math.isclose(round(step / bound, n), step / bound, rel_tol=1e-6))
+    return ["0" if abs(at) < step / 2 else f"{at / bound:.{digits}f}{unit}" for at in ticks]

@@ -26,10 +26,12 @@ class CohortNow(NamedTuple):
 
 
 class RoundNow(NamedTuple):
-    """The newest round. ``devices``: public key (hex) → the last step that it has taken."""
+    """The newest round. ``since``: when it got into its phase; ``devices``: public key (hex) → the last step that it
+    has taken."""
 
     report: RoundReport
     rules: Rules
+    since: float
     first_muster: float | None
     cohorts: list[CohortNow]
     devices: Mapping[str, str]
@@ -70,10 +72,16 @@ def _round(round: Round, now: float) -> RoundNow:
     return RoundNow(
         report=shown,
         rules=round.opened.rules,
+        since=_since(round),
         first_muster=round.first_muster_at,
         cohorts=[_cohort(cohort, told.until, len(told.survivors)) for cohort, told in pairs],
         devices={identity.hex(): step for identity, step in _steps(round).items()},
     )
+
+
+def _since(round: Round) -> float:
+    formed = [cohort.contribute_until - round.opened.rules.contribute_window for cohort in round.cohorts.values()]
+    return round.ended_at or min(formed, default=round.opened_at)
 
 
 def _cohort(cohort: Cohort, until: float | None, survivors: int) -> CohortNow:

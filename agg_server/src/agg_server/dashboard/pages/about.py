@@ -5,11 +5,15 @@ from aiohttp import web
 from agg_server.config import FILE
 from agg_server.dashboard.site import Site, Visit
 from agg_server.dashboard.views.settings import sections
+from fedit_shared.parameters import CohortParameters
 
 
 async def knows(site: Site, visit: Visit) -> web.StreamResponse:
     """/dashboard/knows: what this server may know, and why it can never show a single update."""
-    return await site.show(visit, "knows.html", rules=site.config.round, strategy=site.config.federation.strategy)
+    rules = site.config.round
+    floors = [CohortParameters(size).floor for size in (rules.cohort_min, rules.cohort_max)]
+    strategy = site.config.federation.strategy
+    return await site.show(visit, "knows.html", rules=rules, floors=floors, strategy=strategy)
 
 
 async def settings(site: Site, visit: Visit) -> web.StreamResponse:

@@ -15,15 +15,17 @@ DAY = 86400.0
 async def page(site: Site, visit: Visit) -> web.StreamResponse:
     """The whole page."""
     moment = await look(site)
-    parts = {"now": glance.now(moment), "facts": await _facts(site, moment), "history": await _history(site, moment)}
+    facts, history = await _facts(site, moment), await _history(site, moment)
+    parts = {"now": glance.now(moment, facts.finished), "facts": facts, "history": history}
     return await site.show(visit, "glance.html", **parts)
 
 
 async def fragments(site: Site, moment: Moment, *, history: bool) -> dict[str, str]:
     """id → HTML of the parts that change: those of the past only if they are asked for."""
+    facts = await _facts(site, moment)
     texts = {
-        "now": await site.text("glance_now.html", now=glance.now(moment)),
-        "facts": await site.text("glance_facts.html", facts=await _facts(site, moment)),
+        "now": await site.text("glance_now.html", now=glance.now(moment, facts.finished)),
+        "facts": await site.text("glance_facts.html", facts=facts),
     }
     if history:
         texts["history"] = await site.text("glance_history.html", history=await _history(site, moment))

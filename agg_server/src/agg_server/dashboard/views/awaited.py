@@ -15,8 +15,8 @@ class Awaited(NamedTuple):
     until: float | None
 
 
-def awaited(now: Moment) -> list[Awaited]:
-    """Everything that is awaited, the whole round's first."""
+def awaited(now: Moment, *, finished: bool = False) -> list[Awaited]:
+    """Everything that is awaited, the whole round's first; nothing once the federation has ``finished``."""
     current = now.current
     if current is None:
         return [Awaited("the first round to open", None)]
@@ -25,7 +25,7 @@ def awaited(now: Moment) -> list[Awaited]:
             return [_muster(current, now.time)]
         case "cohorts":
             return list(_cohorts(current))
-    return [Awaited("the next round to open", None)]
+    return [] if finished else [Awaited("the next round to open", None)]
 
 
 def _muster(round: RoundNow, time: float) -> Awaited:

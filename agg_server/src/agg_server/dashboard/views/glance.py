@@ -39,30 +39,33 @@ class StepGroup(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What is going on. ``status`` is None before the first round."""
+    """What is going on. ``status`` is None before the first round. ``since``: when its phase began. ``finished``: what
+    is said once no round will be opened any more."""
 
     number: int | None
     status: Status | None
     explained: str
-    opened: float | None
+    since: float | None
     awaited: list[Awaited]
     here: int
     steps: list[StepGroup]
     cohorts: list[CohortLine]
+    finished: str = ""
 
 
-def now(moment: Moment) -> Now:
-    """From the ledger's moment."""
+def now(moment: Moment, finished: str = "") -> Now:
+    """From the ledger's moment. ``finished``: as in :class:`Now`."""
     current = moment.current
     if current is None:
         return Now(None, None, "No round has been opened yet", None, awaited(moment), 0, [], [])
     report = current.report
+    explained = ROUND_PHASES[report.phase]
     return Now(
         number=report.round,
         status=round_status(report),
-        explained=report.reason or ROUND_PHASES[report.phase],
-        opened=report.opened,
-        awaited=awaited(moment),
+        explained=f"{explained} ({report.reason})" if report.reason else explained,
+        since=current.since,
+        awaited=awaited(moment, finished=bool(finished)),
         here=len(current.devices),
         steps=_steps(current.devices),
         cohorts=[
@@ -77,6 +80,7 @@ def now(moment: Moment) -> Now:
             )
             for cohort, told in zip(current.cohorts, report.cohorts, strict=True)
         ],
+        finished=finished,
     )
 
 
