@@ -39,8 +39,8 @@ from agg_server.store import Database
 from agg_server.web.operator import PREFIX
 from fedit_shared.errors import UnauthorizedError
 
-STREAMS = ("/live", "/adapters/{version}/download")
-"""What takes a session, and is no page."""
+STREAMS = ("/live", "/adapters/{version}/download", "/invitations/made/00")
+"""What takes a session, and is no page, or one session's own."""
 
 
 def test_every_route_of_the_dashboard_is_tried_here():
@@ -50,7 +50,8 @@ def test_every_route_of_the_dashboard_is_tried_here():
     routes = Dashboard(nobody, nobody, nobody, nobody).routes()
     found = {(route.method, route.path.removeprefix(PREFIX)) for route in routes}
     found -= {("GET", "/login"), ("POST", "/login"), ("GET", "/static/{name}"), ("*", "/{rest:.*}")}
-    found -= {("GET", path) for path in STREAMS}
+    found -= {("GET", "/"), ("GET", "/favicon.ico")}
+    found -= {("GET", path) for path in STREAMS} | {("GET", "/invitations/made/{once}")}
     assert {path for method, path in found if method == "GET"} == set(PAGES)
     assert {path for method, path in found if method == "POST"} == set(FORMS)
 
@@ -160,6 +161,19 @@ def test_no_page_has_script_or_style_of_its_own_or_asks_elsewhere_and_the_policy
                 if form.get("method") == "get":
                     continue
                 assert (form.get("method"), form["tokens"]) == ("post", inside.token()), path
+
+
+def test_who_comes_without_a_path_or_with_a_slash_too_many_is_led_to_the_first_page(untouched: ServerProcess):
+    for path in ("/", f"{PREFIX}/", "/favicon.ico"):
+        line = connection(untouched)
+        line.request("GET", path)
+        answer = line.getresponse()
+        answer.read()
+        if path == "/favicon.ico":
+            assert (answer.status, answer.headers["Content-Type"][:13]) == (200, "image/svg+xml")
+        else:
+            assert (answer.status, answer.headers["Location"]) == (303, PREFIX)
+        line.close()
 
 
 def test_what_is_not_there_is_said_on_a_page(lived_in: ServerProcess):

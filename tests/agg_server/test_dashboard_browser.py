@@ -12,6 +12,11 @@ from dashboard import EMPTY_PAGES, PAGES, addresses, new_code
 from server_process import ServerProcess
 
 PICTURED = {"": "glance", "/rounds/1": "round", "/devices": "devices"}
+_CUT = """() => [...document.querySelectorAll("svg text")].filter((text) => {
+  const [letters, picture] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
+  return letters.left < picture.left - 0.5 || letters.right > picture.right + 0.5 || letters.height < 10;
+}).map((text) => text.textContent)"""
+"""Labels of pictures that are cut at a side, or too small to be read."""
 Open = Callable[..., Window]
 
 
@@ -52,6 +57,7 @@ def test_a_page_fits_a_phone_and_axe_finds_nothing_in_light_and_dark(
         for details in window.page.locator("details").all():
             details.evaluate("details => details.open = true")
         assert window.overflow() <= 0
+        assert window.page.evaluate(_CUT) == []
         assert window.findings() == []
         assert window.complaints == []
 
@@ -169,6 +175,8 @@ def test_an_invitation_is_made_and_copied(opened: Open, lived_in: ServerProcess)
     window.page.get_by_label("Devices it lets in").fill("2")
     window.page.get_by_role("button", name="Make a link").click()
     link = window.page.get_by_role("textbox", name="Join link").input_value()
+    hidden = window.page.locator("#link").evaluate("field => field.scrollHeight - field.clientHeight")
+    assert hidden <= 0, "all of it can be seen"
     window.page.get_by_role("button", name="Copy").click()
     window.page.get_by_text("Copied.").wait_for()
     assert window.page.evaluate("navigator.clipboard.readText()") == link

@@ -114,14 +114,25 @@ def test_devices_are_listed_with_what_they_say_of_themselves(lived_in: ServerPro
     for device in told[:PEERS]:
         [row] = re.findall(rf"\n{device['device'][:16]} .*", text)
         assert "test cpu, 1 GiB Block" in row
+        assert device["invitation"][:16] in row
+    link = told[0]["invitation"][:16]
+    assert f"4 of {len(told)} devices" in plain(logged_in(lived_in).ask(f"/devices?begins={link}").text)
+    assert f'href="{PREFIX}/devices?begins={link}"' in logged_in(lived_in).ask("/invitations").text
+    assert link in command("devices", lived_in.folder).stdout
     assert "0 of" in plain(logged_in(lived_in).ask("/devices?begins=xyz").text)
 
 
 def test_a_link_that_the_page_makes_lets_in_as_many_as_it_says_until_it_is_revoked(lived_in: ServerProcess):
     inside = logged_in(lived_in)
-    form = {FORM_TOKEN: inside.token(), "uses": "3", "term": "1d"}
-    made = inside.ask("/invitations", form)
-    assert made.status == 200
+    [once] = re.findall(r'name="once" value="(\w+)"', inside.ask("/invitations").text)
+    form = {FORM_TOKEN: inside.token(), "uses": "3", "term": "1d", "once": once}
+    sent = [inside.ask("/invitations", form) for _ in range(2)]
+    assert {(answer.status, answer.headers["Location"].removeprefix(PREFIX)) for answer in sent} == {
+        (303, f"/invitations/made/{once}")
+    }
+    made, again = (inside.ask(f"/invitations/made/{once}") for _ in range(2))
+    assert (made.status, made.text == again.text) == (200, True)
+    assert logged_in(lived_in).ask(f"/invitations/made/{once}").status == 404, "it is this session's"
     assert set(made.headers["Content-Security-Policy"].split("; ")) == POLICY
     assert (Markup(made.text).inline, "<svg viewBox" in made.text) == ([], True)
     link = JoinLink.parse(re.findall(r"<textarea[^>]*>([^<]*)<", made.text)[0])
@@ -130,6 +141,7 @@ def test_a_link_that_the_page_makes_lets_in_as_many_as_it_says_until_it_is_revok
     assert ("open" in row, "1 of 3" in row) == (True, True)
     assert str(link) not in inside.ask("/invitations").text
     name = sha256(link.token).hexdigest()
+    assert inside.ask("/invitations").text.count(f'title="{name}"') == 1, "one, though it was sent twice"
     assert "Revoke the invitation" in inside.ask(f"/invitations/{name}/revoke").text
     assert inside.ask(f"/invitations/{name}/revoke", {FORM_TOKEN: inside.token()}).status == 303
     with pytest.raises(UnauthorizedError, match="revoked"):
@@ -137,10 +149,14 @@ def test_a_link_that_the_page_makes_lets_in_as_many_as_it_says_until_it_is_revok
     alone(link, "by the page 1", lambda peer: peer.check_in(), enrol=True)  # who has joined stays
 
 
-@pytest.mark.parametrize("change", [{"uses": "0"}, {"uses": "10001"}, {"uses": "x"}, {"uses": ""}, {"term": "9d"}])
+@pytest.mark.parametrize(
+    "change", [{"uses": "0"}, {"uses": "10001"}, {"uses": "x"}, {"uses": ""}, {"term": "9d"}, {"once": "x"}]
+)
 def test_a_link_for_nobody_or_for_a_time_not_offered_is_not_made(untouched: ServerProcess, change: dict[str, str]):
     inside, before = logged_in(untouched), state(untouched)
-    answer = inside.ask("/invitations", {FORM_TOKEN: inside.token(), "uses": "1", "term": "1d"} | change)
+    answer = inside.ask(
+        "/invitations", {FORM_TOKEN: inside.token(), "uses": "1", "term": "1d", "once": "0" * 32} | change
+    )
     assert (answer.status, 'role="alert"' in answer.text) == (400, True)
     assert state(untouched) == before
 

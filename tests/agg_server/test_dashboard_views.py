@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from simulated import Simulated, make_config
 
@@ -18,14 +19,14 @@ from agg_server.dashboard.moment import look_at
 from agg_server.dashboard.pages import about
 from agg_server.dashboard.rendering import Rendering, moment
 from agg_server.dashboard.rendering import size as size_of
-from agg_server.dashboard.views import glance, rounds, timeline
+from agg_server.dashboard.views import devices, glance, rounds, timeline
 from agg_server.dashboard.views.awaited import Awaited, awaited
 from agg_server.dashboard.views.words import CAUSES, COHORT_PHASES, ROUND_PHASES, status
 from agg_server.rounds import causes
-from agg_server.rounds.events import Event, Outcome
+from agg_server.rounds.events import CohortsFormed, Event, FormedCohort, Outcome
 from agg_server.rounds.state import Phase
 from agg_server.rounds.words import describe
-from agg_server.store import Journal
+from agg_server.store import Device, Journal
 from agg_server.template import meanings
 from fedit_shared.parameters import CohortParameters
 
@@ -293,6 +294,18 @@ def test_higher_values_are_drawn_higher_and_gaps_stay_gaps():
     bars = chart([Point(1, 5.0), Point(2, 10.0)], from_zero=True)
     assert bars is not None
     assert bars.dots[1].height == pytest.approx(2 * bars.dots[0].height, abs=0.2)
+
+
+def test_a_clients_version_is_shown_short_and_all_of_it_can_be_seen():
+    odd = Device(identity=bytes(32), status="active", joined=0.0, client_version="1.0\u200b" + "x" * 400)
+    assert odd.client == "1.0�" + "x" * 35 + "…"
+    assert devices.line(odd).client == odd.client
+    assert devices.line(msgspec.structs.replace(odd, client_version=None)).client == "–"
+
+
+def test_one_is_one():
+    formed = CohortsFormed(cohorts=(FormedCohort(cohort=b"", roster=b"", settings=b"", signature=b""),), left_out={})
+    assert describe(formed) == "the muster is over: 1 cohort, 0 devices left out"
 
 
 def test_numbers_for_people():

@@ -167,7 +167,7 @@ class TestPeople:
         token = self.invite(sim, uses=5)
         self.enrol(sim, 1, token)
         with sim.database.begin() as connection:
-            People().set_status(connection, bytes([1] * 32), "blocked")
+            People().set_blocked(connection, bytes([1] * 32), blocked=True)
         with pytest.raises(UnauthorizedError, match="blocked"):
             self.enrol(sim, 1, token)
 
@@ -175,7 +175,7 @@ class TestPeople:
         token = self.invite(sim, uses=1)
         self.enrol(sim, 1, token)
         with sim.database.begin() as connection:
-            People().set_status(connection, bytes([1] * 32), "left")
+            People().leave(connection, bytes([1] * 32))
         with pytest.raises(UnauthorizedError, match="used up"):
             self.enrol(sim, 1, token)
         assert self.enrol(sim, 1, self.invite(sim, uses=3))

@@ -52,6 +52,16 @@ def test_addresses_are_forgotten_once_they_have_their_pace_back():
     assert len(pace._paid) < 2000
 
 
+def test_of_a_few_addresses_none_is_kept_a_minute_after_it_has_its_pace_back():
+    clock = [0.0]
+    pace = Pace(60, lambda: clock[0])
+    for number in range(3):
+        pace.take(f"192.0.2.{number}")
+    clock[0] = 62.0
+    pace.take("192.0.2.9")
+    assert set(pace._paid) == {"192.0.2.9"}
+
+
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -1,6 +1,6 @@
 """How devices come in: join links with a secret token, of which only the hash is kept."""
 
-import os
+from collections.abc import Iterable
 from hashlib import sha256
 
 from agg_server import tls
@@ -18,7 +18,7 @@ from fedit_shared.secagg.bodies import EnrolBody
 def make_link(
     address: str, federation: bytes, pin: bytes | None, token: bytes, *, now: float, uses: int, expires: float | None
 ) -> tuple[JoinLink, Invitation]:
-    """A join link around ``token`` (TOKEN_SIZE fresh random bytes), and what the server keeps of it."""
+    """A join link around ``token`` (TOKEN_SIZE bytes that nobody can guess), and what the server keeps of it."""
     if len(token) != TOKEN_SIZE:
         raise ValueError("a token of a wrong size")
     invitation = Invitation(token_hash=sha256(token).digest(), created=now, expires=expires, uses=uses, used=0)
@@ -26,18 +26,18 @@ def make_link(
 
 
 def invite(
-    layout: Layout, config: Config, *, count: int, uses: int, expires: float | None, now: float
+    layout: Layout, config: Config, tokens: Iterable[bytes], *, uses: int, expires: float | None, now: float
 ) -> list[tuple[JoinLink, Invitation]]:
-    """So many new join links, each good for ``uses`` devices until ``expires`` (Unix seconds; None: until used up), and
-    what is to be stored of them. Reads the federation's key and certificate."""
+    """A join link around each token, good for ``uses`` devices until ``expires`` (Unix seconds; None: until used up),
+    and what is to be stored of them. Reads the federation's key and certificate."""
     federation = federation_id(layout.signing_key().public)
     certificate = layout.path(config.server.certificate)
     pin = tls.pin(certificate) if config.server.pin else None
     if pin is not None:
         tls.keep_pin(certificate, layout.pinned)
     return [
-        make_link(config.server.address, federation, pin, os.urandom(TOKEN_SIZE), now=now, uses=uses, expires=expires)
-        for _ in range(count)
+        make_link(config.server.address, federation, pin, token, now=now, uses=uses, expires=expires)
+        for token in tokens
     ]
 
 

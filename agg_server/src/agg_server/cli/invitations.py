@@ -22,7 +22,7 @@ def invitations_command(folder: Path, as_json: bool) -> None:
     with database.begin() as connection:
         made = People().invitations(connection)
     if as_json:
-        print_records(made, "token_hash", "invitation")
+        print_records(made, token_hash="invitation")
         return
     now = time.time()
     print_table(

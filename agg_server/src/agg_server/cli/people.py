@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 @click.option("--expires", metavar="7d", help="How long the links are good. Default: until used up.")
 def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> None:
     """Print join links, one a line. Whoever has one can join: send each over a private channel."""
+    import os
     import time
 
     from agg_server.durations import Seconds
     from agg_server.enrolment import invite
     from agg_server.store import People
     from fedit_shared.errors import UserError
+    from fedit_shared.identity.links import TOKEN_SIZE
 
     layout, config, database = open_folder(folder)
     now = time.time()
@@ -31,7 +33,8 @@ def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> 
         until = None if expires is None else now + Seconds.parse(expires)
     except ValueError as error:
         raise UserError(f"--expires: {error}.") from error
-    made = invite(layout, config, count=count, uses=uses, expires=until, now=now)
+    tokens = [os.urandom(TOKEN_SIZE) for _ in range(count)]
+    made = invite(layout, config, tokens, uses=uses, expires=until, now=now)
     with database.begin() as connection:
         People().invite(connection, [invitation for _, invitation in made])
     for link, _ in made:
@@ -51,17 +54,18 @@ def devices_command(folder: Path, as_json: bool) -> None:
     with database.begin() as connection:
         devices = People().devices(connection)
     if as_json:
-        print_records(devices, "identity", "device")
+        print_records(devices, identity="device", invitation="invitation")
         return
     print_table(
-        ("device", "status", "joined", "last seen", "client", "hardware"),
+        ("device", "status", "joined", "invitation", "last seen", "client", "hardware"),
         [
             (
                 device.identity.hex()[:16],
                 device.status,
                 age(device.joined),
+                device.invitation.hex()[:16],
                 age(device.last_seen),
-                device.client_version or "",
+                device.client,
                 f"{device.accelerator}, {device.memory_gib} GiB" if device.accelerator else "",
             )
             for device in devices

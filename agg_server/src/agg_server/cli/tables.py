@@ -21,11 +21,11 @@ def print_json(told: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(told), indent=1).decode())
 
 
-def print_records(records: Iterable[msgspec.Struct], key: str, name: str) -> None:
-    """The records as JSON; ``key``: their field of bytes that becomes ``name`` in hex."""
+def print_records(records: Iterable[msgspec.Struct], **names: str) -> None:
+    """The records as JSON; ``names``: their fields of bytes, and as what each stands there in hex."""
     rows = [msgspec.structs.asdict(record) for record in records]
     for row in rows:
-        row[name] = row.pop(key).hex()
+        row |= {name: row.pop(key).hex() for key, name in names.items()}
     print_json(rows)
 
 

@@ -34,7 +34,7 @@ from fedit_shared.errors import FeditError, NotFoundError
 
 from .live import Live
 from .pages import about, adapters, devices, glance, invitations, rounds, session
-from .site import Item, Site, Visit
+from .site import Item, Site, Visit, see_other
 
 Handler = Callable[[Site, Visit], Awaitable[web.StreamResponse]]
 
@@ -58,6 +58,7 @@ PAGES = (
     Page("POST", "/devices/{device}/unblock", devices.unblock),
     Page("GET", "/invitations", invitations.page, "Invitations"),
     Page("POST", "/invitations", invitations.make),
+    Page("GET", "/invitations/made/{once}", invitations.made),
     Page("GET", "/invitations/{invitation}/revoke", invitations.ask_to_revoke),
     Page("POST", "/invitations/{invitation}/revoke", invitations.revoke),
     Page("GET", "/adapters", adapters.page, "Adapters"),
@@ -90,6 +91,9 @@ class Dashboard:
             web.get(f"{PREFIX}/login", partial(session.login_page, site)),
             web.post(f"{PREFIX}/login", partial(session.log_in, site)),
             web.get(f"{PREFIX}/static/{{name}}", partial(session.static, site)),
+            web.get(f"{PREFIX}/", _begin),
+            web.get("/", _begin),
+            web.get("/favicon.ico", partial(session.icon, site)),
             *(web.route(page.method, f"{PREFIX}{page.path}", self._guarded(page)) for page in PAGES),
             *(web.get(f"{PREFIX}{page.path}", self._guarded(page), allow_head=False) for page in streams),
             web.route("*", f"{PREFIX}/{{rest:.*}}", _nowhere),
@@ -105,6 +109,10 @@ class Dashboard:
     def close(self) -> None:
         """The server stops: pages that are kept up to date are let go."""
         self._site.closing.set()
+
+
+async def _begin(request: web.Request) -> web.StreamResponse:
+    return see_other("")
 
 
 async def _nowhere(request: web.Request) -> web.StreamResponse:

@@ -18,6 +18,7 @@ from aiohttp import web
 from agg_server.store import Database, Operators
 from agg_server.web.operator import PREFIX
 from fedit_shared.errors import ForgedError, UnauthorizedError
+from fedit_shared.identity.links import TOKEN_SIZE
 
 COOKIE = "__Host-fedit-operator"
 """A browser takes a cookie of such a name only over TLS, for this host alone."""
@@ -74,6 +75,12 @@ def end_session(database: Database, secret: bytes) -> None:
 def form_token(secret: bytes) -> str:
     """What every form of this session carries."""
     return hmac.digest(secret, b"fedit dashboard form", "sha256").hex()
+
+
+def join_token(secret: bytes, once: str) -> bytes:
+    """The token of the join link that this session makes with the form that carries ``once``: the same, however often
+    the form is sent, and to be had by nobody who has not the session's secret."""
+    return hmac.digest(secret, b"fedit dashboard join link " + once.encode(), "sha256")[:TOKEN_SIZE]
 
 
 def require_form(secret: bytes, form: Mapping[str, str]) -> None:

@@ -20,7 +20,8 @@ def describe(event: Event) -> str | None:
         case RoundOpened():
             return f"opened on adapter version {event.version}, sums of {event.rules.slot_bits} bits"
         case CohortsFormed():
-            return f"the muster is over: {len(event.cohorts)} cohorts, {len(event.left_out)} devices left out"
+            formed, left_out = _count(len(event.cohorts), "cohort"), _count(len(event.left_out), "device")
+            return f"the muster is over: {formed}, {left_out} left out"
         case ContributeClosed():
             return f"cohort {_name(event.cohort)}: no more uploads"
         case SurvivorsOffered() if event.survivors:
@@ -39,6 +40,10 @@ def describe(event: Event) -> str | None:
         case RoundEnded():
             return f"{event.outcome}: {event.reason}"
     return None
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def _name(cohort: bytes) -> str:

@@ -7,12 +7,14 @@ import msgspec
 from sqlalchemy import Connection, Row, func, insert, null, select, update
 
 from fedit_shared.errors import UnauthorizedError
+from fedit_shared.text import shown
 
 from .tables import devices, invitations
 
 Status = Literal["active", "left", "blocked"]
 MOST_GIB = 2**31 - 1
 """What the column can hold on every database; the protocol allows one more."""
+_SHOWN = 40
 _CLOSED = {
     "used up": "This invitation is used up.",
     "expired": "This invitation has expired.",
@@ -31,6 +33,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     client_version: str | None = None
     accelerator: str | None = None
     memory_gib: int | None = None
+    invitation: bytes = b""
+    """The hash of the token by which it came in."""
+
+    @property
+    def client(self) -> str:
+        """The client's version as it names itself, for people: short, and all of it to be seen."""
+        line = shown(self.client_version or "", _SHOWN)
+        return "".join(letter if letter.isprintable() else "�" for letter in line)
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +77,11 @@ class People:
         for invitation in made:
             connection.execute(insert(invitations).values(**msgspec.structs.asdict(invitation)))
 
+    def invitation(self, connection: Connection, token_hash: bytes) -> Invitation | None:
+        """The one of this token, if it was made."""
+        row = connection.execute(select(invitations).where(invitations.c.token_hash == token_hash)).first()
+        return None if row is None else Invitation(**row._mapping)
+
     def invitations(self, connection: Connection) -> list[Invitation]:
         """All that were made, newest first."""
         rows = connection.execute(select(invitations).order_by(invitations.c.created.desc(), invitations.c.token_hash))
@@ -98,7 +113,8 @@ class People:
             update(invitations).where(invitations.c.token_hash == token_hash).values(used=invitations.c.used + 1)
         )
         if device:
-            self.set_status(connection, identity, "active")
+            known = devices.c.identity == identity
+            connection.execute(update(devices).where(known).values(status="active", invitation=token_hash))
         else:
             values = {"identity": identity, "status": "active", "joined": now, "invitation": token_hash}
             connection.execute(insert(devices).values(**values))
@@ -126,10 +142,6 @@ class People:
             statuses={row[0]: row[1] for row in connection.execute(counted)},
             seen=connection.execute(seen).scalar_one(),
         )
-
-    def set_status(self, connection: Connection, identity: bytes, status: Status) -> None:
-        """Change a device's standing."""
-        connection.execute(update(devices).where(devices.c.identity == identity).values(status=status))
 
     def leave(self, connection: Connection, identity: bytes) -> None:
         """A device takes part no more. One that is blocked stays so."""
@@ -166,4 +178,5 @@ def _device(row: Row[Any]) -> Device:
         client_version=row.client_version,
         accelerator=row.accelerator,
         memory_gib=row.memory_gib,
+        invitation=row.invitation,
     )

@@ -30,7 +30,7 @@ class Pace:
         self._clock = clock
         self._paid: dict[str, float] = {}
         """sender → until when its requests have used up its pace."""
-        self._tidy_at = _MANY
+        self._tidy_at, self._tidy_after = _MANY, 0.0
 
     def take(self, sender: str) -> None:
         """Count a request. Raises BusyError for one too many."""
@@ -39,9 +39,9 @@ class Pace:
         if paid > now + _MINUTE + 1e-6:
             raise BusyError(f"This {self._who} asks too often.", advice="Try again in a minute.")
         self._paid[name] = paid
-        if len(self._paid) > self._tidy_at:
+        if len(self._paid) > self._tidy_at or now >= self._tidy_after:  # nobody's address is kept for nothing
             self._paid = {name: until for name, until in self._paid.items() if until > now}
-            self._tidy_at = max(_MANY, 2 * len(self._paid))
+            self._tidy_at, self._tidy_after = max(_MANY, 2 * len(self._paid)), now + _MINUTE
 
 
 class Memory:

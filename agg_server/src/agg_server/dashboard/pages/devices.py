@@ -14,7 +14,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 async def page(site: Site, visit: Visit) -> web.StreamResponse:
-    """The list; ``?begins=``: of the devices whose key begins so."""
+    """The list; ``?begins=``: of the devices whose key, or whose invitation's name, begins so."""
     begins = visit.request.query.get("begins", "").strip().lower()[:64]
     everybody = await site.read(People().devices)
     view = await site.driver.on_pool(lambda: devices.devices_page(everybody, begins))

@@ -1,12 +1,16 @@
-"""/dashboard/invitations: join links are made, shown once, and revoked."""
+"""/dashboard/invitations: join links are made, shown to the session that made them, and revoked."""
 
+import os
 import re
 from functools import partial
+from hashlib import sha256
 
 import segno
 from aiohttp import web
 from markupsafe import Markup
+from sqlalchemy import Connection
 
+from agg_server.dashboard import login
 from agg_server.dashboard.site import Question, Site, Visit, see_other
 from agg_server.dashboard.views import invitations
 from agg_server.dashboard.views.invitations import MOST_USES, TERMS
@@ -17,6 +21,7 @@ from agg_server.web.operator import PREFIX
 from fedit_shared.errors import NotFoundError, UserError
 
 _NAME = re.compile(r"[0-9a-f]{64}")
+_ONCE = re.compile(r"[0-9a-f]{32}")
 _USES = re.compile(r"[1-9][0-9]{0,4}")
 
 
@@ -24,24 +29,44 @@ async def page(site: Site, visit: Visit) -> web.StreamResponse:
     """The list, and the form for another."""
     made = await site.read(People().invitations)
     view = await site.driver.on_pool(partial(invitations.invitations_page, made, site.driver.clock()))
-    return await site.show(visit, "invitations.html", view=view, terms=TERMS, most=MOST_USES)
+    once = os.urandom(16).hex()
+    return await site.show(visit, "invitations.html", view=view, terms=TERMS, most=MOST_USES, once=once)
 
 
 async def make(site: Site, visit: Visit) -> web.StreamResponse:
-    """A new link, shown this once: of what is kept it cannot be made again."""
-    uses, term = visit.form.get("uses", ""), visit.form.get("term", "")
-    if not _USES.fullmatch(uses) or int(uses) > MOST_USES or term not in TERMS:
+    """A new link; the same one for a form that is sent again."""
+    uses, term, once = (visit.form.get(name, "") for name in ("uses", "term", "once"))
+    if not _USES.fullmatch(uses) or int(uses) > MOST_USES or term not in TERMS or not _ONCE.fullmatch(once):
         raise UserError(
             f"A link is good for 1 to {MOST_USES} devices, for one of the times in the form.",
             advice="Go back, and choose again.",
         )
     now = site.driver.clock()
     expires = now + Seconds.parse(term) if term else None
-    new = partial(invite, site.layout, site.config, count=1, uses=int(uses), expires=expires, now=now)
-    [(link, invitation)] = await site.driver.on_pool(new)
-    await site.write(lambda connection: People().invite(connection, [invitation]))
+    tokens = [login.join_token(visit.secret, once)]
+    new = partial(invite, site.layout, site.config, tokens, uses=int(uses), expires=expires, now=now)
+    [(_, invitation)] = await site.driver.on_pool(new)
+
+    def keep(connection: Connection) -> None:
+        if People().invitation(connection, invitation.token_hash) is None:
+            People().invite(connection, [invitation])
+
+    await site.write(keep)
+    return see_other(f"/invitations/made/{once}")
+
+
+async def made(site: Site, visit: Visit) -> web.StreamResponse:
+    """The link that this session has made: of what is kept it cannot be made again."""
+    once = visit.request.match_info["once"]
+    token = login.join_token(visit.secret, once)
+    found = await site.read(lambda connection: People().invitation(connection, sha256(token).digest()))
+    if found is None:
+        raise NotFoundError("This session has made no such link.", advice=f"{PREFIX}/invitations makes another.")
+    uses, expires = found.uses, found.expires
+    again = partial(invite, site.layout, site.config, [token], uses=uses, expires=expires, now=found.created)
+    [(link, _)] = await site.driver.on_pool(again)
     drawing = await site.driver.on_pool(partial(_drawing, str(link)))
-    return await site.show(visit, "invited.html", link=str(link), drawing=drawing, uses=int(uses), expires=expires)
+    return await site.show(visit, "invited.html", link=str(link), drawing=drawing, uses=uses, expires=expires)
 
 
 async def ask_to_revoke(site: Site, visit: Visit) -> web.StreamResponse:

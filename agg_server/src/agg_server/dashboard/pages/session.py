@@ -43,3 +43,8 @@ async def log_out(site: Site, visit: Visit) -> web.StreamResponse:
 async def static(site: Site, request: web.Request) -> web.StreamResponse:
     """The style, or the script."""
     return site.static(request.match_info["name"])
+
+
+async def icon(site: Site, request: web.Request) -> web.StreamResponse:
+    """What a browser asks for by itself."""
+    return site.static("icon.svg")

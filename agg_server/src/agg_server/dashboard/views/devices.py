@@ -12,11 +12,13 @@ SHOWN = 500
 
 
 class DeviceLine(NamedTuple):
-    """One device. ``hardware`` is what it said of itself; ``blocked``: it may be let in again, else blocked."""
+    """One device. ``link``: the name of the invitation that let it in; ``hardware`` is what it said of itself;
+    ``blocked``: it may be let in again, else blocked."""
 
     key: str
     status: Status
     joined: float
+    link: str
     last_seen: float | None
     client: str
     hardware: str
@@ -38,16 +40,17 @@ def line(device: Device) -> DeviceLine:
         key=device.identity.hex(),
         status=status(device.status),
         joined=device.joined,
+        link=device.invitation.hex(),
         last_seen=device.last_seen,
-        client=device.client_version or "–",
+        client=device.client or "–",
         hardware=", ".join(part for part in (device.accelerator or "", memory) if part) or "–",
         blocked=device.status == "blocked",
     )
 
 
 def devices_page(devices: Iterable[Device], begins: str) -> DevicesPage:
-    """The devices whose key begins so."""
+    """The devices whose key begins so, or the name of the invitation that let them in."""
     everybody = list(devices)
-    found = [device for device in everybody if device.identity.hex().startswith(begins)]
+    found = [d for d in everybody if d.identity.hex().startswith(begins) or d.invitation.hex().startswith(begins)]
     found.sort(key=lambda device: (-(device.last_seen or device.joined), device.identity))
     return DevicesPage([line(device) for device in found[:SHOWN]], len(everybody), len(found))
