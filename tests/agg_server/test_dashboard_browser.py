@@ -14,7 +14,7 @@ from server_process import ServerProcess
 PICTURED = {"": "glance", "/rounds/1": "round", "/devices": "devices"}
 _CUT = """() => [...document.querySelectorAll("svg text")].filter((text) => {
   const [letters, picture] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
-  return letters.left < picture.left - 0.5 || letters.right > picture.right + 0.5 || letters.height < 10;
+  return letters.left < picture.left - 0.5 || letters.right > picture.right + 0.5 || letters.height < 9.5;
 }).map((text) => text.textContent)"""
 """Labels of pictures that are cut at a side, or too small to be read."""
 Open = Callable[..., Window]
