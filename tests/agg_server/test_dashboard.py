@@ -234,7 +234,8 @@ def test_logins_and_what_forms_ask_for_are_in_the_log_by_session_and_without_a_s
 
 def test_one_command_ends_all_sessions_and_links(untouched: ServerProcess):
     one, other, code = logged_in(untouched), logged_in(untouched), new_code(untouched)
-    assert re.match(r"[2-9]\d* sessions are over", command("logout", untouched.folder).stdout)
+    [count] = re.findall(r"^(\d+) sessions are over", command("logout", untouched.folder).stdout)
+    assert int(count) >= 2
     assert [operator.ask("").status for operator in (one, other)] == [401, 401]
     assert Operator(untouched).log_in(code).status == 401
     assert logged_in(untouched).ask("").status == 200
