@@ -8,12 +8,14 @@ from agg_server.ledger import Proposal
 from agg_server.rounds.causes import BLOCKED, LEFT
 from agg_server.rounds.events import Withdrawn
 from agg_server.store import Database, Device, People
+from agg_server.store.people import Status
 from fedit_shared.errors import ConflictError
 
 from .desk import Desk
 from .writer import Writer
 
 RENEWAL_SECONDS = 0.3
+_GONE: dict[Status | None, str] = {"left": LEFT, "blocked": BLOCKED}
 
 
 class Attendance:
@@ -65,11 +67,10 @@ class Attendance:
         with self._database.begin() as connection:
             statuses = self._people.statuses(connection)
         self._desk.replace({identity for identity, status in statuses.items() if status == "active"})
-        gone = {identity: statuses.get(identity, "blocked") for identity in mustered}
         return [
-            Proposal(number, Withdrawn(identity=identity, reason=LEFT if status == "left" else BLOCKED))
-            for identity, status in gone.items()
-            if status != "active"
+            Proposal(number, Withdrawn(identity=identity, reason=_GONE[status]))
+            for identity in mustered
+            if (status := statuses.get(identity)) in _GONE
         ]
 
     def _write(self, seen: list[Device]) -> None:
