@@ -44,7 +44,9 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509})
 
 
 class WrongServerError(ForgedError):
-    """Another machine than the federation's server is at the link's address."""
+    """Another machine than the federation's server is at the link's address: on a foreign network, for a while."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class ClockError(UnauthorizedError):
