@@ -13,7 +13,7 @@ from edge_client.data.source import HUB, Format
 from edge_client.training.job import Device
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
-from fedit_shared.messages.task import Proximal
+from fedit_shared.messages.task import MaxWeight, Proximal
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
@@ -85,7 +85,8 @@ class Federation(_Section, frozen=True, kw_only=True):
     """``masked``: the whole protocol; ``quantized``: the same slots, added in the clear; ``exact``: floats."""
     slot_bits: Literal[12, 16, 24, "auto"] = "auto"
     """Of a summed value; ``auto``: as the server chooses them, from what the last mean came to."""
-    max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+    max_weight: MaxWeight = 16
+    """Clients count by their records, as in the paper. A server weighs only if its operator says so."""
 
 
 class Arms(_Section, frozen=True, kw_only=True):

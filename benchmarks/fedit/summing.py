@@ -8,6 +8,7 @@ predicts, and by what clipping takes away.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,7 +78,8 @@ def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round)
             max_weight=rules.max_weight,
             not_after=NOT_AFTER,
         )
-        cohort = Cohort(count, task, settings, round_=at.number, adapter=at.adapter, random=random.bytes)
+        agreed = msgspec.structs.replace(task, max_weight=rules.max_weight)
+        cohort = Cohort(count, agreed, settings, round_=at.number, adapter=at.adapter, random=random.bytes)
         if rules.sum == "masked":
             mean = _masked(cohort, updates)
         else:

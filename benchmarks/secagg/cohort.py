@@ -63,6 +63,7 @@ def synthetic(members: int, dimension: int) -> "Cohort":
         adapter_config="{}",
         tensors=(TensorSpec(name="all", shape=(dimension,)),),
         training=TrainingSettings(),
+        max_weight=WEIGHT,
     )
     settings = RoundSettings(model="none", clip=(CLIP,), slot_bits=SLOT_BITS, max_weight=WEIGHT, not_after=NOT_AFTER)
     return Cohort(members, task, settings)

@@ -13,7 +13,7 @@ from html import escape
 from drawing import FONT, document, palette, write
 
 WIDTH, HEIGHT = 1000, 676
-BITS, SLOTS, WEIGHT_LIMIT, DEVICES = 16, 3, 16, 3
+BITS, SLOTS, WEIGHT_LIMIT, DEVICES = 16, 3, 1, 3
 Q, T = 2147377153 * 2147352577, 2**48
 LEVELS = (2**BITS - 1) // (2 * DEVICES * WEIGHT_LIMIT)
 CLIP = 0.003
@@ -106,7 +106,7 @@ def _draw() -> str:
         (
             "Clipped, weighted, rounded: a slot",
             [
-                (f"c = {CLIP}, w = ⌈{records}/32⌉ = {weight}, L = {LEVELS}", "soft"),
+                (f"c = {CLIP}, w = {weight} for every device, L = {LEVELS}", "soft"),
                 (f"round(w·L·Δ/c) + w·L = {first:,}", "own"),
             ],
         ),

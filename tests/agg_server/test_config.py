@@ -72,7 +72,7 @@ def test_every_setting_stands_in_the_template_with_its_default():
         ("[server_step]\nlearning_rate = inf\n", ["line 8", "learning_rate"]),
         ("[round]\nslot_bits = 24\nfraction = 1.5\n", ["line 9", "fraction", "<= 1.0"]),
         ("[round]\ncohort_min = 9\ncohort_max = 5\n", ["line 9", "cohort_max"]),
-        ("[round]\ncohort_max = 255\nslot_bits = 12\n", ["line 9", "too small for 255"]),
+        ("[round]\ncohort_max = 255\nslot_bits = 12\nmax_weight = 16\n", ["line 9", "too small for 255"]),
         ("[training]\nsteps = 3\nepochs = 1.0\n", ["exactly one"]),
         ('[server_step]\noptimizer = "fedavgg"\n', ["line 8", "fedavg"]),
         ("[round\n", ["line 7"]),

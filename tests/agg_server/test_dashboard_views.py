@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from dashboard import plain
 from simulated import Simulated, make_config
 
+from agg_server.config import RoundRules
 from agg_server.dashboard.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, chart, has_dots
 from agg_server.dashboard.moment import look_at
 from agg_server.dashboard.pages import about
@@ -314,3 +316,14 @@ def test_numbers_for_people():
     ]  # fmt: skip
     assert moment(1_900_000_000.0) == "2030-03-17 17:46:40Z"
     assert moment(None) == "never"
+
+
+def test_the_page_of_what_a_server_knows_has_the_number_of_records_where_devices_weigh_by_them_and_only_there():
+    always = {"federation": "test", "version": "1"}
+    given = {"navigation": (), "here": "", "csrf": "", "strategy": "fedavg", "floors": (3, 33)}
+    equal, weighed = (
+        plain(Rendering(always).text("knows.html", given | {"rules": RoundRules(max_weight=most)})) for most in (1, 16)
+    )
+    known, missing = "How many records each device has, in steps of 32, up to 512", "How many records they have: every"
+    assert (known in equal, missing in equal) == (False, True)
+    assert (known in weighed, missing in weighed) == (True, False)

@@ -25,7 +25,7 @@ def before_the_step(folder: Path, cohorts: int, monkeypatch: pytest.MonkeyPatch)
     """A round of so many cohorts of three, whose sums are opened, and the job that takes its step."""
     monkeypatch.setattr(simulated, "TENSORS", TENSORS)
     folder.mkdir()
-    sim = Simulated(folder, count=3 * cohorts, cohort_target=3 * cohorts, cohort_max=3)
+    sim = Simulated(folder, count=3 * cohorts, cohort_target=3 * cohorts, cohort_max=3, max_weight=16)
     sim.muster(*sim.devices)
     for step in (sim.contribute, sim.report, sim.vote):
         step(*sim.devices)

@@ -36,6 +36,7 @@ PROTOCOL = (
     "fedit_shared/identity/keys.py",
     "fedit_shared/identity/requests.py",
     "fedit_shared/messages/codec.py",
+    "fedit_shared/messages/task.py",
     "fedit_shared/parameters.py",
     "fedit_shared/quantize.py",
     "fedit_shared/secagg/aggregator.py",
@@ -58,8 +59,8 @@ PROTOCOL = (
     "agg_server/storage/uploads.py",
 )
 CALLS = frozenset(
-    """verify check_deal check_certificate check_vector check_round_key require_rising require_own_entry require_known
-    require_signed index _check_survivors _check_prepare _check_deal""".split()
+    """verify check_deal check_certificate check_vector check_round_key require_rising require_time require_own_entry
+    require_known require_signed index _check_survivors _check_prepare _check_deal""".split()
 )
 SHIFTED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">"}
 TIMEOUT = 300

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from cohorts import NOT_AFTER, SERVER, Cohort, Device
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from simulated import Simulated
 
+from agg_server.rounds.events import Offered
 from fedit_shared.errors import FeditError, ForgedError, ProtocolError, UnsafeError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, decode, encode
@@ -74,6 +76,20 @@ def test_other_settings_or_another_task_than_the_rosters_are_refused(what):
         other = encode(msgspec.structs.replace(decode(cohort.settings, RoundSettings), clip=(1.0, 1.0)))
     with pytest.raises(ForgedError, match="another task or other settings"):
         signed(cohort, body, **{what: other})
+
+
+@pytest.mark.parametrize("how", ["a name twice", "two tensors of one name"])
+def test_a_task_that_two_implementations_could_read_differently_is_refused(how):
+    cohort = Cohort(3)
+    cohort.session()
+    if how == "a name twice":
+        named = msgspec.msgpack.encode("name")
+        cohort.task = bytes([cohort.task[0] + 1]) + cohort.task[1:] + named + msgspec.msgpack.encode("other")
+    else:
+        task = msgspec.msgpack.decode(cohort.task)
+        cohort.task = msgspec.msgpack.encode(task | {"tensors": [task["tensors"][0]] * 2})
+    with pytest.raises(ProtocolError, match=r"twice|same name"):
+        cohort.session()
 
 
 def test_settings_for_another_model_are_refused():
@@ -207,6 +223,36 @@ def test_settings_that_reach_beyond_a_members_promise_are_refused():
     cohort.settings = encode(msgspec.structs.replace(decode(cohort.settings, RoundSettings), not_after=NOT_AFTER + 1))
     with pytest.raises(UnsafeError):
         cohort.session()
+
+
+def test_settings_that_weigh_a_device_by_more_than_the_task_it_agreed_to_are_refused():
+    cohort = Cohort(3, max_weight=4)
+    for weight in (1, 4, 5):
+        cohort.settings = encode(msgspec.structs.replace(decode(cohort.settings, RoundSettings), max_weight=weight))
+        if weight <= 4:
+            assert cohort.session().settings.max_weight == weight
+        else:
+            with pytest.raises(UnsafeError, match="number of records"):
+                cohort.session()
+
+
+def test_a_promise_later_than_any_message_may_name_is_taken_neither_at_the_muster_nor_in_a_roster(tmp_path):
+    sim = Simulated(tmp_path, count=3)
+    sim.record(Offered(identity=sim.devices[0].identity))
+    with pytest.raises(ProtocolError, match="A time is at most"):
+        sim.record(sim.make_muster(sim.devices[0], not_after=2**64 - 1))
+    assert not sim.round.musters
+    cohort = Cohort(3)
+    late = replace(cohort.muster(cohort.devices[0]), not_after=2**40 + 1)
+    entry = replace(
+        cohort.entry(cohort.devices[0]),
+        not_after=late.not_after,
+        signature=cohort.devices[0].key.sign("muster", late.encode()),
+    )
+    others = cohort.roster().entries[1:]
+    assert cohort.roster().entries[0].identity == entry.identity
+    with pytest.raises(ProtocolError, match="A time is at most"):
+        cohort.session(replace(cohort.roster(), entries=(entry, *others)))
 
 
 def test_slots_too_small_for_the_cohort_are_refused():

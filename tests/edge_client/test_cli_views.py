@@ -106,6 +106,16 @@ def test_an_event_is_one_json_object_with_its_name(event: c.Event, capsys: pytes
         assert told["training"]["event"] == type(event.event).__name__
 
 
+def test_before_it_trains_a_participant_is_told_what_weights_say_of_its_records() -> None:
+    equal = describe(c.Agreed(TASK, 2**21, 2**18))
+    assert "Every device counts the same" in equal
+    weighed = msgspec.structs.replace(TASK, max_weight=16)
+    told = describe(c.Agreed(weighed, 2**21, 2**18))
+    assert "the operator and every member can tell how many you have, exactly, in steps of 32 up to 512." in told
+    shown = [c.to_json(c.Agreed(task, 2**21, 2**18))["task"]["max_weight"] for task in (TASK, weighed)]
+    assert shown == [1, 16]
+
+
 def test_plain_lines_tell_of_progress_now_and_then_and_of_everything_else_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -57,6 +57,18 @@ def test_an_old_drivers_cards_are_found_though_it_does_not_tell_all(
     assert [card.name for card in find_hardware().gpus] == ["GTX 1080"]
 
 
+def test_a_server_is_told_a_class_of_memory_that_does_not_change_with_what_is_free() -> None:
+    found = msgspec.structs.replace(find_hardware(), gpus=(), torch_cuda="")
+    classes = {0.5: 0, 1.0: 1, 3.7: 4, 7.6: 8, 8.0: 8, 15.4: 16, 23.5: 16, 31.0: 32, 62.7: 64, 125.8: 128}
+    for size, expected in classes.items():
+        for free in (0, int(size * 2**29)):
+            there = msgspec.structs.replace(found, memory_bytes=int(size * 2**30), free_bytes=free)
+            assert there.memory_class == expected, size
+    cards = parse_nvidia_smi(CARDS)
+    assert msgspec.structs.replace(found, gpus=cards, torch_cuda="13.0", memory_bytes=2**40).memory_class == 8
+    assert msgspec.structs.replace(found, gpus=cards, memory_bytes=2**37).memory_class == 128, "torch uses no card"
+
+
 def test_this_machine_is_described() -> None:
     found = find_hardware()
     assert found.cpu

@@ -174,6 +174,8 @@ def test_status_tells_of_rounds_and_after_leaving_nothing_more_is_offered(
     assert status == 0
     assert "published, counted: one of 3 in the sum" in said
     assert "Rounds over: 1, with this device's update: 1." in said
+    assert "Task: tiny, fedavg. Every device counts the same" in said
+    assert json.loads(shell("status", "--json")[1])["max_weight"] == 1
     [entry] = [json.loads(line) for line in shell("history", "--json")[1].splitlines()]
     assert (entry["event"], entry["outcome"], entry["counted"], entry["survivors"]) == ("Round", "published", True, 3)
     assert command("export", server.folder, tmp_path / "out", "--version", 1).returncode == 0

@@ -46,15 +46,17 @@ SIZES = {
 }
 HASHES = st.binary(min_size=32, max_size=32)
 PEOPLE = st.lists(HASHES, unique=True, min_size=1, max_size=12).map(sorted)
+TIMES = ("time", "train_until", "not_after")
 WORD = st.integers(0, 2**32 - 1)
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
     widths = {"floor": 2, "index": 4, "outcome": 1}
+    largest = {name: 256**width - 1 for name, width in widths.items()} | dict.fromkeys(TIMES, 2**40)
     return st.builds(
         kind,
         **{
-            field.name: st.integers(0, 256 ** widths.get(field.name, 8) - 1) if field.type is int else HASHES
+            field.name: st.integers(0, largest.get(field.name, 2**64 - 1)) if field.type is int else HASHES
             for field in dataclasses.fields(kind)
         },
     )
@@ -92,6 +94,23 @@ def test_bodies_are_laid_out_as_the_protocol_says(
     assert enrol.encode() == reference.enrol(one, two, three, number)
     result = ResultBody(one, number, small, sha256(two).digest(), sha256(three).digest(), number)
     assert result.encode() == reference.result(one, number, small, two, three, number)
+
+
+@pytest.mark.parametrize("kind", SIZES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("time", [2**40 + 1, 2**64 - 1])
+def test_a_time_later_than_any_message_may_name_is_refused_in_a_body(kind: Any, time: int) -> None:
+    fields = {field.name: 0 if field.type is int else bytes(32) for field in dataclasses.fields(kind)}
+    for name in fields.keys() & set(TIMES):
+        kind.decode(kind(**fields | {name: 2**40}).encode())
+        with pytest.raises(ProtocolError, match=str(time)):
+            kind.decode(kind(**fields | {name: time}).encode())
+
+
+def test_a_roster_in_which_one_member_promises_longer_than_any_message_may_name_is_refused() -> None:
+    late = dataclasses.replace(roster(3).entries[1], not_after=2**40 + 1)
+    entries = (roster(3).entries[0], late, roster(3).entries[2])
+    with pytest.raises(ProtocolError, match=str(2**40 + 1)):
+        RosterBody.decode(dataclasses.replace(roster(3), entries=entries).encode())
 
 
 ROSTER_HEAD = (bytes(32), bytes(32), 7, bytes(16), bytes(32), bytes(32))

@@ -240,6 +240,60 @@ def test_a_task_of_more_values_than_any_adapter_has_is_refused() -> None:
         decode_task(msgspec.msgpack.encode(task))
 
 
+def twice(packed: bytes, name: str, value: Any) -> bytes:
+    """msgpack of a short map, in which this name stands once more."""
+    assert packed[0] >> 4 == 8, "a short map"
+    return bytes([packed[0] + 1]) + packed[1:] + msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value)
+
+
+@pytest.mark.parametrize(("message", "side"), BOTH, ids=name)
+def test_a_message_that_names_a_field_twice_is_refused(message: Any, side: Any) -> None:
+    for field in ("type", *message.__struct_fields__):
+        value = message.__struct_config__.tag if field == "type" else getattr(message, field)
+        wrong = twice(encode(message), field, value)
+        with pytest.raises(ProtocolError, match="twice"):
+            decode(wrong, side)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_name_is_found_twice_however_the_count_of_a_map_or_list_is_written(size: int) -> None:
+    long_map, long_list = ({2: b"\xde", 4: b"\xdf"}[size], {2: b"\xdc", 4: b"\xdd"}[size])
+    files = twice(msgspec.msgpack.encode({"a": bytes(32)}), "a", bytes(32))
+    model = msgspec.msgpack.encode({"id": "tiny"})
+    model = long_map + (2).to_bytes(size, "big") + model[1:] + msgspec.msgpack.encode("files") + files
+    with pytest.raises(ProtocolError, match="twice"):
+        decode(model, ModelRef)
+    longer = long_map + (2).to_bytes(size, "big") + files[1:]
+    for inside in (files, longer):
+        with pytest.raises(ProtocolError, match="twice"):
+            decode(inside, dict)
+        with pytest.raises(ProtocolError, match="twice"):
+            decode(long_list + (1).to_bytes(size, "big") + inside, list)
+        with pytest.raises(ProtocolError, match="twice"):
+            decode(b"\x91" + inside, list)
+
+
+def test_a_task_in_which_two_tensors_have_one_name_is_refused() -> None:
+    tensor = {"name": "a", "shape": [2]}
+    task = msgspec.to_builtins(TASK) | {"tensors": [tensor, {"name": "b", "shape": [2]}, tensor]}
+    with pytest.raises(ProtocolError, match="same name"):
+        decode_task(msgspec.msgpack.encode(task))
+
+
+def test_an_adapter_config_is_counted_in_bytes_and_may_have_lines() -> None:
+    task = msgspec.to_builtins(TASK)
+    for fits in ("{\n}", "é" * 2**15, "x" * 2**16):
+        assert decode_task(msgspec.msgpack.encode(task | {"adapter_config": fits})).adapter_config == fits
+    for longer in ("é" * 2**15 + "x", "x" * (2**16 + 1)):
+        with pytest.raises(ProtocolError):
+            decode_task(msgspec.msgpack.encode(task | {"adapter_config": longer}))
+
+
+def test_devices_count_the_same_unless_the_task_says_otherwise() -> None:
+    assert (decode_task(encode(TASK)).max_weight, decode_settings(encode(SETTINGS), TASK).max_weight) == (1, 1)
+    assert b"max_weight" not in encode(TASK), "a task that does not weigh has the bytes that it had"
+
+
 @pytest.mark.parametrize("change", [{"clip": (0.1, 0.1)}, {"model": "another"}])
 def test_settings_of_another_task_are_refused(change: dict[str, Any]) -> None:
     assert decode_settings(encode(SETTINGS), TASK) == SETTINGS

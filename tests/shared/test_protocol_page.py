@@ -9,11 +9,20 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from edge_client.transport.http import MESSAGE_LIMIT
+from agg_server import errors as server_errors
+from agg_server.web.app import RETRY_AFTER
+from agg_server.web.reading import PATIENCE_SECONDS
+from agg_server.web.reading import SLOWEST_BYTES_PER_SECOND as SLOWEST_SENDER
+from edge_client.client.participation import LEAST_PAUSE, TOO_LATE, UPLOAD_TRIES
+from edge_client.transport.http import ANSWER_SECONDS, MESSAGE_LIMIT, RETRIED, SLOWEST_BYTES_PER_SECOND
+from edge_client.transport.patience import FIRST_DELAY, LONGEST_DELAY, LONGEST_RETRY_AFTER
+from fedit_shared import errors
+from fedit_shared.errors import FeditError, refusal
 from fedit_shared.identity.keys import Purpose
+from fedit_shared.identity.requests import LIFETIME
 from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, PROTOCOL_HEADER, PROTOCOL_VERSION, ROUTES, ServerMessage
 from fedit_shared.messages.client import ClientMessage
-from fedit_shared.messages.server import Receipt
+from fedit_shared.messages.server import Closed, Receipt
 from fedit_shared.messages.task import ModelRef, RoundSettings, TaskSpec, TensorSpec, TrainingSettings
 from fedit_shared.parameters import DEGREE, PRIMES
 from fedit_shared.secagg import bodies
@@ -137,3 +146,56 @@ def test_numbers_and_purposes_on_the_page_are_those_of_the_code():
     assert f"| N | {DEGREE} |" in PAGE
     named = PAGE.partition("Purposes: `")[2].partition("`")[0].split()
     assert named == list(get_args(Purpose))
+
+
+ERRORS = PAGE.partition("## Errors and retries")[2].partition("\n## ")[0]
+STATUSES = {int(row[0]): row for row in ROWS if row[0].isdigit() and len(row) == 4}
+"""Status → its row."""
+
+
+def kinds() -> set[type[FeditError]]:
+    """Every error that a server may answer with."""
+    found = {kind for module in (errors, server_errors) for kind in vars(module).values() if isinstance(kind, type)}
+    return {kind for kind in found if issubclass(kind, FeditError)}
+
+
+def test_every_status_and_code_that_a_server_answers_with_is_on_the_page_and_no_other():
+    told = {(status, code) for status, row in STATUSES.items() for code in row[1].split(", ")}
+    assert told == {(kind.http_status, kind.code) for kind in kinds()}
+    assert all(f"| {row[0]} |" in ERRORS for row in STATUSES.values())
+
+
+def test_the_page_says_which_statuses_are_tried_again():
+    [named] = re.findall(r"\*\*Tried again\*\* are ([\d, ]+),", ERRORS)
+    assert {int(status) for status in named.split(",")} == RETRIED
+    for status, row in STATUSES.items():
+        assert row[3].startswith("tries again") is (status in RETRIED), status
+        assert row[3].startswith("gives up") is (status in (400, 403, 413, 426)), status
+
+
+def test_a_client_reads_every_code_on_the_page_that_is_not_tried_again_as_the_error_that_the_server_meant():
+    for kind in kinds():
+        if kind.http_status not in RETRIED and kind.code not in ("usage", "malformed"):
+            assert refusal(kind.code).http_status == kind.http_status, kind
+
+
+def test_times_and_numbers_of_tries_on_the_page_are_those_of_the_code():
+    assert f"Pauses\ndouble from {FIRST_DELAY:g} s to {LONGEST_DELAY:g} s" in ERRORS
+    assert f"ours: {RETRY_AFTER} with 429 and 503), at most {LONGEST_RETRY_AFTER:g} s" in ERRORS
+    assert f"within {PATIENCE_SECONDS:g} s and its bound at {SLOWEST_SENDER} bytes a second" in STATUSES[408][2]
+    assert f"awaited for {ANSWER_SECONDS:g} s" in ERRORS
+    assert f"body takes at {SLOWEST_BYTES_PER_SECOND} bytes a second" in ERRORS
+    assert f"older or newer than {LIFETIME} s" in STATUSES[401][2]
+    assert f"more than {LIFETIME} s off" in STATUSES[401][3]
+    assert f"{UPLOAD_TRIES} tries in all" in ERRORS
+    assert f"at least {LEAST_PAUSE:g} s pass" in ERRORS
+    statuses = sorted(kind.http_status for kind in TOO_LATE)
+    assert statuses == [404, 409]
+    for what in ("**Muster**", "**Report, vote, answer**"):
+        assert f"{what}, 404 or 409:" in ERRORS
+
+
+def test_the_page_and_the_code_say_that_closed_proves_nothing():
+    assert "It is not signed and **proves nothing**" in ERRORS
+    assert "proves nothing" in (Closed.__doc__ or "")
+    assert "signature" not in {field.name for field in msgspec.structs.fields(Closed)}

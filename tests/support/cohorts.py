@@ -90,6 +90,7 @@ class Cohort:
             tensors=(TensorSpec(name=a, shape=(first,)), TensorSpec(name=b, shape=(dimension - first, 1))),
             training=TrainingSettings(),
             strategy=strategy,
+            max_weight=max_weight,
         )
         self.task = encode(task)
         self.settings = encode(

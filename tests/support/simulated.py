@@ -74,6 +74,7 @@ class Simulated:
             tensors=TENSORS if strategy == "fedavg" else FACTORS,
             training=self.config.training,
             strategy=self.config.federation.strategy,
+            max_weight=self.config.round.max_weight,
         )
         blobs = Blobs(folder / "blobs")
         self._drawn = 0

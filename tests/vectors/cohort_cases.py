@@ -25,7 +25,7 @@ def strategies(c: Cohort) -> list[Case]:
     def of(strategy: str, number: int, tensors: dict[str, list[int]]) -> dict[str, Any]:
         shown = [{"name": name, "shape": shape} for name, shape in tensors.items()]
         task = {"name": "vectors", "model": {"id": "tiny"}, "adapter_config": "{}", "tensors": shown, "training": {}}
-        packed = msgspec.msgpack.encode(task | {"strategy": strategy})
+        packed = msgspec.msgpack.encode(task | {"strategy": strategy, "max_weight": c.heaviest})
         settings = c.settings_with(clip=[0.01] * len(tensors))
         here = dataclasses.replace(c.round, task=packed, number=number, settings=settings)
         roster = here.roster([c.entry(device, here) for device in c.devices])
@@ -103,16 +103,23 @@ def sessions(c: Cohort) -> list[Case]:
         ("with a member's own round key of low order", "malformed", low, device.floor, NOT_AFTER),
         ("with a floor above its members", "unsafe", device.round_key, n + 1, NOT_AFTER),
         ("with a promise that ends too early", "unsafe", device.round_key, device.floor, NOT_AFTER - 1),
+        ("with a promise beyond all times", "malformed", device.round_key, device.floor, 2**40 + 1),
     ):
         signature = bodies.sign(device.seed, "muster", c.round.muster(key, floor, until))
         wrong(name, error, HEAD, bodies.Entry(device.identity, key, floor, until, signature).body())
+    heavy = msgspec.msgpack.encode(msgspec.msgpack.decode(c.task) | {"max_weight": 4096})
+    settings = c.settings_with(slot_bits=12, max_weight=4096)
+    here = dataclasses.replace(c.round, task=heavy, settings=settings)
+    roster = here.roster([c.entry(device, here) for device in c.devices])
+    given = {"task": heavy, "settings": settings, "roster": roster, "roster_signature": c.sign_roster(roster)}
+    cases.append(refused("a roster for settings whose slots overflow", "session", "malformed", **given))
     for name, error, changed in (
-        ("whose slots overflow", "malformed", {"slot_bits": 12, "max_weight": 4096}),
         ("of no layout", "malformed", {"slot_bits": 20}),
         ("without a clip range for each tensor", "malformed", {"clip": [0.01]}),
         ("with a clip range of 0", "malformed", {"clip": [0.01, 0.0]}),
         ("of another model", "malformed", {"model": "other"}),
         ("that reach beyond the members' promises", "unsafe", {"not_after": NOT_AFTER + 1}),
+        ("with a larger weight than the task's", "unsafe", {"max_weight": 17}),
         ("with an unknown field", "malformed", {"more": 1}),
     ):
         settings = c.settings_with(**changed)

@@ -62,6 +62,7 @@ class Cohort:
         tensors = [{"name": "a", "shape": [self.sizes[0]]}, {"name": "b", "shape": [self.sizes[1], 1]}]
         self.task = msgspec.msgpack.encode(
             {"name": "vectors", "model": {"id": "tiny"}, "adapter_config": "{}", "tensors": tensors, "training": {}}
+            | {"max_weight": self.heaviest}
         )
         self.settings = self.settings_with()
         federation = bodies.federation(self.server)

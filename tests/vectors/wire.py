@@ -59,11 +59,35 @@ def single_bodies() -> list[Case]:
         for name, size in (("with a byte too many", len(body) + 1), ("that is cut off", len(body) - 1)):
             spoilt = {"purpose": purpose, "whole": body, "body": resize("whole", size)}
             cases.append(refused(f"a body of {purpose} {name}", "read body", "malformed", **spoilt))
+    for purpose, times in (("enrol", 1), ("checkin", 2), ("muster", 1)):
+        body, fields = made[purpose]
+        names = list(fields)[-times:]
+        for place, name in enumerate(names):
+            for time in (2**40, 2**40 + 1):
+                given = {"purpose": purpose, "body": change_time(body, place - times, time)}
+                told = f"a body of {purpose} whose {name} is 2^40"
+                if time == 2**40:
+                    cases.append(accepted(told, "read body", {"fields": fields | {name: time}}, **given))
+                else:
+                    cases.append(refused(f"{told} + 1", "read body", "malformed", **given))
     deal, signature = made["deal"][0], bodies.sign(SEED, "deal", made["deal"][0])
     cases.append(
         accepted("a receipt's hash", "receipt", {"hash": sha(deal + signature)}, deal=deal, signature=signature)
     )
     return cases
+
+
+def change_time(body: bytes, place: int, time: int) -> bytes:
+    """``body``, the last fields of which are times, with another one at this place from its end."""
+    at = len(body) + 8 * place
+    return body[:at] + bodies.le(time, 8) + body[at + 8 :]
+
+
+def twice(fields: dict[str, Any], name: str) -> bytes:
+    """msgpack of a short map in which ``name`` stands twice."""
+    packed = msgspec.msgpack.encode(fields)
+    assert packed[0] >> 4 == 8, "a short map"
+    return bytes([packed[0] + 1]) + packed[1:] + msgspec.msgpack.encode(name) + msgspec.msgpack.encode(fields[name])
 
 
 def lists() -> list[Case]:
@@ -127,6 +151,7 @@ def lists() -> list[Case]:
         ("that counts one too few", change("whole", count, bytes([3, 0]))),
         ("of two", change("whole", count, bytes([2, 0]), 154 + 2 * 1322)),
         ("without its head", resize("whole", 100)),
+        ("with a promise beyond all times", change("whole", 154 + 32 + 1216 + 2, bodies.le(2**40 + 1, 8))),
     ):
         cases.append(refused(f"a roster {name}", "read list", "malformed", **given, raw=wrong))
     given = {"list": "report", "whole": report}
@@ -193,6 +218,11 @@ def messages() -> list[Case]:
         ("a message that lacks a field", "client", {"type": "vote", "cohort": COHORT}),
     ]
     cases += [refused(name, "message", "malformed", side=s, raw=msgspec.msgpack.encode(v)) for name, s, v in wrong]
+    for fields in (client[3], server[3]):
+        side = "client" if fields is client[3] else "server"
+        for name in ("type", list(fields)[1]):
+            given = {"side": side, "raw": twice(fields, name)}
+            cases.append(refused(f"the {side}'s {fields['type']} with {name} twice", "message", "malformed", **given))
     size = 2**16 + 1
     head = msgspec.msgpack.encode({"type": "report", "cohort": COHORT, "signature": signature, "report": bytes(size)})
     oversize = {"side": "client", "whole": head[:-size], "raw": resize("whole", len(head))}
@@ -211,7 +241,7 @@ def settings() -> list[Case]:
     model = {"id": "tiny", "revision": "", "files": {}}
     out = {
         "task": task | {"model": model, "training": training},
-        "settings": chosen | {"slot_bits": 16, "max_weight": 16},
+        "settings": chosen | {"slot_bits": 16, "max_weight": 1},
     }
 
     def packed(**changed: dict[str, Any]) -> dict[str, bytes]:
@@ -224,6 +254,8 @@ def settings() -> list[Case]:
         ("a task without a measure of work", {"task": {"training": {"epochs": None}}}),
         ("a task with an unknown field", {"task": {"more": 1}}),
         ("a task without tensors", {"task": {"tensors": []}}),
+        ("a task with two tensors of one name", {"task": {"tensors": [task["tensors"][0]] * 2}}),
+        ("a task with a weight of 4097", {"task": {"max_weight": 4097}}),
         ("settings of another model", {"settings": {"model": "other"}}),
         ("settings with a clip range too many", {"settings": {"clip": [1.0, 1.0, 1.0]}}),
         ("settings with an infinite clip range", {"settings": {"clip": [1.0, float("inf")]}}),
@@ -232,7 +264,47 @@ def settings() -> list[Case]:
         ("settings with a weight of 4097", {"settings": {"max_weight": 4097}}),
     ):
         cases.append(refused(name, "settings", "malformed", **packed(**changed)))
-    return cases
+    both = packed()
+    name, files = "model.safetensors", {"model.safetensors": SID}
+    hashed = inside(task["model"] | {"files": files}, "files", twice(files, name))
+    for name, raws in (
+        ("a task with its name twice", {"task": twice(task, "name")}),
+        ("a task with its model's id twice", {"task": inside(task, "model", twice(task["model"], "id"))}),
+        ("a task with a measure of work twice", {"task": inside(task, "training", twice({"epochs": 2.0}, "epochs"))}),
+        ("a task with a file's hash twice", {"task": inside(task, "model", hashed)}),
+        (
+            "a task with a tensor's shape twice",
+            {"task": inside(task, "tensors", b"\x92" + both_tensors(task["tensors"]))},
+        ),
+        ("settings with max_weight twice", {"settings": twice(chosen | {"max_weight": 1}, "max_weight")}),
+    ):
+        cases.append(refused(name, "settings", "malformed", **(both | raws)))
+    return [*cases, long_config(task, both["settings"])]
+
+
+def inside(fields: dict[str, Any], name: str, value: bytes) -> bytes:
+    """msgpack of a short map whose last field is ``name``, with the bytes of its value."""
+    others = msgspec.msgpack.encode({other: fields[other] for other in fields if other != name})
+    return bytes([others[0] + 1]) + others[1:] + msgspec.msgpack.encode(name) + value
+
+
+def both_tensors(tensors: list[dict[str, Any]]) -> bytes:
+    return msgspec.msgpack.encode(tensors[0]) + twice(tensors[1], "shape")
+
+
+def long_config(task: dict[str, Any], settings: bytes) -> Case:
+    """An adapter_config of few enough characters, and too many bytes."""
+    letter, count = "é".encode(), 2**15 + 1
+    size = len(letter) * count
+    head = inside(task, "adapter_config", b"\xdb" + size.to_bytes(4, "big"))
+    if len(head) % 2:
+        head = inside(task | {"name": "tt"}, "adapter_config", b"\xdb" + size.to_bytes(4, "big"))
+    given = {
+        "letters": {"repeat": letter.hex(), "size": len(head) + size},
+        "task": {"of": "letters", "put": [[0, head.hex()]]},
+        "settings": settings,
+    }
+    return refused("a task whose adapter_config has 65538 bytes", "settings", "malformed", **given)
 
 
 def requests() -> list[Case]:

@@ -10,7 +10,7 @@ import msgspec
 from fedit_shared.errors import ProtocolError, UserError
 from fedit_shared.messages import TrainingSettings
 from fedit_shared.messages.fields import TEXT_PATTERN
-from fedit_shared.messages.task import Proximal
+from fedit_shared.messages.task import MaxWeight, Proximal
 from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
@@ -90,7 +90,7 @@ class RoundRules(_Section, frozen=True, kw_only=True):
     answer_window: Seconds = Seconds(43200)
     answer_grace: Seconds = Seconds(20)
     slot_bits: Literal[12, 16, 24, "auto"] = "auto"
-    max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+    max_weight: MaxWeight = 1
     clip: _Clip | Literal["auto"] = "auto"
 
 

@@ -55,6 +55,7 @@ def make_task(config: Config, folder: Path) -> TaskSpec:
         training=config.training,
         strategy=strategy,
         proximal=config.federation.proximal,
+        max_weight=config.round.max_weight,
     )
 
 

@@ -106,8 +106,11 @@ cohort_target = {cohort_target}
 # Bits of a summed value: 12, 16 or 24. More: finer, and a larger upload (2, 2.67, 4 bytes a parameter). "auto": 16,
 # and 24 after a published mean to which rounding to 16 bits adds more than 1 % of its norm.
 # slot_bits = "auto"
-# Weight of a device: its records / 32, at most this.
-# max_weight = 16
+# 1: every device counts the same. More, at most 4096: a device counts for its records / 32, at most this, as in FedIT's
+# paper. Then you, and every member, can tell how many records each device has, in steps of 32 up to 32 times this: sums
+# of weights are published, and two rounds that differ by one device give its weight. Participants are told so before
+# they agree; it is part of the task.
+# max_weight = 1
 # Values of an update beyond ± this are clipped. "auto": learning_rate times local steps at first, then following the
 # published updates.
 # clip = "auto"

@@ -19,6 +19,8 @@ _PATIENCE = 5.0
 """Seconds that nvidia-smi may take: with a hung driver it never answers."""
 FIELDS = ("name", "memory.total", "memory.free", "driver_version", "compute_cap")
 """What nvidia-smi is asked for."""
+_KEPT_BACK = 0.1
+"""A machine of 16 GiB shows less: firmware and graphics have their part of it."""
 _CUDA = ("cu130", 580)
 """The CUDA build that torch has been publishing since 2.9 for Linux and Windows, and the driver that it needs."""
 
@@ -59,6 +61,15 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     def accelerator(self) -> str:
         """``cuda`` where training will run on a card, else ``cpu``."""
         return "cuda" if self.gpus and self.torch_cuda else "cpu"
+
+    @property
+    def memory_class(self) -> int:
+        """GiB that a server is told of: the largest power of two that what training runs on has, its largest card or
+        the machine, used or not. What is free now would tell what its owner does."""
+        cuda = self.accelerator == "cuda"
+        size = max(card.memory_bytes for card in self.gpus) if cuda else self.memory_bytes
+        whole = int(size * (1 + _KEPT_BACK)) >> 30
+        return 1 << whole.bit_length() >> 1
 
 
 def find_hardware() -> Hardware:

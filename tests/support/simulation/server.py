@@ -138,6 +138,11 @@ class SimServer:
     driver: Driver | None = None
     database: Database | None = None
 
+    @property
+    def task(self) -> TaskSpec:
+        """What devices agree to."""
+        return msgspec.structs.replace(self.template.task, max_weight=self.config.round.max_weight)
+
     def settle(self, root: Path) -> None:
         """A fresh copy of the federation's folder at ``root``."""
         root.mkdir()
@@ -188,7 +193,7 @@ class SimServer:
             ledger=ledger,
             desk=Desk(ledger, key, config),
             tools=tools,
-            plans=Plans.of(self.template.task),
+            plans=Plans.of(self.task),
             metrics=metrics,
             clock=lambda: time.time(),
             threads=4,

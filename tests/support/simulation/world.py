@@ -84,7 +84,7 @@ class World:
         self._program.settle(self._server.root)
         self._server_watch = ServerWatch(
             self._server.root / config.server.blobs,
-            encode(template.task),
+            encode(self._program.task),
             self._oracle,
             self._device_watch,
             self._fail,

@@ -21,6 +21,8 @@ from .join_page import join_page
 from .operator import OperatorPages, is_operators
 from .reading import Reader
 
+RETRY_AFTER = 10
+"""Seconds that a server which has too much to do asks for."""
 _VERSIONED = re.compile(r"/v\d+/")
 _COHORT = re.compile(r"(?:[0-9a-f]{2}){16}")
 _log = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ def _answering(metrics: Metrics, refuse: Callable[[web.Request, FeditError], web
         finally:
             metrics.done(route)
         if response.status in (429, 503) and not response.prepared:
-            response.headers.setdefault("Retry-After", "10")
+            response.headers.setdefault("Retry-After", str(RETRY_AFTER))
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL_VERSION)
         response.headers["Server"] = "fedit-server"
         return response

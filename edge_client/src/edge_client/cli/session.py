@@ -20,11 +20,12 @@ from .stopping import Stopping
 from .views import View, choose
 
 LEAVES = (
-    "Leaves this machine, each round: the change of your adapter, the number of its records in steps of 32, their "
-    "mean loss and the share of values that were clipped, all under a mask that comes off the sum of all devices only; "
-    "a key for the round, pieces of it sealed for the other members, how few survivors you accept, and three short "
-    "answers. Once: this device's public key. At check-in: the client's version, the kind of accelerator, GiB of "
-    "memory. Always: your network address, and when you are there.",
+    "Leaves this machine, each round: the change of your adapter, the mean loss on your records, the share of values "
+    "that were clipped and, if the task weighs by them, the number of your records in steps of 32, all under a mask "
+    "that comes off the sum of all devices only; a key for the round, pieces of it sealed for the other members, how "
+    "few survivors you accept, and three short answers. Once: this device's public key. At check-in: the client's "
+    "version, the kind of accelerator, roughly how much memory it has. Always: your network address, and when you are "
+    "there, so also how long you train: with many records, longer.",
     "What is fetched from the Hugging Face hub (the base model, data named hf:…) tells the hub that, your network "
     "address and the time.",
     "Stays here: your records, your adapter, and whatever is about one record.",

@@ -17,7 +17,8 @@ def command(state: Path | None, as_program: bool) -> None:
     """What this machine takes part in, and how its last rounds went. Also while a client runs."""
     import msgspec
 
-    from edge_client.client.words import DEVICE_LETTERS, describe_entry
+    from edge_client.client.folders import agreed_task
+    from edge_client.client.words import DEVICE_LETTERS, describe_entry, weighing
     from edge_client.state import history
 
     from .programs import tell
@@ -28,6 +29,7 @@ def command(state: Path | None, as_program: bool) -> None:
     assert membership is not None, "joined"
     device = kept.identity.public.hex() if membership.server_key is not None else None
     entries = history(kept.attempts)
+    task = None if membership.task_hash is None else agreed_task(kept)
     over = [entry for entry in entries if entry.outcome is not None]
     busy, training = kept.busy, any(update.trained() is None for update in kept.updates)
     if as_program:
@@ -43,6 +45,7 @@ def command(state: Path | None, as_program: bool) -> None:
                 "training": training,
                 "folder": str(kept.folder),
                 "preferences": None if preferences is None else msgspec.to_builtins(preferences),
+                "max_weight": None if task is None else task.max_weight,
                 "pause": None if kept.pause is None else msgspec.to_builtins(kept.pause),
                 "rounds_over": len(over),
                 "rounds_counted": sum(entry.counted for entry in over),
@@ -57,6 +60,8 @@ def command(state: Path | None, as_program: bool) -> None:
     if preferences is not None:
         click.echo(f"Data: {preferences.data.path}; floor: {preferences.min_survivors} devices")
         click.echo(training_times(preferences, kept.pause))
+    if task is not None:
+        click.echo(f"Task: {task.model.id}, {task.strategy}. {weighing(task)}")
     if len(over) > SHOWN:
         click.echo(f"The last {SHOWN} rounds (all: `{command_for(kept, 'history')}`):")
     for entry in over[-SHOWN:]:

@@ -259,13 +259,14 @@ def _plain(value: Any) -> Any:
     match value:
         case bytes():
             return value.hex()
-        case TaskSpec(name=name, model=model, training=training, tensors=tensors):
+        case TaskSpec(name=name, model=model, training=training, tensors=tensors, max_weight=max_weight):
             return {
                 "name": name,
                 "model": model.id,
                 "revision": model.revision,
                 "tensors": len(tensors),
                 "training": msgspec.to_builtins(training),
+                "max_weight": max_weight,
             }
         case msgspec.Struct():
             return {"event": type(value).__name__} | {

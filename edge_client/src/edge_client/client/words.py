@@ -7,6 +7,8 @@ from edge_client.sizes import size
 from edge_client.state import Entry
 from fedit_shared import adapter
 from fedit_shared.errors import LONGEST
+from fedit_shared.messages import TaskSpec
+from fedit_shared.parameters import RECORDS_PER_WEIGHT
 from fedit_shared.strategies import STRATEGIES
 from fedit_shared.text import shown
 
@@ -126,6 +128,17 @@ def describe_entry(entry: Entry) -> str:
     return f"Round {entry.round}: {came}; {sent}; over {clock(entry.ended)}.{reason}"
 
 
+def weighing(task: TaskSpec) -> str:
+    """What the task's sums of weights tell of one device."""
+    if task.max_weight == 1:
+        return "Every device counts the same: no sum tells how many records you have."
+    return (
+        f"Your update counts by your records: from a few rounds that differ in who takes part, the operator and every "
+        f"member can tell how many you have, exactly, in steps of {RECORDS_PER_WEIGHT} up to "
+        f"{RECORDS_PER_WEIGHT * task.max_weight}."
+    )
+
+
 def _round(number: int | None) -> str:
     return "" if number is None else f"Round {number}: "
 
@@ -142,7 +155,7 @@ def _agreed(event: c.Agreed) -> str:
         f"The task that you agree to by taking part: an adapter of {values:,} values for {task.model.id}{revision}, "
         f"{amount} a round, up to {size(event.upload_bytes)} sent each, and up to "
         f"{size(event.beside_bytes)} of key shares and answers. Strategy {task.strategy}: "
-        f"{STRATEGIES[task.strategy].told}{near} Any other task is refused."
+        f"{STRATEGIES[task.strategy].told}{near} {weighing(task)} Any other task is refused."
     )
 
 

@@ -93,7 +93,6 @@ class Worker:
         While training is paused none is asked for: others could take its place.
         """
         hardware = await in_thread(find_hardware)
-        memory = self._preferences.memory_bytes or hardware.free_bytes
         hold = 0  # the first answer comes at once, to say what is awaited; the next ones when something has changed
         while True:
             await self._gate.opened()
@@ -101,7 +100,7 @@ class Worker:
             message = CheckIn(
                 client_version=__version__,
                 accelerator="cuda" if hardware.accelerator == "cuda" else "cpu",
-                memory_gib=memory >> 30,
+                memory_gib=hardware.memory_class,
                 wait=hold,
             )
             try:

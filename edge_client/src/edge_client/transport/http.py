@@ -40,7 +40,8 @@ SLOWEST_BYTES_PER_SECOND = 8192
 CONNECTIONS = 64
 """Every round that still needs answers holds one open."""
 _PIECE_BYTES = 2**16
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509})
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509})
+"""Statuses that time may heal."""
 
 
 class WrongServerError(ForgedError):
@@ -215,7 +216,7 @@ class Transport:
         refused = await read_message(response)
         if not isinstance(refused, Refused):
             raise ProtocolError(f"The server answered HTTP {response.status} with a {type(refused).__name__}.")
-        if response.status in _RETRIED:
+        if response.status in RETRIED:
             slow = response.status == 408  # what was sent did not arrive whole
             raise TryAgainError(f"the server says: {refused.message}", self._retry_after(response), unheard=slow)
         raise self._refusal(refused)

@@ -34,8 +34,9 @@ class Wait(Message, frozen=True, kw_only=True):
 
 
 class Closed(Message, frozen=True, kw_only=True):
-    """There is no more to come. To a poll: the round ended, or goes on, without this device; its update may be mustered
-    again. To a check-in: the federation has finished."""
+    """There is no more to come. To a check-in: the federation has finished. To a poll: the round ended, or goes on,
+    without this device. It is not signed and proves nothing: an update whose deal has left may be in a sum, and is not
+    mustered again on this word, but only on a :class:`Result` whose certificate shows a list without it."""
 
     reason: Text
 

@@ -18,6 +18,8 @@ Steps = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 ClipRange = Annotated[float, msgspec.Meta(ge=1e-300, le=1e30)]
 """Beyond it w·L/c is no float64, or the mean no float32."""
 Quantization = Literal["int8", "nf4", "none"]
+MaxWeight = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+ADAPTER_CONFIG_BYTES = 2**16
 MAX_VALUES = 2**31
 """Values of an adapter: 8 GiB in float32. Rank 64 on every layer of a 70B model has 0.8 · 10⁹."""
 
@@ -75,16 +77,23 @@ class TaskSpec(_Part, frozen=True, kw_only=True, omit_defaults=True):
 
     name: Text
     model: ModelRef
-    adapter_config: Annotated[str, msgspec.Meta(max_length=2**16)]
-    """PEFT's adapter_config.json."""
+    adapter_config: Annotated[str, msgspec.Meta(max_length=ADAPTER_CONFIG_BYTES)]
+    """PEFT's adapter_config.json: at most ADAPTER_CONFIG_BYTES in UTF-8, of whatever characters."""
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=65536)]
     training: TrainingSettings
     strategy: Text = "fedavg"
     """A name in :data:`fedit_shared.strategies.STRATEGIES`: which tensors a round trains, and which it sums."""
     proximal: Proximal = 0.0
     """μ of FedProx: μ/2·‖x‖² is added to the loss of local training, x being the change of what is summed."""
+    max_weight: MaxWeight = 1
+    """The most that a device may count for; 1: all count the same. Sums of weights are published, so above 1 they tell
+    how many records each device has: it is part of what its owner agrees to."""
 
     def __post_init__(self) -> None:
+        if len(self.adapter_config.encode()) > ADAPTER_CONFIG_BYTES:
+            raise ValueError(f"adapter_config has more than {ADAPTER_CONFIG_BYTES} bytes")
+        if len({tensor.name for tensor in self.tensors}) < len(self.tensors):
+            raise ValueError("two tensors have the same name")
         values = sum(tensor.size for tensor in self.tensors)
         if values > MAX_VALUES:
             raise ValueError(f"the tensors have {values} values, {MAX_VALUES} are allowed")
@@ -111,5 +120,6 @@ class RoundSettings(_Part, frozen=True, kw_only=True):
     clip: Annotated[tuple[ClipRange, ...], msgspec.Meta(min_length=1, max_length=65536)]
     """Clip range of each tensor, in the task's order; that of one which this round does not sum counts for nothing."""
     slot_bits: Literal[12, 16, 24] = 16
-    max_weight: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+    max_weight: MaxWeight = 1
+    """W: at most the task's."""
     not_after: UnixTime

@@ -15,8 +15,19 @@ from fedit_shared.parameters import CHECKS, COHORT_MAX, COHORT_MIN
 
 HASH = 32
 ROUND_KEY_SIZE = 1216
+LATEST = 2**40
+"""No time is later, wherever one is read; Unix seconds."""
 OUTCOMES = ("published", "abandoned", "failed")
 Outcome = Literal["published", "abandoned", "failed"]
+
+
+_TIMES = ("time", "train_until", "not_after")
+
+
+def require_time(time: int) -> None:
+    """Raise ProtocolError for a time, in Unix seconds, that no message may name."""
+    if time > LATEST:
+        raise ProtocolError(f"A time is at most {LATEST}, not {time}.")
 
 
 @dataclass(frozen=True)
@@ -31,10 +42,14 @@ class _Body:
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        """The body in ``raw``. Raises ProtocolError for a wrong length."""
+        """The body in ``raw``. Raises ProtocolError for a wrong length, or a time after LATEST."""
         if len(raw) != cls.LAYOUT.size:
             raise ProtocolError(f"A {cls.__name__} has {cls.LAYOUT.size} bytes, not {len(raw)}.")
-        return cls(*cls.LAYOUT.unpack(raw))
+        values = cls.LAYOUT.unpack(raw)
+        for field, value in zip(fields(cls), values, strict=True):
+            if field.name in _TIMES:
+                require_time(value)
+        return cls(*values)
 
 
 @dataclass(frozen=True)
@@ -172,7 +187,8 @@ class RosterBody:
 
     @classmethod
     def decode(cls, raw: bytes) -> "RosterBody":
-        """The roster in ``raw``: right length, 3 to 255 entries, identities strictly rising. Else ProtocolError."""
+        """The roster in ``raw``: right length, 3 to 255 entries, identities strictly rising, no time after LATEST. Else
+        ProtocolError."""
         if len(raw) < cls.HEAD.size:
             raise ProtocolError("A roster is cut off.")
         *head, count = cls.HEAD.unpack_from(raw)
@@ -181,6 +197,8 @@ class RosterBody:
             raise ProtocolError(f"A roster of {count} members cannot have {len(raw)} bytes.")
         entries = tuple(RosterEntry(*fields) for fields in RosterEntry.LAYOUT.iter_unpack(raw[cls.HEAD.size :]))
         require_rising([entry.identity for entry in entries], "roster")
+        for entry in entries:
+            require_time(entry.not_after)
         return cls(federation, task_hash, round_, cohort, adapter, settings_hash, entries)
 
 

@@ -102,8 +102,8 @@ def open_session(roster_body: bytes, signature: bytes, settings: bytes, task: by
 
     Raises ProtocolError or ForgedError for a roster that is not the server's, belongs to another task, settings or
     federation, holds a muster that its device did not sign for just this round and adapter, or a key that nobody can
-    seal to; and UnsafeError where the floors cannot be met or an answer could be asked for after somebody's
-    ``not_after``.
+    seal to; and UnsafeError where the floors cannot be met, an answer could be asked for after somebody's
+    ``not_after``, or weights would tell more of its members than the task that they agreed to says.
     """
     verify(server_key, "roster", roster_body, signature)
     roster = RosterBody.decode(roster_body)
@@ -113,6 +113,11 @@ def open_session(roster_body: bytes, signature: bytes, settings: bytes, task: by
         raise ForgedError("This roster is of another task or other settings.")
     spec = decode_task(task)
     session = Session(roster, spec, decode_settings(settings, spec), compute_sid(roster_body, roster))
+    if session.settings.max_weight > spec.max_weight:
+        raise UnsafeError(
+            f"This round lets a device count for up to {session.settings.max_weight}, the task for {spec.max_weight}: "
+            "sums of weights would tell more of its number of records than its owner agreed to."
+        )
     for entry in roster.entries:
         verify(entry.identity, "muster", muster_body(roster, entry).encode(), entry.signature)
         check_round_key(entry.round_key)
