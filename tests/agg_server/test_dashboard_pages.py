@@ -61,7 +61,7 @@ def test_the_first_page_says_what_is_awaited_and_how_it_went(lived_in: ServerPro
     assert "It goes on from version 1: you went back to it" in text
     assert "answer silent after its upload, which counts 1" in text
     empty = plain(logged_in(untouched).ask("").text)
-    assert "the first device that has finished its training (0 devices have the task)" in empty
+    assert "3 devices that finish their training (0 devices have the task)" in empty
     assert "No device has got this round’s task yet" in empty
 
 

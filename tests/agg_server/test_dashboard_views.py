@@ -48,14 +48,17 @@ def told(sim: Simulated) -> Awaited:
 def test_what_is_awaited_is_said_in_every_phase_with_the_time_until_which_it_is(sim: Simulated):
     start, somebody = sim.now, sim.devices
     assert told(sim) == Awaited(
-        "the first device that has finished its training (0 devices have the task); the others then have 30 min", None
+        "3 devices that finish their training (0 devices have the task); the others then have 30 min", None
     )
     sim.muster(somebody[0])
-    what = "2 more devices that finish their training, 1 of the least 3 are here"
-    assert told(sim) == Awaited(what, start + 30 * MINUTE)
+    what = "2 more devices that finish their training, 1 of the least 3 are here; the others then have 30 min"
+    assert told(sim) == Awaited(what, None)
     sim.wait(31 * MINUTE)
-    assert told(sim) == Awaited(what, None), "the window is over, and they are too few"
+    assert told(sim) == Awaited(what, None), "they are too few for the window to begin"
     sim.muster(*somebody[1:])
+    what = "other devices that may finish in time; 5 are here, 3 suffice"
+    assert told(sim) == Awaited(what, start + 61 * MINUTE)
+    sim.wait(30 * MINUTE)
     name, since = sim.cohort.id.hex()[:8], sim.now
     assert told(sim) == Awaited(f"cohort {name}: uploads, 0 of 5 are here (3 are needed)", since + 30 * MINUTE)
     sim.contribute(*somebody)

@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 from simulated import Sim, Simulated
 
+from agg_server.driver.work import job
 from agg_server.rounds import Phase
-from agg_server.rounds.events import Offered
+from agg_server.rounds.effects import FormCohorts
+from agg_server.rounds.events import CohortsFormed, Offered, Withdrawn
+from agg_server.rounds.report import report
+from agg_server.rounds.views import after_muster
 from fedit_shared.errors import ConflictError, ProtocolError
+from fedit_shared.messages import Wait
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -33,12 +38,58 @@ def test_the_muster_closes_when_its_window_is_over_with_those_who_are_there(sim:
     assert len(sim.cohort.session.identities) == 3
 
 
-def test_a_muster_of_too_few_waits_for_more_and_closes_with_the_one_that_makes_them_enough(sim: Simulated):
+def test_the_window_begins_with_the_muster_that_makes_a_cohort_possible(sim: Simulated):
     sim.muster(*sim.devices[:2])
+    assert sim.ledger.next_time(sim.now) == sim.now + 24 * HOUR + 30 * MINUTE + 2, "when their promise ends"
     sim.wait(5 * HOUR)
-    assert sim.round.phase is Phase.MUSTER
     sim.muster(sim.devices[2])
+    sim.wait(30 * MINUTE - 1)
+    assert sim.round.phase is Phase.MUSTER
+    sim.muster(sim.devices[3])
+    sim.wait(1)
+    assert len(sim.cohort.session.identities) == 4
+
+
+def test_the_window_begins_anew_when_too_few_are_left(sim: Simulated):
+    sim.muster(*sim.devices[:4])
+    sim.wait(20 * MINUTE)
+    sim.record(Withdrawn(identity=sim.devices[0].identity, reason="left"))
+    assert sim.round.muster_until == sim.now + 10 * MINUTE
+    sim.record(Withdrawn(identity=sim.devices[1].identity, reason="left"))
+    sim.wait(20 * MINUTE)
+    sim.muster(sim.devices[4])
+    sim.wait(30 * MINUTE - 1)
+    assert sim.round.phase is Phase.MUSTER
+    sim.wait(1)
     assert len(sim.cohort.session.identities) == 3
+
+
+def test_a_journal_in_which_the_window_began_with_the_first_muster_is_read_to_the_same_end(sim: Simulated):
+    """Before, a third device that came after the first one's window made a cohort at once."""
+    sim.muster(sim.devices[0])
+    sim.wait(40 * MINUTE)
+    sim.muster(*sim.devices[1:3])
+    formed = job(sim.tools, sim.round, FormCohorts(musters=3), sim.now)()
+    assert isinstance(formed, CohortsFormed)
+    sim.record(formed)
+    told = report(sim.round, sim.now)
+    sim.restart()
+    assert report(sim.round, sim.now) == told
+    assert (sim.round.phase, len(told.cohorts[0].roster)) == (Phase.COHORTS, 3)
+
+
+def test_devices_are_told_until_when_others_may_come_once_that_is_settled(sim: Simulated):
+    def until(device: Sim) -> int | None:
+        told = after_muster(sim.round, device.identity, sim.now)
+        assert isinstance(told, Wait)
+        return told.until
+
+    first, second, third, *_ = sim.devices
+    sim.muster(first, second)
+    assert until(first) is None
+    sim.wait(HOUR)
+    sim.muster(third)
+    assert until(first) == until(third) == int(sim.now + 30 * MINUTE) + 1
 
 
 def test_a_muster_that_has_waited_longer_than_it_promised_is_withdrawn_and_may_come_again(sim: Simulated):

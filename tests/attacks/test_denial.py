@@ -37,6 +37,26 @@ def test_nobodys_floor_is_blamed_where_the_protocols_own_is_not_met(tmp_path: Pa
     assert not cohort.suspects
 
 
+def test_who_musters_at_once_without_training_shuts_nobody_out(tmp_path: Path):
+    """The others finish after an hour, a minute apart; a cohort needs three."""
+    sim = Simulated(tmp_path, count=12)
+    attacker, *others = sim.devices
+    for _ in range(2):
+        number = sim.round.number
+        sim.muster(attacker)
+        sim.wait(3600)
+        for device in others:
+            sim.muster(device)
+            sim.wait(60)
+        sim.wait(sim.round.opened.rules.muster_window)
+        for step in (sim.contribute, sim.report, sim.vote):
+            step(*sim.devices)
+        sim.answer(*sim.devices, settle=False)
+        sim.settle()
+        told = sim.finished(number)
+        assert (told.outcome, len(told.cohorts[0].survivors), told.dropped) == ("published", 12, [])
+
+
 @pytest.mark.parametrize("size", [5, 7, 10])
 def test_a_dealer_that_leaves_just_enough_members_able_to_answer_and_keeps_silent_closes_the_sum(size: int):
     """It seals garbage to n − r members: r are left, itself among them, and it never answers."""

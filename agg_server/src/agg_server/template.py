@@ -95,7 +95,7 @@ cohort_target = {cohort_target}
 # fraction = 1.0
 # Time for a device to train.
 # train_window = "24h"
-# From the first muster to the forming of cohorts.
+# From the muster with which cohort_min devices are there to the forming of cohorts.
 # muster_window = "30min"
 # Time to upload.
 # contribute_window = "30min"

@@ -32,7 +32,7 @@ class RoundNow(NamedTuple):
     report: RoundReport
     rules: Rules
     since: float
-    first_muster: float | None
+    muster_until: float | None
     cohorts: list[CohortNow]
     devices: Mapping[str, str]
 
@@ -73,7 +73,7 @@ def _round(round: Round, now: float) -> RoundNow:
         report=shown,
         rules=round.opened.rules,
         since=_since(round),
-        first_muster=round.first_muster_at,
+        muster_until=round.muster_until,
         cohorts=[_cohort(cohort, told.until, len(told.survivors)) for cohort, told in pairs],
         devices={identity.hex(): step for identity, step in _steps(round).items()},
     )

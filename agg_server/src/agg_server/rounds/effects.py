@@ -79,9 +79,8 @@ def _in_muster(round: Round, now: float) -> Iterator[Effect]:
         for identity, not_after in round.promised.items():
             if not_after < needed:
                 yield Propose(event=Withdrawn(identity=identity, reason=EXPIRED))
-    rules, count = round.opened.rules, len(round.musters)
-    over = round.first_muster_at is not None and now >= round.first_muster_at + rules.muster_window
-    if (rules.cohort_target and count >= rules.cohort_target) or (over and count >= rules.cohort_min):
+    target, count, until = round.opened.rules.cohort_target, len(round.musters), round.muster_until
+    if (target and count >= target) or (until is not None and now >= until):
         yield FormCohorts(musters=count)
 
 
@@ -179,8 +178,8 @@ def give_up(round: Round, effect: Effect, reason: str) -> AnyEvent | None:
 
 def _muster_times(round: Round) -> Iterator[float]:
     rules = round.opened.rules
-    if round.first_muster_at is not None:
-        yield round.first_muster_at + rules.muster_window
+    if round.muster_until is not None:
+        yield round.muster_until
     if round.promised:
         # one second later: not_after is still good at its own moment
         yield min(round.promised.values()) - rules.contribute_window - rules.answer_window + 1

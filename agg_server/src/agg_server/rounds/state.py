@@ -104,7 +104,8 @@ class Round:
     musters: dict[bytes, Mustered] = field(default_factory=dict)
     promised: dict[bytes, int] = field(default_factory=dict)
     """identity → until when it promised, in its muster, to be there."""
-    first_muster_at: float | None = None
+    musters_suffice_at: float | None = None
+    """Since when they have been enough for a cohort."""
     withdrawn: dict[bytes, str] = field(default_factory=dict)
     left_out: dict[bytes, str] = field(default_factory=dict)
     cohorts: dict[bytes, Cohort] = field(default_factory=dict)
@@ -142,6 +143,13 @@ class Round:
     def final(self) -> bool:
         """Whether nothing more can happen in it."""
         return self.ended is not None and all(cohort.phase in FINAL for cohort in self.cohorts.values())
+
+    @property
+    def muster_until(self) -> float | None:
+        """When cohorts are formed of those who are there. Its window begins with the muster that makes a cohort
+        possible: with the first one, one device that does not train would choose when it ends for everybody."""
+        since = self.musters_suffice_at
+        return None if since is None else since + self.opened.rules.muster_window
 
     def must_last_until(self, now: float) -> float:
         """The earliest ``not_after`` with which a muster is of use to a cohort formed at ``now``."""

@@ -122,16 +122,16 @@ def _muster(round: Round, event: Mustered, now: float) -> None:
     round.musters[event.identity] = event
     round.promised[event.identity] = muster.not_after
     round.withdrawn.pop(event.identity, None)
-    if round.first_muster_at is None:
-        round.first_muster_at = now
+    if round.musters_suffice_at is None and len(round.musters) >= opened.rules.cohort_min:
+        round.musters_suffice_at = now
 
 
 def _withdraw(round: Round, event: Withdrawn, now: float) -> None:
     round.musters.pop(event.identity, None)
     round.promised.pop(event.identity, None)
     round.withdrawn[event.identity] = event.reason
-    if not round.musters:
-        round.first_muster_at = None
+    if len(round.musters) < round.opened.rules.cohort_min:
+        round.musters_suffice_at = None
 
 
 def _form(round: Round, event: CohortsFormed, now: float) -> None:

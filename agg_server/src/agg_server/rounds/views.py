@@ -77,14 +77,13 @@ def after_muster(round: Round, identity: bytes, now: float) -> PollView:
             return Closed(reason=f"Round {round.number} goes on without this device: {reasons[identity]}.")
     if round.phase is not Phase.MUSTER or identity not in round.musters:
         return Closed(reason=f"This device has not mustered for round {round.number}.")
-    rules, since = round.opened.rules, round.first_muster_at
-    until = None if since is None or since + rules.muster_window <= now else int(since + rules.muster_window) + 1
+    rules, until = round.opened.rules, round.muster_until
     return Wait(
         reason="Waiting for the others to finish their training.",
         seconds=POLL_SECONDS,
         present=len(round.musters),
         expected=rules.cohort_target or max(rules.cohort_min, len(round.offered)),
-        until=until,
+        until=None if until is None or until <= now else int(until) + 1,
     )
 
 

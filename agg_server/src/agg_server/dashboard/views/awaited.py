@@ -29,20 +29,18 @@ def awaited(now: Moment, *, finished: bool = False) -> list[Awaited]:
 
 
 def _muster(round: RoundNow, time: float) -> Awaited:
-    rules, here = round.rules, round.report.mustered
-    if round.first_muster is None:
-        task = f"{_count(round.report.offered, 'device has', 'devices have')} the task"
-        rest = f"the others then have {in_words(rules.muster_window)}"
-        return Awaited(f"the first device that has finished its training ({task}); {rest}", None)
-    ends = round.first_muster + rules.muster_window
+    rules, here, ends = round.rules, round.report.mustered, round.muster_until
     target, least = rules.cohort_target, rules.cohort_min
+    if ends is None:
+        rest = f"the others then have {in_words(rules.muster_window)}"
+        if here == 0:
+            task = f"{_count(round.report.offered, 'device has', 'devices have')} the task"
+            return Awaited(f"{least} devices that finish their training ({task}); {rest}", None)
+        return Awaited(f"{_more(here, least)}, {here} of the least {least} are here; {rest}", None)
+    until = ends if time < ends else None
     if target and here < target:
-        until = None if here < least and time >= ends else ends
         return Awaited(f"{_more(here, target)}, {here} of {target} are here", until)
-    if here < least:
-        what = f"{_more(here, least)}, {here} of the least {least} are here"
-        return Awaited(what, None if time >= ends else ends)
-    return Awaited(f"other devices that may finish in time; {here} are here, {least} suffice", ends)
+    return Awaited(f"other devices that may finish in time; {here} are here, {least} suffice", until)
 
 
 def _cohorts(round: RoundNow) -> Iterator[Awaited]:
