@@ -24,6 +24,7 @@ WELL = {
     "fedit_finished": "0x4320",
     "fedit_devices_seen_last_day": "30x4320",
     'fedit_dropped_total{phase="contribute",cause="no_upload"}': "0+0.001x4320",
+    "fedit_clip_range_ratio": "0.0625x1440 0.03x2879",
     "fedit_disk_free_bytes": "1000000000000x4320",
     'fedit_requests_total{route="/v1/poll",status="200"}': "0+600x4320",
     'fedit_requests_total{route="/v1/poll",status="503"}': "0x4320",
@@ -52,6 +53,8 @@ TROUBLES: dict[str, dict[str, str]] = {
         'fedit_dropped_total{phase="contribute",cause="no_upload"}': "0x4200 12x119",
         'fedit_devices_seen_last_day{instance="other"}': "30x4320",
     },
+    # Doubled with each round of six hours.
+    "FeditRangesWide": {"fedit_clip_range_ratio": "0.0625x2159 0.125x359 0.25x359 0.5x359 1x1080"},
     "FeditDiskFills": {"fedit_disk_free_bytes": "1000000000000-231000000x4320"},
     # Three devices that are told of a full disk, each a try a minute.
     "FeditErrors": {'fedit_requests_total{route="/v1/poll",status="503"}': "0+3x4320"},

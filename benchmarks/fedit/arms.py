@@ -13,7 +13,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from agg_server.adapters.publishing import combine, publish
-from agg_server.summing.clipping import first_ranges, next_ranges
+from agg_server.summing.clipping import first_ranges, lone_share, next_ranges
 from edge_client.disk import Disk
 from edge_client.training.batches import Schedule
 from fedit_shared.errors import UserError
@@ -135,6 +135,7 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
     at = Round(number, before.clip, version, lab.experiment.run.seed, bits)
     summed = add(updates, task, lab.experiment.federation, at)
     mean = summed.mean
+    lone = lone_share(len(updates), mean.total_weight, lab.experiment.federation.max_weight)
     update = combine([mean], turn.dimension, mean.total_weight)
     published = publish(lab.blobs, task, number, version, update, lab.experiment.server_step)
     seconds = time.monotonic() - began + sum(reply.seconds for reply in trained)
@@ -148,7 +149,7 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         steps=stop.steps,
         training_loss=mean.loss,
         update_norm=published.update_norm,
-        clip=next_ranges(turn, before.clip, mean.delta, mean.clipped),
+        clip=next_ranges(task, turn, before.clip, mean.delta, mean.clipped, lone),
         slot_bits=summed.bits,
         clipped=mean.clipped,
         quantization_error=summed.error,

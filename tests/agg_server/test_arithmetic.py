@@ -7,12 +7,20 @@ import msgspec
 import numpy as np
 import pytest
 from cohorts import Cohort
+from numpy.typing import NDArray
 
 from agg_server.adapters.optimizer import OPTIMIZERS, ServerStep
 from agg_server.adapters.publishing import CorruptError, adapter_key, combine, publish, read_version, state_key
 from agg_server.durations import Seconds, in_words
 from agg_server.storage.blobs import Blobs
-from agg_server.summing.clipping import LARGEST_RANGE, SMALLEST_RANGE, first_ranges, next_ranges, rounding_error
+from agg_server.summing.clipping import (
+    SMALLEST_RANGE,
+    first_ranges,
+    lone_share,
+    next_ranges,
+    rounding_error,
+    widest_range,
+)
 from agg_server.summing.sums import decode_slots, encode_slots
 from benchmarks.demo.plain import plain_slots, reach
 from fedit_shared import adapter
@@ -38,38 +46,82 @@ def test_the_first_clip_range_is_learning_rate_times_local_steps():
     assert first_ranges(task(minutes=5.0)) == (pytest.approx(0.064),) * 2
 
 
+UNIT = task(steps=1, learning_rate=1.0)
+"""Its first ranges are 1."""
+FEW = 0.1
+"""What one of ten devices of equal weights can have of a mean."""
+
+
+def following(ranges: tuple[float, ...], mean: NDArray[np.floating], clipped: float = 0.0, lone: float = FEW):
+    return next_ranges(UNIT, UNIT.turn(1), ranges, mean, clipped, lone)
+
+
 def test_later_ranges_follow_each_tensors_mean_but_not_by_leaps():
-    moved, turn = np.array([0.4, 0, 0, 0, 0, -0.1, 0.0, 0.0, 0.001, 0.0]), task(steps=1).turn(1)
-    assert next_ranges(turn, (1.0, 1.0), moved, clipped=0.0) == (pytest.approx(0.8), pytest.approx(0.5**0.5))
-    assert next_ranges(turn, (1.0, 0.5), moved, clipped=0.001) == (1.0, 0.5)
-    assert next_ranges(turn, (0.1, 1.0), moved, clipped=0.0)[0] == pytest.approx(0.2)
+    moved = np.array([0.4, 0, 0, 0, 0, -0.1, 0.0, 0.0, 0.001, 0.0])
+    assert following((1.0, 1.0), moved) == (pytest.approx(0.8), pytest.approx(0.5**0.5))
+    assert following((1.0, 0.5), moved, clipped=0.001) == (1.0, 0.5)
+    assert following((0.1, 1.0), moved)[0] == pytest.approx(0.2)
 
 
 def test_ranges_double_when_too_many_values_were_clipped():
-    assert next_ranges(task(steps=1).turn(1), (1.0, 0.5), np.zeros(10), clipped=0.02) == (2.0, 1.0)
+    assert following((1.0, 0.5), np.zeros(10), clipped=FEW + 0.02) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("survivors", "total", "largest", "share"),
+    [(10, 160, 16, 0.1), (10, 10, 16, 0.1), (3, 18, 16, 16 / 18), (10, 20, 16, 0.55), (5, 5, 1, 0.2)],
+)
+def test_one_device_has_no_larger_share_than_the_largest_weight_and_one_for_each_other_leave_it(
+    survivors: int, total: int, largest: int, share: float
+):
+    assert lone_share(survivors, total, largest) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("lone", [0.02, FEW, 0.6])
+def test_what_one_device_can_have_said_alone_makes_no_range_grow(lone: float):
+    """±c in every value and a fraction of 1, while the others clip as little as they may and want half the range."""
+    others = np.full(10, 0.5)
+    for sent, clipped in ((1.0, lone + 0.01 * (1 - lone)), (1.0, 0.0), (-1.0, 0.0)):
+        mean = lone * np.full(10, sent) + (1 - lone) * np.sign(sent) * others
+        assert max(following((1.0, 1.0), mean * (1 - 1e-6), clipped, lone)) <= 1.0
+    wanted = lone + (1 - lone) * 0.51
+    assert following((1.0, 1.0), np.full(10, wanted), lone=lone)[0] == pytest.approx(2 * wanted), "the others' own"
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.5, 0.99])
-def test_ranges_settle_where_few_values_are_clipped_whether_updates_are_alike_or_not(alike: float):
-    rng = np.random.default_rng(1)
-    common = rng.normal(0, 0.001, 40_000)
-    ranges, clipped = first_ranges(task(steps=20))[:1], []
-    wide = TaskSpec(**{**msgspec.structs.asdict(task(steps=20)), "tensors": (TensorSpec(name="a", shape=(40_000,)),)})
+@pytest.mark.parametrize("scale", [1.0, 40.0], ids=["first too wide", "first too narrow"])
+def test_ranges_settle_where_few_values_are_clipped_whether_updates_are_alike_or_not(alike: float, scale: float):
+    """First ranges are 0.02; of 16 devices of equal weights."""
+    rng, sigma = np.random.default_rng(1), 0.001 * scale
+    common = rng.normal(0, sigma, 40_000)
+    wide = msgspec.structs.replace(task(steps=20), tensors=(TensorSpec(name="a", shape=(40_000,)),))
+    ranges, clipped = first_ranges(wide), []
     for _ in range(12):
-        updates = [alike * common + (1 - alike**2) ** 0.5 * rng.normal(0, 0.001, 40_000) for _ in range(16)]
+        updates = [alike * common + (1 - alike**2) ** 0.5 * rng.normal(0, sigma, 40_000) for _ in range(16)]
         clipped.append(float(np.mean([np.abs(update) > ranges[0] for update in updates])))
-        ranges = next_ranges(wide.turn(1), ranges, np.mean(updates, axis=0), clipped[-1])
-    assert max(clipped) < 0.01
-    assert 0.003 < ranges[0] < 0.01, "3 to 10 sigma: neither cut off nor coarse"
+        sent = [np.clip(update, -ranges[0], ranges[0]) for update in updates]
+        ranges = next_ranges(wide, wide.turn(1), ranges, np.mean(sent, axis=0), clipped[-1], lone_share(16, 256, 16))
+    assert max(clipped[6:]) < 1 / 16 + 0.01
+    assert 1.8 * sigma < ranges[0] < 10 * sigma, "neither cut off nor coarse"
+    if scale == 1:
+        assert max(clipped) < 0.01
+        assert 3 * sigma < ranges[0]
 
 
 def test_ranges_stay_numbers_that_everybody_can_read_however_many_rounds_go_by():
     still, wild = (1.0, 1.0), (1.0, 1.0)
     for _ in range(1000):
-        still = next_ranges(task(steps=1).turn(1), still, np.zeros(10), clipped=0.0)
-        wild = next_ranges(task(steps=1).turn(1), wild, np.zeros(10), clipped=1.0)
+        still = following(still, np.zeros(10))
+        wild = following(wild, np.array(wild)[[0] * 6 + [1] * 4], clipped=1.0)
     assert still == (SMALLEST_RANGE,) * 2
-    assert wild == (LARGEST_RANGE,) * 2
+    assert wild == (widest_range(UNIT),) * 2 == (16.0,) * 2
+
+
+def test_a_published_mean_as_large_as_can_be_widens_no_range_beyond_sixteen_times_the_first():
+    ranges = (1.0, 1.0)
+    for _ in range(9):
+        ranges = following(ranges, np.array(ranges)[[0] * 6 + [1] * 4])
+    assert ranges == (16.0, 16.0)
 
 
 def test_cohorts_count_by_their_weight():

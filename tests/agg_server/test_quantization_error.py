@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from simulated import Simulated
 
 from agg_server.config import RoundRules
-from agg_server.summing.clipping import combined_error, first_ranges, next_ranges, rounding_error
+from agg_server.summing.clipping import combined_error, first_ranges, lone_share, next_ranges, rounding_error
 from agg_server.summing.slot_size import Bits, Summed, following_bits, opening_bits
 from agg_server.watching.metrics import Metrics
 from benchmarks.demo.plain import reach
@@ -98,7 +98,8 @@ def test_with_64_clients_it_is_below_one_per_cent_and_as_predicted_round_after_r
         assert error / predicted == pytest.approx(1, abs=0.05)
         assert (predicted < 0.01 * norm) == (now == following)
         assert following_bits([Summed(quantizer, CLIENTS, CLIENTS, mean.total_weight)], norm) == following
-        ranges = next_ranges(TASK.turn(1), ranges, mean.delta, mean.clipped)
+        lone = lone_share(CLIENTS, mean.total_weight, RULES.max_weight)
+        ranges = next_ranges(TASK, TASK.turn(1), ranges, mean.delta, mean.clipped, lone)
 
 
 def test_bits_follow_the_last_published_mean_and_survive_failed_rounds_and_restarts(tmp_path: Path) -> None:

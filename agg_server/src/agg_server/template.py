@@ -112,7 +112,7 @@ cohort_target = {cohort_target}
 # they agree; it is part of the task.
 # max_weight = 1
 # Values of an update beyond ± this are clipped. "auto": learning_rate times local steps at first, then following the
-# published updates.
+# published updates, never beyond sixteen times the first.
 # clip = "auto"
 
 [server_step]

@@ -19,6 +19,7 @@ from agg_server.rounds.state import FINAL
 from agg_server.rounds.words import describe
 from agg_server.standing import Standing, standing
 from agg_server.store import Claims, Database, SharedNonces, Watch
+from agg_server.summing.clipping import widest_range
 from agg_server.watching.logs import about
 from agg_server.watching.metrics import Metrics
 from fedit_shared.errors import ConflictError, FeditError
@@ -148,6 +149,8 @@ class Driver:
 
         found = await self.on_ledger(read)
         self._metrics.stands(found.current.version, found.newest.created, finished=found.finished)
+        followed = self.tools.config.round.clip == "auto"
+        self._metrics.ranges(max(found.current.clip) / widest_range(self._plans.task) if followed else None)
         return found
 
     @property

@@ -30,7 +30,7 @@ from agg_server.rounds.state import Cohort, Round, muster_of
 from agg_server.storage.kinds import Storage
 from agg_server.storage.rooms import Rooms
 from agg_server.summing import sums
-from agg_server.summing.clipping import combined_error, first_ranges, next_ranges
+from agg_server.summing.clipping import combined_error, first_ranges, lone_share, next_ranges, widest_range
 from fedit_shared.errors import SumError
 from fedit_shared.identity import SigningKey
 from fedit_shared.messages import RoundSettings, TaskSpec, encode
@@ -156,6 +156,8 @@ def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> Ro
     update = publishing.combine(means, round.turn.dimension, total)
     weights = [cohort.total_weight for cohort in opened.values()]
     clipped = float(np.average([cohort.clipped for cohort in opened.values()], weights=weights))
+    survivors = sum(len(round.cohorts[cohort].survivors) for cohort in opened)
+    lone = lone_share(survivors, total, round.opened.rules.max_weight)
     step, base = tools.config.server_step, round.opened.adapter
     published = publishing.publish(tools.blobs, round.task, round.number, base, update, step)
     return RoundEnded(
@@ -164,7 +166,7 @@ def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> Ro
         adapter=published.adapter,
         adapter_size=published.size,
         version=round.opened.next_version,
-        clip=next_ranges(round.turn, round.opened.clip, update, clipped),
+        clip=next_ranges(round.task, round.turn, round.opened.clip, update, clipped, lone),
         update_norm=published.update_norm,
         mean_norm=float(np.linalg.norm(update)),
         quantization_error=combined_error((c.quantization_error, c.total_weight) for c in opened.values()),
@@ -177,7 +179,9 @@ def _read_mean(tools: Tools, cohort: Cohort) -> Mean:
 
 
 def opening_ranges(config: Config, task: TaskSpec, kept: tuple[float, ...]) -> tuple[float, ...]:
-    """The clip ranges of the next round: the setting, or what the last published mean suggests."""
+    """The clip ranges of the next round: the setting, or what the last published mean suggests. (It may have been
+    published under other training settings, with another widest range.)"""
     if config.round.clip != "auto":
         return (config.round.clip,) * len(task.tensors)
-    return kept if len(kept) == len(task.tensors) else first_ranges(task)
+    most = widest_range(task)
+    return tuple(min(c, most) for c in kept) if len(kept) == len(task.tensors) else first_ranges(task)

@@ -15,7 +15,7 @@ NOMINAL_RECORDS = 512
 NOMINAL_STEPS = 64
 """Steps that a device is assumed to make where the task counts minutes."""
 CLIPPED_TOO_OFTEN = 0.01
-"""A mean fraction of clipped values beyond which every range doubles."""
+"""A mean fraction of clipped values beyond which every range doubles, on top of what one device can have reported."""
 CLIPPED_SELDOM = 0.0001
 """A fraction below which ranges may fall: between the two they stay, so that they settle."""
 HEADROOM = 2.0
@@ -24,8 +24,12 @@ SHRINK = math.sqrt(2)
 """A range falls by no more than this factor from round to round: of normally distributed values that reach to 3.9 σ,
 0.6 % then lie outside."""
 
+GROWTH = 16.0
+"""No range grows beyond so many times the first ones: there is room for devices that make sixteen times the steps which
+those assume (8,192 records an epoch) and move a value the same way with each. AdamW's single step, about a learning
+rate, is never more than √10 of them (Kingma & Ba, arXiv:1412.6980, 2.1)."""
 SMALLEST_RANGE, LARGEST_RANGE = 1e-12, 1e12
-"""A tensor that is never changed, or one that always is, stops here: ranges stay numbers that everybody can read."""
+"""What the settings may fix; a tensor that is never changed stops at the first."""
 
 
 def first_ranges(task: TaskSpec) -> tuple[float, ...]:
@@ -33,19 +37,36 @@ def first_ranges(task: TaskSpec) -> tuple[float, ...]:
     return (task.training.learning_rate * _steps(task.training),) * len(task.tensors)
 
 
-def next_ranges(turn: Turn, ranges: tuple[float, ...], mean: NDArray[np.floating], clipped: float) -> tuple[float, ...]:
+def widest_range(task: TaskSpec) -> float:
+    """What no range that follows the published means exceeds, in no round of this task."""
+    return GROWTH * max(first_ranges(task))
+
+
+def lone_share(survivors: int, total_weight: int, max_weight: int) -> float:
+    """The largest share of a published mean that one of so many devices can have: a weight is 1 to ``max_weight``."""
+    return min(max_weight, total_weight - (survivors - 1)) / total_weight
+
+
+def next_ranges(
+    task: TaskSpec, turn: Turn, ranges: tuple[float, ...], mean: NDArray[np.floating], clipped: float, lone: float
+) -> tuple[float, ...]:
     """The ranges, one for each tensor, after a round that was quantized in ``ranges`` and published ``mean`` (d,), of
-    whose values the fraction ``clipped`` had been clipped. That of a tensor that was not summed waits for its turn."""
-    summed = turn.pick(ranges)
-    if clipped > CLIPPED_TOO_OFTEN:
-        return turn.replaced(ranges, [min(2 * c, LARGEST_RANGE) for c in summed])
+    whose values the fraction ``clipped`` had been clipped. That of a tensor that was not summed waits for its turn.
+
+    A range grows only where the others' part of what was published asks for it, even if one device, of the largest
+    share that is possible (``lone``: :func:`lone_share`), has sent ±c and a fraction of 1.
+    """
+    summed, most = turn.pick(ranges), widest_range(task)
+    if clipped > CLIPPED_TOO_OFTEN + lone:
+        return turn.replaced(ranges, [min(2 * c, most) for c in summed])
     shrink = SHRINK if clipped < CLIPPED_SELDOM else 1.0
     following, start = [], 0
     for size, c in zip(turn.pick(turn.sizes), summed, strict=True):
         values = mean[start : start + size]
         largest = float(max(values.max(), -values.min()))
-        followed = min(2 * c, max(HEADROOM * largest, c / shrink))
-        following.append(min(max(followed, SMALLEST_RANGE), LARGEST_RANGE))
+        asked_by_others = largest > (lone + (1 - lone) / HEADROOM) * c
+        followed = min(2 * c if asked_by_others else c, max(HEADROOM * largest, c / shrink))
+        following.append(min(max(followed, SMALLEST_RANGE), most))
         start += size
     return turn.replaced(ranges, following)
 

@@ -78,6 +78,9 @@ class Metrics:
             "fedit_quantization_error_ratio",
             "Expected quantization error of the last published mean update, as a fraction of its norm",
         )
+        self._ranges = self._gauge(
+            "fedit_clip_range_ratio", "The next round's widest clip range, as a fraction of the widest possible one"
+        )
         self._failures = self._counter("fedit_job_failures", "Failed attempts at a round's work", "job")
 
     def _make_traffic(self) -> None:
@@ -109,6 +112,10 @@ class Metrics:
         self._version.set(version)
         self._published.set(published)
         self._finished.set(finished)
+
+    def ranges(self, ratio: float | None) -> None:
+        """How far the clip ranges that follow the published means have grown; None where the settings fix them."""
+        self._ranges.set(math.nan if ratio is None else ratio)
 
     def leads(self, leads: bool) -> None:
         """Whether this replica leads now: phases, which all of them see, are told by that one."""
