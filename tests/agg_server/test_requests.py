@@ -172,7 +172,7 @@ def test_what_is_no_message_is_refused_and_named(link: JoinLink):
 def test_unknown_paths_cohorts_and_adapters_are_not_found(link: JoinLink):
     async def act(peer: Peer) -> None:
         for method, path in (
-            ("GET", "/"),
+            ("GET", "/none"),
             ("GET", ROUTES[CheckIn].path),
             ("POST", "/v1/none"),
             ("GET", chunk_path(bytes(16))),
