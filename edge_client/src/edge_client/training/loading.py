@@ -1,7 +1,8 @@
 """Loads the base model in the first way that the task allows and this machine can do."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import (
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
+    core_model_loading,
 )
 
 from edge_client.reasons import reason_of
@@ -117,15 +119,16 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
         )
     shape = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # several threads would each hold a tensor in full precision
-    model, info = _architecture(shape).from_pretrained(
-        None,
-        config=shape,
-        state_dict=stored_weights(folder),
-        dtype=dtype,
-        device_map={"": device},
-        quantization_config=config,
-        output_loading_info=True,
-    )
+    with _running_out_is_raised():
+        model, info = _architecture(shape).from_pretrained(
+            None,
+            config=shape,
+            state_dict=stored_weights(folder),
+            dtype=dtype,
+            device_map={"": device},
+            quantization_config=config,
+            output_loading_info=True,
+        )
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -135,6 +138,32 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
     if config is not None and not any(isinstance(layer, QUANTIZED) for layer in loaded.modules()):
         raise ValueError("bitsandbytes finds no layer in it to quantize")  # it only warns, and goes on unquantized
     return loaded
+
+
+@contextmanager
+def _running_out_is_raised() -> Iterator[None]:
+    """Within the block an out-of-memory error in the quantization of a weight ends the load: transformers notes down
+    whatever is raised there, goes on, and says at the end that a conversion failed."""
+    noted = core_model_loading.log_conversion_errors
+
+    @contextmanager
+    def note(*arguments: Any, **options: Any) -> Iterator[None]:
+        ran_out: Exception | None = None
+        with noted(*arguments, **options):
+            try:
+                yield
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                ran_out = error
+        if ran_out is not None:
+            raise ran_out
+
+    core_model_loading.log_conversion_errors = note
+    try:
+        yield
+    finally:
+        core_model_loading.log_conversion_errors = noted
 
 
 def _architecture(config: PretrainedConfig) -> Any:
