@@ -5,10 +5,13 @@ dtype, 4 or 2 bytes):
 
     norms            2 · width · 4             their inputs, in float32 whatever the compute dtype
     attention        (2 · heads + 2 · keys) · a + heads · 4     queries, keys, values, output; log-sum-exp; on a CPU
-                     a = 4 in any case; the output again where records are packed and need no conversion
+                     a = 4 where attention is ours; the output again where records are packed and need no conversion
     MLP              3 · inner · a             gate, its activation, up; ungated: 1 · inner · a
     adapter inputs   what A of each adapted layer multiplies: of layers that share their input one copy in float32,
-                     under autocast a copy for each
+                     under autocast on a CPU a copy for each
+
+That is a Llama. What others keep besides, or instead, is in :class:`.shape.Kept`: activations of several operations,
+more norms or fewer, masks of dropout, and without a fused kernel attention's weights, heads · length · 4 and more.
 
 The frozen, quantized weights keep nothing (:mod:`.int8_linear`). A layer that is computed again keeps its input alone.
 At the peak either a chunk of logits stands beside all this, or one layer at work.
@@ -190,27 +193,64 @@ def loading(work: Work, quantization: Quantization) -> int:
 
 def _layer(work: Work) -> dict[str, list[int]]:
     """What one layer keeps for one token: bytes of each tensor."""
-    shape, a = work.shape, work.width
-    wide = a if work.cuda else 4
-    queries, keys = shape.heads * shape.head_width * wide, shape.key_heads * shape.head_width * wide
-    attention = [queries, queries, keys, keys, 4 * shape.heads]
-    if work.uneven and a == wide:
-        attention.append(queries)
-    if shape.square_attention:
-        attention.append(shape.heads * work.length * (a + 4))
+    shape, a, kept = work.shape, work.width, work.shape.kept
+    normed = a if kept.layer_norm and not work.cuda else 4
+    norms = [normed * shape.width] * kept.norms
+    if kept.head_norms:
+        norms += [4 * shape.heads * shape.head_width, 4 * shape.key_heads * shape.head_width]
+    plain = 3 if kept.inner > 3 else kept.inner
+    made = 4 if work.cuda else a  # on CUDA autocast computes powers in float32
     return {
-        "norms": [4 * shape.width] * 2,
-        "attention": attention,
-        "MLP": [shape.inner * a] * (3 if shape.gated else 1),
+        "norms": norms,
+        "attention": _attention(work),
+        "MLP": [shape.inner * a] * plain + [shape.inner * made] * (kept.inner - plain),
+        "dropout": [shape.width * (1 if work.cuda else a)] * kept.dropouts,
         "adapter inputs": _adapter_inputs(work),
     }
+
+
+def _attention(work: Work) -> list[int]:
+    """Queries, keys, values and what is made of them."""
+    shape, a, kept = work.shape, work.width, work.shape.kept
+    square = shape.heads * work.length
+    queries, keys = shape.heads * shape.head_width, shape.key_heads * shape.head_width
+    if kept.square:  # without a fused kernel keys and values are repeated for each query head
+        repeated = keys if shape.key_heads == 1 else queries
+        sizes = [queries * a, repeated * a, repeated * a, *[square * a] * kept.square]
+        if a < 4 and (kept.widened or work.cuda):
+            sizes.append(square * 4)
+        if kept.attention_dropout:
+            sizes += [square * a] * 2
+        return sizes + ([(queries + keys) * a] if kept.whole else [])
+    ours = _packs(work)  # in float32 on a CPU, see :mod:`.packing`
+    wide = a if work.cuda or not ours else 4
+    sizes = [queries * wide, queries * wide, keys * wide, keys * wide, 4 * shape.heads]
+    if work.uneven and ours and a == wide:
+        sizes.append(queries * wide)
+    if kept.whole and a == wide:
+        sizes.append((queries + keys) * wide)
+    if _masked(work):  # keys and values are repeated for each query head, beside the mask
+        sizes.append(int(shape.masked * (2 * (queries - keys) + work.length) * wide))
+    if kept.attention_dropout and not work.cuda:  # no fused kernel on a CPU: weights, their mask, their product
+        sizes += [square * wide] * 3
+    return sizes
+
+
+def _packs(work: Work) -> bool:
+    """Whether attention is :mod:`.packing`'s."""
+    return work.shape.kept.packs and work.shape.window is None
+
+
+def _masked(work: Work) -> bool:
+    """Whether some layers need a mask: that do not look back to the first token of the longest record."""
+    return work.shape.masked > 0 and work.length > (work.shape.window or 0)
 
 
 def _adapter_inputs(work: Work) -> list[int]:
     """Mean over the layers: an adapter may leave some of them out."""
     a, layers, modules = work.width, work.shape.layers, work.adapter.modules
     ranks = [rank * a // layers for _, _, rank in modules]
-    if a < 4:
+    if a < 4 and not work.cuda:  # PEFT asks for CUDA's autocast alone, and widens x before each A where it is off
         by_name: dict[str, int] = {}
         for name, inputs, _ in modules:
             by_name[name] = by_name.get(name, 0) + inputs
@@ -220,7 +260,10 @@ def _adapter_inputs(work: Work) -> list[int]:
     for name, inputs, _ in modules:
         source = known.get(name, name)
         sources[source] = max(inputs, sources.get(source, 0))
-    sources.pop("heads", None)  # attention keeps its output anyway
+    kept = work.shape.kept
+    copied = kept.joined and not (work.uneven and _packs(work))
+    if not (kept.square or copied or (kept.attention_dropout and not work.cuda)):
+        sources.pop("heads", None)  # a fused kernel keeps its output anyway
     return [inputs * a for inputs in sources.values()] + [sum(ranks)]
 
 

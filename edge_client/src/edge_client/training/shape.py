@@ -9,6 +9,22 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from .failures import ModelError
+from .families import (
+    ACTIVATIONS,
+    DROPOUT,
+    EAGER,
+    EQUAL_HEADS,
+    FAMILIES,
+    FIXED_INNER,
+    HEAD_WIDTH,
+    LLAMA,
+    POSITIONS,
+    TABLES,
+    TIED,
+    WHOLE_EVERY,
+    WINDOWS,
+    Family,
+)
 
 Source = Literal["attention", "heads", "mlp", "inner"]
 """What a matrix multiplies: the normed input of attention, the heads' output, the MLP's normed input, its middle."""
@@ -23,53 +39,29 @@ class Matrix(NamedTuple):
     source: Source
 
 
-class _Family(NamedTuple):
-    """Names of the linear layers. One name for several projections: they are fused into one matrix."""
-
-    attention: tuple[str, ...]
-    out: str
-    mlp: tuple[str, ...]
-    down: str
-    gated: bool = True
-
-
-_QKV = ("q_proj", "k_proj", "v_proj")
-_NEOX = _Family(("query_key_value",), "dense", ("dense_h_to_4h",), "dense_4h_to_h", gated=False)
-_LLAMA = _Family(_QKV, "o_proj", ("gate_proj", "up_proj"), "down_proj")
-_FAMILIES = {
-    **dict.fromkeys("llama mistral qwen2 qwen3 gemma gemma2 gemma3_text smollm3 stablelm olmo olmo2".split(), _LLAMA),
-    **dict.fromkeys("granite cohere cohere2 ernie4_5".split(), _LLAMA),
-    **dict.fromkeys(("glm", "glm4"), _Family(_QKV, "o_proj", ("gate_up_proj",), "down_proj")),
-    "phi3": _Family(("qkv_proj",), "o_proj", ("gate_up_proj",), "down_proj"),
-    "phi": _Family(_QKV, "dense", ("fc1",), "fc2", gated=False),
-    "gpt_neox": _NEOX,
-    "bloom": _NEOX,
-    "falcon": _NEOX,
-    "gpt2": _Family(("c_attn",), "c_proj", ("c_fc",), "c_proj", gated=False),
-    "gptj": _Family(_QKV, "out_proj", ("fc_in",), "fc_out", gated=False),
-    "opt": _Family(_QKV, "out_proj", ("fc1",), "fc2", gated=False),
-    "starcoder2": _Family(_QKV, "o_proj", ("c_fc",), "c_proj", gated=False),
-}
-_TIED = set("gemma gemma2 gemma3_text gpt2 opt falcon bloom smollm3 cohere cohere2 starcoder2 mpt ernie4_5".split())
-"""Types whose head is the embedding unless the configuration says otherwise."""
-_HEAD_WIDTH = {"gemma": 256, "gemma2": 256, "gemma3_text": 256, "qwen3": 128, "glm": 128, "glm4": 128}
-"""What transformers takes for a head's width where that is not width / heads."""
-_EQUAL_HEADS = {"gpt_neox", "gpt2", "gptj", "opt", "bloom", "mpt"}
-"""Types with as many key heads as heads, whatever else the configuration says."""
-_POSITIONS = {"gpt2": 0, "opt": 2}
-"""Types that learn a table of positions, and the rows that it has besides."""
-_TABLES = {
-    "gpt2": 1024,
-    "opt": 2048,
-    "gptj": 2048,
-    "codegen": 2048,
-    "gpt_neo": 2048,
-    "gpt_bigcode": 1024,
-    "biogpt": 1024,
-}
-"""Types that look positions up in a table, and its length where the configuration says none."""
 _MOST_LAYERS, _MOST_WORDS, _MOST = 1000, 2**24, 2**20
 """Of layers, of words, and of anything else, in a configuration that is taken for one: far more than any model has."""
+
+
+class Kept(NamedTuple):
+    """What a layer keeps for the backward pass, as far as the widths do not say. ``norms`` and ``inner``: copies of the
+    model's and the MLP's width; ``head_norms``: queries and keys from before their norms too; ``whole``: also what one
+    matrix made of all three; ``square``: copies of attention's weights, heads × length, 0 with a fused kernel;
+    ``widened``: one of them in float32; ``dropouts``: masks of the model's width; ``attention_dropout``: one of
+    attention's weights; ``layer_norm``: the norms' copies are in the compute dtype on a CPU; ``packs`` and
+    ``joined``: see :class:`.families.Family`."""
+
+    norms: int
+    inner: int
+    head_norms: bool = False
+    whole: bool = False
+    square: int = 0
+    widened: bool = True
+    dropouts: int = 0
+    attention_dropout: bool = False
+    layer_norm: bool = False
+    packs: bool = True
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,10 +76,12 @@ class ModelShape:
     key_heads: int
     head_width: int
     inner: int
-    gated: bool
     tied: bool
-    square_attention: bool
-    """Whether attention's weights, heads × length × length, are kept: no fused kernel for it."""
+    kept: Kept
+    window: int | None
+    """Tokens that attention looks back; None: all of them."""
+    masked: float
+    """In which part of the layers, 0 to 1, attention has a mask where a record is longer than :attr:`window`."""
     matrices: tuple[Matrix, ...]
     unquantized: int
     """Parameters besides ``matrices``: embeddings, a head of its own, norms, experts."""
@@ -108,30 +102,30 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     """The shape in a parsed ``config.json``. Raises ModelError if it is no language model's."""
     text, kind = _text_model(config)
     guesses = []
-    family = _FAMILIES.get(kind)
+    family = FAMILIES.get(kind)
     if family is None:
-        family = _LLAMA
+        family = LLAMA
         guesses.append(f"Models of type {kind or 'unknown'} are taken for ones like Llama.")
     width = _number(text, "hidden_size", "n_embd", "d_model")
     layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers", most=_MOST_LAYERS)
-    heads = _number(text, "num_attention_heads", "n_head", "n_heads")
+    heads = _number(text, "num_attention_heads", "n_head", "n_heads", "num_heads")
     vocabulary = _number(text, "vocab_size", most=_MOST_WORDS)
     key_heads = _key_heads(text, kind, heads)
-    head_width = _number(text, "head_dim", default=_HEAD_WIDTH.get(kind, width // heads))
+    head_width = _number(text, "head_dim", default=HEAD_WIDTH.get(kind, width // heads))
     if not head_width:
         raise ModelError(f"The model's config.json has {heads} heads in a width of {width}, which no model has.")
-    inner = _number(text, "ffn_hidden_size", "ffn_dim", "n_inner", "intermediate_size", default=4 * width)
+    inner = _inner(text, kind, width)
     experts = _number(text, "num_local_experts", "num_experts", "n_routed_experts", default=1)
     attention = heads * head_width
     keys = key_heads * head_width
-    tied = bool(_first(text, config, "tie_word_embeddings", kind in _TIED))
+    tied = bool(_first(text, config, "tie_word_embeddings", kind in TIED))
     up = inner * (2 if family.gated else 1) // len(family.mlp)
     outputs = (attention, keys, keys) if len(family.attention) == 3 else (attention + 2 * keys,)
     matrices = [Matrix(name, width, size, "attention") for name, size in zip(family.attention, outputs, strict=True)]
     matrices.append(Matrix(family.out, attention, width, "heads"))
     unquantized = vocabulary * width * (1 if tied else 2) + (2 * layers + 1) * width
-    if kind in _POSITIONS:
-        unquantized += (_positions(text, kind) + _POSITIONS[kind]) * width
+    if kind in POSITIONS:
+        unquantized += (_positions(text, kind) + POSITIONS[kind]) * width
     if experts > 1:
         size = _number(text, "moe_intermediate_size", default=inner)
         unquantized += layers * experts * 3 * width * size
@@ -140,6 +134,7 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     else:
         matrices += [Matrix(name, width, up, "mlp") for name in family.mlp]
         matrices.append(Matrix(family.down, inner, width, "inner"))
+    window, masked = _window(text, kind, layers)
     return ModelShape(
         kind=kind,
         width=width,
@@ -149,9 +144,10 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
         key_heads=key_heads,
         head_width=head_width,
         inner=inner,
-        gated=family.gated,
         tied=tied,
-        square_attention=text.get("attn_logit_softcapping") is not None or kind == "gemma2",
+        kept=_kept(text, kind, family),
+        window=window,
+        masked=masked,
         matrices=tuple(matrices),
         unquantized=unquantized,
         guesses=tuple(guesses),
@@ -162,7 +158,7 @@ def read_positions(config: Mapping[str, Any]) -> int | None:
     """Tokens of the longest text that the model in a parsed ``config.json`` has positions for; None where it computes
     them, so that what it was trained on is a recommendation only. Raises ModelError for a number that is none."""
     text, kind = _text_model(config)
-    return _positions(text, kind) if kind in _TABLES else None
+    return _positions(text, kind) if kind in TABLES else None
 
 
 def _text_model(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -176,7 +172,7 @@ def _text_model(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 
 def _positions(text: Mapping[str, Any], kind: str) -> int:
-    return _number(text, "n_positions", "max_position_embeddings", default=_TABLES[kind])
+    return _number(text, "n_positions", "max_position_embeddings", default=TABLES[kind])
 
 
 def _key_heads(text: Mapping[str, Any], kind: str, heads: int) -> int:
@@ -184,7 +180,73 @@ def _key_heads(text: Mapping[str, Any], kind: str, heads: int) -> int:
         if not text.get("new_decoder_architecture"):
             return 1 if text.get("multi_query", True) else heads
         return _number(text, "num_kv_heads", default=heads)
-    return heads if kind in _EQUAL_HEADS else _number(text, "num_key_value_heads", default=heads)
+    if kind == "gpt_bigcode":
+        return 1 if text.get("multi_query", True) else heads
+    return heads if kind in EQUAL_HEADS else _number(text, "num_key_value_heads", default=heads)
+
+
+def _inner(text: Mapping[str, Any], kind: str, width: int) -> int:
+    if kind in FIXED_INNER:
+        named = {"ffn_hidden_size": "falcon", "expansion_ratio": "mpt"}
+        sizes = [_number(text, name, default=1) for name, of in named.items() if of == kind and text.get(name)]
+        return (sizes[0] if kind == "falcon" else sizes[0] * width) if sizes else 4 * width
+    return _number(text, "ffn_hidden_size", "ffn_dim", "n_inner", "intermediate_size", default=4 * width)
+
+
+def _kept(text: Mapping[str, Any], kind: str, family: Family) -> Kept:
+    name = next((text[key] for key in _ACTIVATION if isinstance(text.get(key), str)), family.activation)
+    capped = text.get("attn_logit_softcapping") is not None or kind in ("gemma2", "vaultgemma")
+    old_falcon = kind == "falcon" and not text.get("new_decoder_architecture")
+    lonely = old_falcon and text.get("multi_query", True) and not text.get("alibi")
+    parallel = text.get(_PARALLEL[kind], True) if kind in _PARALLEL else False
+    residual = ("resid_pdrop", "resid_dropout", "residual_dropout", "hidden_dropout", "dropout")
+    return Kept(
+        norms=1 if parallel else family.norms,
+        inner=ACTIVATIONS.get(name, 1) + (2 if family.gated else 0),
+        head_norms=family.head_norms or bool(text.get("use_qk_norm") or text.get("qk_layernorm")),
+        whole=family.turned and len(family.attention) == 1,
+        square=2 if capped else int(family.eager or kind in EAGER or lonely),  # SDPA has no kernel for one key head
+        widened=family.widened,
+        dropouts=0 if family.gated else 2 * _drops(text, kind, *residual),
+        attention_dropout=_drops(text, kind, "attn_pdrop", "attention_dropout"),
+        layer_norm=family.layer_norm,
+        packs=family.packs,
+        joined=family.joined,
+    )
+
+
+_PARALLEL = {"gpt_neox": "use_parallel_residual", "falcon": "parallel_attn"}
+_ACTIVATION = ("hidden_activation", "hidden_act", "activation_function", "activation")
+
+
+def _drops(text: Mapping[str, Any], kind: str, *names: str) -> bool:
+    """Whether values are left out at random while training."""
+    found = next((text[name] for name in names if isinstance(text.get(name), int | float)), DROPOUT.get(kind, 0))
+    return bool(found > 0)
+
+
+def _window(text: Mapping[str, Any], kind: str, layers: int) -> tuple[int | None, float]:
+    """How far some layers look back, and which part of all have a mask for that."""
+    if kind == "falcon" and text.get("new_decoder_architecture"):
+        return None, 1.0  # it always makes one
+    if not text.get("use_sliding_window", True) or ("use_sliding_window" not in text and kind in _ON_REQUEST):
+        return None, 0.0
+    if "sliding_window" in text and text["sliding_window"] is None:
+        return None, 0.0
+    size = _number(text, "sliding_window", default=WINDOWS.get(kind, _MOST))
+    if size == _MOST:
+        return None, 0.0
+    types = text.get("layer_types")
+    if isinstance(types, list) and types:
+        return size, types.count("sliding_attention") / len(types)
+    if kind in _ON_REQUEST:
+        return size, max(0, layers - _number(text, "max_window_layers", default=layers)) / layers
+    every = WHOLE_EVERY.get(kind)
+    return size, 1.0 if every is None else (layers - layers // every) / layers
+
+
+_ON_REQUEST = {"qwen2", "qwen3", "smollm3"}
+"""Types that have a window only where they are told to use it."""
 
 
 def _number(text: Mapping[str, Any], *names: str, default: int | None = None, most: int = _MOST) -> int:
