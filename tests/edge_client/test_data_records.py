@@ -36,6 +36,12 @@ def test_a_category_that_is_a_number_is_its_name(tmp_path: Path, given: object, 
     assert record.category == expected
 
 
+@pytest.mark.parametrize("given", [["art"], {"name": "art"}, True, None])
+def test_a_category_that_is_no_name_is_none_and_loses_no_record(tmp_path: Path, given: object) -> None:
+    [record] = load_records(source(tmp_path, DOLLY | {"category": given})).records
+    assert (record.response, record.category) == (DOLLY["response"], "")
+
+
 def test_each_form_is_recognised(tmp_path: Path) -> None:
     dolly = load_records(source(tmp_path, DOLLY))
     assert dolly.format == "dolly"

@@ -1,5 +1,7 @@
 """What may be used is what the control groups leave of the machine's memory, in both of the kernel's interfaces."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -7,6 +9,7 @@ import pytest
 
 from edge_client.room import Room, find_room
 from edge_client.training.outlook import FREE_SHARE
+from edge_client.training.process import _environment
 
 MIB = 2**20
 
@@ -73,4 +76,24 @@ def test_the_default_budget_and_the_hardware_go_by_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr("edge_client.training.memory.find_room", lambda: bounded)
     found = find_hardware()
     assert (found.memory_bytes, found.free_bytes) == bounded
-    assert Budget(torch.device("cpu"), None).limit == int(FREE_SHARE * bounded.free)
+    budget = Budget(torch.device("cpu"), None)
+    assert budget.limit >= int(FREE_SHARE * bounded.free)
+
+
+PROMISED = """
+from edge_client import room
+free = 2000 << 20
+import psutil
+before = psutil.Process().memory_info().rss
+room.find_room = lambda: room.Room(3000 << 20, free - psutil.Process().memory_info().rss + before)
+import torch
+import transformers, peft, bitsandbytes
+from edge_client.training.memory import Budget
+print(Budget(torch.device("cpu"), None).limit)
+"""
+
+
+def test_a_child_gets_the_budget_that_a_plan_promised_before_its_libraries_were_loaded() -> None:
+    """Of a machine on which nothing else takes any memory."""
+    done = subprocess.run([sys.executable, "-c", PROMISED], capture_output=True, text=True, env=_environment(1))
+    assert int(done.stdout) == pytest.approx(FREE_SHARE * 2000 * MIB, rel=0.05)

@@ -6,10 +6,14 @@ from typing import Any
 import bitsandbytes
 import pytest
 import torch
+from tiny_model import save_model
+from transformers import AutoModelForCausalLM
 
 from edge_client.training.failures import ModelError
-from edge_client.training.loading import load_base
+from edge_client.training.loading import QUANTIZED, load_base
 from edge_client.training.memory import is_out_of_memory
+from edge_client.training.model_files import read_config
+from edge_client.training.shape import read_shape
 from fedit_shared.messages.task import Quantization
 
 CPU = torch.device("cpu")
@@ -54,3 +58,17 @@ def test_a_weight_that_cannot_be_quantized_is_a_reason_to_try_the_next_way(
     assert "instead" in told[0]
     with pytest.raises(ModelError, match="in 8 bits"):
         load_base(model_folder, ("int8",), CPU, told.append)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_a_falcon_is_quantized_and_says_what_it_says_unquantized(quantization: Quantization, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "falcon", "Falcon")
+    whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    base = load_base(folder, (quantization,), CPU, print)
+    shape = read_shape(read_config(folder))
+    layers = [m for m in base.model.modules() if isinstance(m, QUANTIZED)]
+    assert len(layers) == shape.layers * len(shape.matrices)
+    ids = torch.arange(1, 40).unsqueeze(0)
+    with torch.no_grad():
+        ours, theirs = (model(input_ids=ids).logits.float() for model in (base.model.eval(), whole.eval()))
+    assert float((ours - theirs).norm() / theirs.norm()) < 0.2

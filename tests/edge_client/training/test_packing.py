@@ -92,6 +92,31 @@ def test_what_cannot_be_packed_is_padded_as_before(kind: str, tmp_path: Path) ->
     assert together == pytest.approx([model.record_losses([e])[0] for e in EXAMPLES], rel=1e-5)
 
 
+SHORT = {"max_position_embeddings": 64}
+FACTORS = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "factor": 4.0, "original_max_position_embeddings": 64}
+STRETCHED: dict[str, dict[str, object]] = {
+    "dynamic": SHORT | {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}},
+    "longrope": {"rope_parameters": FACTORS | {"rope_type": "longrope", "rope_theta": 10000.0}},
+}
+
+
+@pytest.mark.parametrize("kind", STRETCHED)
+def test_positions_that_stretch_with_a_text_do_not_stretch_its_neighbours_nor_those_after(
+    kind: str, tmp_path: Path
+) -> None:
+    long, edge, short = (Example(tuple(10 + i % 200 for i in range(n)), 1, n) for n in (150, 64, 40))
+    alone = {each.record: load(tmp_path, "Llama", **STRETCHED[kind]).record_losses([each])[0] for each in (edge, short)}
+    model = load(tmp_path, "Llama", **STRETCHED[kind])
+    assert model.packs
+    _, *beside = model.record_losses([long, edge, short])
+    assert beside == [alone[64], alone[40]]
+    assert model.record_losses([long]) != model.record_losses([Example(long.tokens[:100], 1, 0)])
+    model.record_losses([long])
+    assert model.record_losses([edge]) == [alone[64]]
+    loss = model.loss([long, short], []).detach()
+    assert float(loss) == pytest.approx(float(model.loss([long], []).detach()) + alone[40], rel=1e-6)
+
+
 def test_an_architecture_that_does_not_tell_its_attention_of_the_borders_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "OPT": SMALL | {"ffn_dim": 640, "word_embed_proj_dim": 256},
     "GPT2": OLD,
     "GPTJ": OLD | {"rotary_dim": 8},
+    "CodeGen": OLD | {"rotary_dim": 8},
+    "GPTBigCode": OLD,
+    "GPTNeo": SMALL | {"num_layers": 3, "num_heads": 8, "attention_types": [[["global"], 3]]},
+    "Bloom": SMALL | {"n_layer": 3, "n_head": 8},
+    "Mpt": {"vocab_size": 1000, "d_model": 256, "n_layers": 3, "n_heads": 8},
+    "Nemotron": SMALL,
+    "Arcee": SMALL,
 }
 
 

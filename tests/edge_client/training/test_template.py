@@ -45,6 +45,23 @@ def test_a_template_that_shows_past_answers_otherwise_still_ends_with_the_answer
     assert shown(Template(tokenizer), RECORD) == ("[Add\n\n1 1]<think>", "2<end>")
 
 
+@pytest.mark.parametrize("response", ["Yo ", "Yo", " Yo\n"])
+def test_where_a_template_does_not_end_a_turn_the_tokenizers_end_is_learned(response: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    _, learned = shown(Template(tokenizer), Record(instruction="Hi", response=response))
+    assert learned == response + "<end>"
+
+
+def test_an_answer_that_a_template_trims_ends_as_the_template_says() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'] | trim")
+    assert shown(Template(tokenizer), Record(instruction="Hi", response=" 2 "))[1] == "2<end>"
+
+
 TOLD = ("%d %b %Y", "%B %d, %Y", "%Y-%m-%d", "%-d.%-m.%y %H:%M:%S %A %a %j %p", "%c", "%x %X")
 
 

@@ -105,11 +105,11 @@ def _text(value: dict[str, Any], name: str, *, required: bool = True) -> str:
 
 
 def _label(value: dict[str, Any], name: str) -> str:
-    """A category's name, which in some files is a number."""
+    """A category's name, which in some files is a number; none for anything else, since nothing is trained on it."""
     label = value.get(name)
     if isinstance(label, int | float) and not isinstance(label, bool):
         return str(label)
-    return _text(value, name, required=False)
+    return _text(value, name, required=False) if isinstance(label, str) else ""
 
 
 def shown(text: str) -> str:

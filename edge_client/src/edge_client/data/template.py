@@ -103,7 +103,10 @@ class Template:
             asked, whole = self._chat(record, answered=False), self._chat(record, answered=True)
             # Some templates show a past answer otherwise than one to come: then its own words are taken.
             if whole.startswith(asked):
-                return whole[len(asked) :].rstrip()
+                answer = whole[len(asked) :]
+                # Behind the answer's own words the template ends the turn, or leaves that to us.
+                ends = answer.rpartition(record.response.strip())[2].strip()
+                return answer.rstrip() if ends else record.response + end
         return record.response + end
 
     def _chat(self, record: Record, *, answered: bool) -> str:

@@ -18,6 +18,7 @@ from edge_client.data.template import Example
 
 from .loss import cross_entropy, token_losses
 from .packing import enable_packing, packed
+from .rope import Rope
 from .shape import read_positions
 
 Notify = Callable[[str], None]
@@ -42,6 +43,7 @@ class LanguageModel:
         self._output: type | None = None
         compiled = self.device.type == "cpu" and dtype != torch.float32
         self.row_multiple, self._head_multiple = (_ROW_MULTIPLE, _HEAD_MULTIPLE) if compiled else (1, 1)
+        self._rope = Rope(model)
         self._positions = read_positions(model.config.to_dict())
         if not self._splits():
             self._output = None
@@ -97,6 +99,12 @@ class LanguageModel:
 
     def _learned(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states that predict a learned token, that token, and the example that it belongs to."""
+        reach = self._rope.reach
+        if reach is not None and len(examples) > 1 and max(len(example.tokens) for example in examples) > reach:
+            parts = [self._learned([example]) for example in examples]
+            owner = torch.arange(len(examples)).repeat_interleave(torch.tensor([len(part[1]) for part in parts]))
+            return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]), owner.to(self.device)
+        self._rope.reset()
         sizes = [len(example.tokens) for example in examples]
         if self.packs and sum(sizes) < len(sizes) * max(sizes):
             starts = [0, *accumulate(sizes[:-1])]

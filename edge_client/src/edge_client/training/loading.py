@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     core_model_loading,
 )
+from transformers.models.falcon import modeling_falcon
 
 from edge_client.reasons import reason_of
 from fedit_shared.messages.task import Quantization
@@ -119,7 +120,7 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
         )
     shape = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # several threads would each hold a tensor in full precision
-    with _running_out_is_raised():
+    with _running_out_is_raised(), _plain_linear_layers():
         model, info = _architecture(shape).from_pretrained(
             None,
             config=shape,
@@ -164,6 +165,18 @@ def _running_out_is_raised() -> Iterator[None]:
         yield
     finally:
         core_model_loading.log_conversion_errors = noted
+
+
+@contextmanager
+def _plain_linear_layers() -> Iterator[None]:
+    """Within the block a Falcon is made with torch's own linear layers: transformers quantizes no others, and Falcon's
+    compute the same."""
+    own = modeling_falcon.FalconLinear
+    modeling_falcon.FalconLinear = torch.nn.Linear
+    try:
+        yield
+    finally:
+        modeling_falcon.FalconLinear = own
 
 
 def _architecture(config: PretrainedConfig) -> Any:
