@@ -46,7 +46,9 @@ class Budget:
     def __init__(self, device: torch.device, limit: int | None) -> None:
         self.device = device
         self._given = limit is not None
-        self.limit = limit if limit is not None else int(self._free() * FREE_SHARE)
+        # On a CPU the budget also holds what this process holds already, its libraries, which is no longer free.
+        held = self.used() if device.type == "cpu" else 0
+        self.limit = limit if limit is not None else int((self._free() + held) * FREE_SHARE)
         self.enforced = device.type == "cuda" or _LINUX
         if device.type == "cpu" and _LINUX:
             torch.zeros(2**22).add_(1)  # starts the threads, so that their stacks are among what is untouched

@@ -3,6 +3,7 @@ call, and with ``dynamic`` keeps them for the next call. A record must be what i
 beside it or was before it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -12,11 +13,15 @@ class Rope:
     None: however long it is."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._dynamic = [(m, at) for m in model.modules() for kind, at in _kinds(m) if "dynamic" in kind]
-        lengths = [m.original_max_seq_len for m, _ in self._dynamic]
-        for module in model.modules():
+        self._dynamic: list[tuple[Any, str]] = []
+        lengths = []
+        modules: list[Any] = list(model.modules())
+        for module in modules:
             for kind, at in _kinds(module):
-                if kind == "longrope":
+                if "dynamic" in kind:
+                    self._dynamic.append((module, at))
+                    lengths.append(module.original_max_seq_len)
+                elif kind == "longrope":
                     given = module.config.rope_parameters
                     lengths.append((given[at.removesuffix("_")] if at else given)["original_max_position_embeddings"])
         self.reach: int | None = min((int(length) for length in lengths), default=None)
@@ -29,7 +34,7 @@ class Rope:
             setattr(module, f"{at}max_seq_len_cached", module.original_max_seq_len)
 
 
-def _kinds(module: nn.Module) -> Iterator[tuple[str, str]]:
+def _kinds(module: Any) -> Iterator[tuple[str, str]]:
     """The kinds of rotary positions that ``module`` makes, each with what its attributes' names begin with."""
     kind = getattr(module, "rope_type", None)
     if isinstance(kind, str):
