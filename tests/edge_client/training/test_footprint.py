@@ -125,9 +125,8 @@ IN_BFLOAT16 = (
     "Bloom",
     "GPTJ",
     "GPT2",
-    "Falcon",
 )
-"""One of each kind that has something of its own there."""
+"""One of each kind that has something of its own there. Of a Falcon torch keeps less there than is planned."""
 
 
 @pytest.mark.parametrize(
