@@ -175,7 +175,6 @@ def test_records_whose_answers_were_cut_away_are_not_counted_among_those_judged(
     assert "the answers of 3 more lie beyond 64 tokens." in told
 
 
-@pytest.mark.skipif(not losses_file(NAME).exists(), reason="no losses are kept")
 def test_the_kept_figures_follow_from_the_kept_losses() -> None:
     """By means of its own: rows drawn one by one, not the counts that the report draws."""
     result = kept()
