@@ -88,7 +88,7 @@ async def obtain_update(
         model_folder=preferences.model_folder,
         memory_bytes=preferences.memory_bytes,
     )
-    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock, gate, transport.base), in_thread(warm))
+    finished, _ = await asyncio.gather(_train(job, offer, train, emit, clock, gate, transport), in_thread(warm))
     if finished.private_path is not None:
         await in_thread(_keep_private, state, offer, task, update, Path(finished.private_path))
     await in_thread(update.finish, Path(finished.delta_path), examples=finished.examples, loss=finished.loss)
@@ -128,7 +128,7 @@ async def _train(
     emit: Callable[[events.Event], None],
     clock: Callable[[], float],
     gate: Gate,
-    base: float,
+    transport: Transport,
 ) -> Finished:
     """One child after the other until the work is done: each goes on from its predecessor's checkpoint."""
     deaths, pauses = 0, delays()
@@ -143,7 +143,7 @@ async def _train(
         if isinstance(last, Finished):
             return last
         if last.code in PASSING:
-            await _wait(last, offer, emit, clock, base * RETRY_FACTOR * next(pauses))
+            await _wait(last, offer, emit, clock, transport.base * RETRY_FACTOR * next(pauses))
             continue
         deaths += 1
         if last.code not in ENDED or deaths == DEATHS:
