@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,8 @@ JOB = TrainJob(
     data=DataSource(path=""),
     work="",
 )
+OFFLINE: Any = None
+"""Nothing that may pass goes wrong here, so no pause is asked of it."""
 OFFER = Offer(
     task=b"",
     round=1,
@@ -190,7 +193,9 @@ def test_pauses_end_the_child_are_no_deaths_and_training_goes_on_in_the_next() -
 
     async def story() -> AsyncGenerator[None, None]:
         children = Children(iter([DIED, None, None, None, DIED, FINISHED]))
-        task = asyncio.create_task(_train(JOB, OFFER, children.train, said.append, lambda: machine.now, machine.gate))
+        task = asyncio.create_task(
+            _train(JOB, OFFER, children.train, said.append, lambda: machine.now, machine.gate, OFFLINE)
+        )
         for _ in range(3):
             while not children.alive:
                 yield
@@ -212,7 +217,7 @@ def test_the_third_death_is_an_error_all_the_same() -> None:
     async def story() -> AsyncGenerator[None, None]:
         children = Children(iter([DIED, DIED, DIED]))
         with pytest.raises(FeditError, match="died"):
-            await _train(JOB, OFFER, children.train, lambda event: None, lambda: machine.now, machine.gate)
+            await _train(JOB, OFFER, children.train, lambda event: None, lambda: machine.now, machine.gate, OFFLINE)
         yield
 
     machine.run(story)
@@ -225,7 +230,7 @@ def test_a_pause_past_the_rounds_muster_declines_it_in_plain_words() -> None:
     async def story() -> AsyncGenerator[None, None]:
         children = Children(iter([]))
         task = asyncio.create_task(
-            _train(JOB, OFFER, children.train, lambda event: None, lambda: machine.now, machine.gate)
+            _train(JOB, OFFER, children.train, lambda event: None, lambda: machine.now, machine.gate, OFFLINE)
         )
         yield
         assert not task.done(), "its owner may still change their mind"

@@ -142,6 +142,29 @@ def test_activations_of_every_family_are_what_autograd_keeps(name: str, dtype: t
     assert kept(model, [LONG]) == pytest.approx(planned, rel=0.1)
 
 
+@pytest.mark.parametrize(("width", "keys", "copies"), [(4, 2, True), (4, 8, False), (2, 2, False)])
+def test_a_card_without_bfloat16_keeps_weights_of_attention_where_key_heads_are_fewer(
+    width: int, keys: int, copies: bool
+) -> None:
+    """Arithmetic, no card: torch's fused kernels there take as many key heads as query heads, the plain one any."""
+    heads, head_width, length = 8, 64, 512
+    config = {
+        "model_type": "llama",
+        "hidden_size": heads * head_width,
+        "num_hidden_layers": 1,
+        "intermediate_size": 1024,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "vocab_size": 1000,
+    }
+    shape = read_shape(config)
+    work = Work(shape, make_adapter(shape, 8, ["q_proj"]), True, width, length, 0)
+    lines = {line.what: line.bytes for line in table(work, Way("int8", 1, 0))}
+    fused = (2 * heads + 2 * keys) * head_width * width + 4 * heads
+    more = 2 * (heads - keys) * head_width * 4 + heads * length * 4 if copies else 0
+    assert lines["activations, attention"] == length * (fused + more)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("round", [1, 2])
 def test_a_factor_that_rests_keeps_no_activations_and_has_no_gradient(

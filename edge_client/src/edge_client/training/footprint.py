@@ -231,6 +231,9 @@ def _attention(work: Work) -> list[int]:
         sizes.append((queries + keys) * wide)
     if _masked(work):  # keys and values are repeated for each query head, beside the mask
         sizes.append(int(shape.masked * (2 * (queries - keys) + work.length) * wide))
+    elif work.cuda and a == 4 and shape.key_heads < shape.heads:
+        # Cards before Ampere: no fused kernel there takes fewer key heads, the plain one keeps weights and copies.
+        sizes += [(queries - keys) * a, (queries - keys) * a, square * a]
     if kept.attention_dropout and not work.cuda:  # no fused kernel on a CPU: weights, their mask, their product
         sizes += [square * wide] * 3
     return sizes
