@@ -279,7 +279,7 @@ class Story:
         self.headers = stream.headers
         self.parts = [part(stream) for _ in range(3)]
         alone(link, "live", lambda peer: peer.muster(), enrol=True)
-        while "1 of 3 are here" not in self.parts[-1]["html"]:
+        while "1 of the least 3 are here" not in self.parts[-1]["html"]:
             self.parts.append(part(stream))
         assert self.server.stop() == 0, "it does not wait for the page to be closed"
         stream.read()
