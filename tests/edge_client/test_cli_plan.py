@@ -41,6 +41,16 @@ def test_the_table_sums_to_the_peak_and_the_choice_is_explained(
     assert "More: " in text
 
 
+def test_without_a_card_it_asks_what_to_plan_for(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no nvidia-smi is
+    assert run("--model", folder, "--device", "cuda") == 2
+    told = capsys.readouterr().err
+    assert "No NVIDIA card is found here" in told
+    assert "--memory 8GiB" in told
+
+
 def test_json_tells_programs_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--model", folder, "--memory", "24GiB", "--device", "cuda", "--batch-size", "4", "--json") == 0
     answer = json.loads(capsys.readouterr().out)

@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 
 from edge_client.data.personal import find_personal, mask
 
-EMAIL, PHONE, IBAN, CARD, IP, KEY = (
+EMAIL, PHONE, IBAN, CARD, IP, KEY, SSN = (
     "e-mail address",
     "telephone number",
     "bank account (IBAN)",
     "payment card",
     "IP address",
     "key or password",
+    "social security number",
 )
 # Keys are put together here, so that nobody's scanner takes these for real ones.
 GITHUB, AWS, HUB, JWT = "gh" + "p_" + "a1B2" * 9, "AK" + "IA" + "Z7" * 8, "hf" + "_" + "Qw3" * 11, "ey" + "JhbGciOiJI"
@@ -21,6 +22,8 @@ THERE = [
     (EMAIL, "Write to {} soon.", "jane.doe+news@mail.somewhere.co.uk"),
     (EMAIL, "<{}>", "j_d@a-b.io"),
     (EMAIL, "{}, or nobody", "ÄRGER@firma.de"),
+    (EMAIL, "an {}:", "müller@exämple.de"),
+    (PHONE, "Tél. {}", "06 12 34 56 78"),
     (PHONE, "Call {}!", "+49 171 2345678"),
     (PHONE, "Call {}.", "+1 (415) 555-2671"),
     (PHONE, "Call {}", "+442079460958"),
@@ -48,6 +51,10 @@ THERE = [
     (KEY, "{}\nMIIE", "-----BEGIN " + "RSA PRIVATE KEY-----"),
     (KEY, "password = '{}'", "hunter2-Xy9!"),
     (KEY, "DB_PASSWORD={}", "t0p5ecretThing"),
+    (KEY, "Passwort: {}", "hunter2-Xy9!"),
+    (KEY, "Mot de passe : {}", "hunter2-Xy9!"),
+    (SSN, "SSN: {}", "219-09-9999"),
+    (SSN, "my social security number is {}.", "219-09-9999"),
     (KEY, '"api_key": "{}"', "9f8e7d6c5b4a"),
 ]
 NOT_THERE = {
@@ -60,6 +67,8 @@ NOT_THERE = {
     "numbers": "3.14159265358979, 1,234,567,890, 0.0000012345, 10000000000, 1 000 000 000",
     "a telephone number of films": "415-555-0132, (212) 555-0199",
     "a subtraction": "400-30-2000, 123+4567, 123-456-789",
+    "no social security number": "SSN 000-12-3456, SSN 666-12-3456, SSN 219-09-99991",
+    "pairs": "10 12 34 56 78, 06 12 34 56",
     "bits": "0101 1010 1100, 00 0000 0000",
     "a sum of bytes": "0123456789abcdef0123456789abcdef",
     "a bank account with a slip": "DE88 3704 0044 0532 0130 00, XX89 3704 0044 0532 0130 00",

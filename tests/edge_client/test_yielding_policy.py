@@ -1,5 +1,7 @@
 """When training may run: the owner's word and the hours at once, what is seen of the machine only once it lasts."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -152,6 +154,24 @@ def test_when_hours_begin_they_hold_and_not_a_minute_before(start: int, length: 
         assert now < begins <= now + 25 * 3600
         assert when.hours_hold(begins)
         assert not when.hours_hold(begins - 1)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("words", "begins"), [("02:30-05:00", "2026-03-29T03:00+02:00"), ("02:30-02:45", "2026-03-30T02:30+02:00")]
+)
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system sets no time zone within a process")
+def test_hours_that_summer_time_skips_begin_after_it_or_a_day_later(berlin: None, words: str, begins: str) -> None:
+    midnight = datetime.fromisoformat("2026-03-29T00:00+01:00").timestamp()
+    assert parse_when([words]).hours_begin(midnight) == datetime.fromisoformat(begins).timestamp()
 
 
 def test_conditions_are_read_with_commas_or_repeated_and_kept_in_one_form() -> None:

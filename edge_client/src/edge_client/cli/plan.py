@@ -59,6 +59,11 @@ def command(
         raise UserError("No such linear layers in this model.", advice=f"It has: {names}.")
     hardware = find_hardware()
     cuda = device == "cuda" or (device == "auto" and hardware.accelerator == "cuda")
+    if cuda and not memory and not hardware.gpus:
+        raise UserError(
+            "No NVIDIA card is found here, so there is no memory to plan with.",
+            advice="Say what to plan for, as in --memory 8GiB; on a machine with a card, see `fedit-client doctor`.",
+        )
     budget = memory or int(FREE_SHARE * free_memory(hardware, cuda=cuda))
     work = expected_work(shape, adapter, cuda=cuda, bfloat16=hardware.multiplies_bfloat16(cuda=cuda), length=length)
     plan = make_plan(work, budget, ("int8", "nf4") if allow_4_bit else ("int8",), batch_size)

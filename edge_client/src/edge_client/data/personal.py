@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "e-mail address", "telephone number", "bank account (IBAN)", "payment card", "IP address", "key or password"
+    "e-mail address",
+    "telephone number",
+    "bank account (IBAN)",
+    "payment card",
+    "IP address",
+    "key or password",
+    "social security number",
 ]
 
 _NO_DOMAINS = re.compile(r"(?:.*\.)?(?:example\.(?:com|org|net)|example|test|invalid|localhost)")
@@ -156,7 +162,8 @@ _FINDERS: list[tuple[Kind, re.Pattern[str], re.Pattern[str], Measure]] = [
         "key or password",
         re.compile("[=:]"),
         re.compile(
-            r"(?i:\b[\w-]{0,30}(?:password|passwd|secret|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token))"
+            r"(?i:\b[\w-]{0,30}(?:passwor[dt]|passwd|kennwort|mot de passe|contraseña|senha|wachtwoord|secret"
+            r"|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token))"
             r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<it>[^\s\"'<>]{8,128})"
         ),
         _if(_is_secret),
@@ -164,7 +171,7 @@ _FINDERS: list[tuple[Kind, re.Pattern[str], re.Pattern[str], Measure]] = [
     (
         "e-mail address",
         re.compile("@"),
-        re.compile(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[a-zA-Z0-9-]{1,63}\.){1,8}[a-zA-Z]{2,24}(?![\w-])"),
+        re.compile(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"),
         _if(_is_email),
     ),
     (
@@ -181,6 +188,14 @@ _FINDERS: list[tuple[Kind, re.Pattern[str], re.Pattern[str], Measure]] = [
         ),
         _if(_is_card),
     ),
+    (
+        "social security number",  # by its label: subtractions look the same
+        re.compile("(?i:ssn|social security)"),
+        re.compile(
+            r"(?i:\b(?:ssn|social security)\b[^\d\n]{0,20})(?P<it>(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4})(?!\w|-)"
+        ),
+        _if(lambda found, before: True),
+    ),
     ("IP address", _DIGIT, re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)"), _if(_is_ip4)),
     (
         "IP address",
@@ -195,6 +210,7 @@ _FINDERS: list[tuple[Kind, re.Pattern[str], re.Pattern[str], Measure]] = [
             r"(?<![\w.,/+-])(?<!\d )(?:"
             r"\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ ./-]?\d){5,12}"  # written internationally
             r"|(?:1[ .-])?(?:\([2-9][0-8]\d\) ?|[2-9][0-8]\d[.-])[2-9]\d{2}[.-]\d{4}"  # North America
+            r"|0[1-9](?:[ .-]\d{2}){4}"  # in pairs: France, Belgium
             r"|0[1-9]\d{8,9}|\(?0\d{1,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,3}"  # with the 0 of most other countries
             r")(?!\w|[./,-]\d)"
         ),

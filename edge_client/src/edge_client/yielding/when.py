@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fedit_shared.errors import UserError
 
 DAY_MINUTES = 24 * 60
+_SEARCHED_SECONDS = 3 * 24 * 60 * 60
+"""Hours that the clock skips, where summer time begins, are there again a day later."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,9 @@ class When:
         return self._hold(_local_minute(now))
 
     def hours_begin(self, now: float) -> int:
-        """The Unix time of the next minute in which all hours hold; they do not at ``now``."""
-        day = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
-        minute = _local_minute(now)
-        starts = sorted((hours.start - minute) % DAY_MINUTES for hours in self.hours)
-        wait = next(wait for wait in starts if self._hold((minute + wait) % DAY_MINUTES))
-        return int((day + timedelta(minutes=minute + wait)).timestamp())
+        """The Unix time of the next minute in which all hours hold, by the clock as it will be then; not at ``now``."""
+        first = int(now) // 60 * 60 + 60
+        return next(at for at in range(first, first + _SEARCHED_SECONDS, 60) if self.hours_hold(at))
 
     def _hold(self, minute: int) -> bool:
         return all(hours.hold(minute) for hours in self.hours)
