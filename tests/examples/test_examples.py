@@ -207,7 +207,7 @@ def test_another_trainer_loads_nothing_but_the_federations_model_and_a_plain_ada
 
 
 @pytest.mark.parametrize(
-    ("amount", "steps"), [({"steps": None, "epochs": 2.0}, 6), ({"steps": None, "minutes": 0.001}, 1)]
+    ("amount", "steps"), [({"steps": None, "epochs": 2.0}, 6), ({"steps": None, "minutes": 1e-9}, 1)]
 )
 def test_another_trainer_works_as_long_as_the_task_says(
     amount: dict[str, float | None], steps: int, workshop: Workshop
