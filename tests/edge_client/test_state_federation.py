@@ -5,9 +5,11 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from edge_client import disk
 from edge_client.data import DataSource
 from edge_client.state import (
     Attempt,
@@ -93,6 +95,25 @@ def test_membership_and_preferences_come_back_as_they_were_kept(tmp_path: Path) 
         state.preferences = wish = Preferences(data=DataSource(path="/d"), memory_bytes=2**32, min_survivors=9)
     with FederationState(tmp_path) as state:
         assert (state.membership, state.preferences) == (member, wish)
+
+
+def test_a_round_may_end_while_the_next_ones_training_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[UpdateFolder] = []
+    with FederationState(tmp_path) as state:
+        attempt, update = begin(state), trained(state)
+        update.spend(attempt.name)
+        other, sync = Thread(target=lambda: begun.append(state.new_update(ADAPTER, TASK))), disk._sync_folder
+
+        def overtaken(folder: Path) -> None:
+            if folder == update.folder and other.ident is None:
+                other.start()
+                other.join(0.5)  # it ends only where nothing keeps it from going on
+            sync(folder)
+
+        monkeypatch.setattr(disk, "_sync_folder", overtaken)
+        state.end(attempt, published())
+        other.join()
+        assert [each.name for each in state.updates] == [each.name for each in begun]
 
 
 def test_a_damaged_file_is_named_and_not_a_traceback(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -101,6 +102,8 @@ class FederationState:
         self.folder = folder
         self.disk = disk or Disk()
         self._lock = FileLock(folder / "lock", mode=0o600)
+        self._removing = Lock()
+        """Held while updates go: a round ends in one thread while the next one's training begins in another."""
 
     def __enter__(self) -> Self:
         self.disk.make(self.folder)
@@ -259,8 +262,9 @@ class FederationState:
         seed = int.from_bytes(os.urandom(4), "little") >> 1
         begun = Begun(adapter=adapter, task_hash=task_hash, turn=turn, seed=seed)
         update = UpdateFolder.begin(self.folder / "updates" / name, self.disk, begun)
-        for other in others:
-            other.drop()
+        with self._removing:
+            for other in others:
+                other.drop()
         return update
 
     def _record(self, name: str, kind: type[R]) -> R | None:
@@ -299,11 +303,12 @@ class FederationState:
 
     def _erase_sent(self) -> None:
         """Only votes in an attempt that is alive can still give the update back that it sent."""
-        for update in self.updates:
-            with suppress(CorruptStateError):  # told when the update is asked for
-                sent_by = update.spent_by
-                if sent_by is not None and not Attempt(self.folder / "rounds" / sent_by, self.disk).alive:
-                    update.erase()
+        with self._removing:
+            for update in self.updates:
+                with suppress(CorruptStateError):  # told when the update is asked for
+                    sent_by = update.spent_by
+                    if sent_by is not None and not Attempt(self.folder / "rounds" / sent_by, self.disk).alive:
+                        update.erase()
 
 
 def _number(name: str) -> int:
