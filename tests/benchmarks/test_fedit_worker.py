@@ -6,15 +6,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tiny_model import Workshop, make_records, save_model
+from tiny_model import Workshop, make_records, new_adapter, save_model
 
 from benchmarks.fedit.settings import Machine
 from benchmarks.fedit.worker import Work, Worker
 from edge_client.data import Record
 from edge_client.inference import InferenceProcess, Open
 from edge_client.training import Failed, Finished, read_delta, run_training
-from edge_client.training.create import create
-from edge_client.training.job import CreateJob
 from fedit_shared import adapter as wire
 
 RECORDS = [Record(**record) for record in make_records(10)]
@@ -23,9 +21,8 @@ RECORDS = [Record(**record) for record in make_records(10)]
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     folder = tmp_path_factory.mktemp("fedit")
-    model, adapter = save_model(folder / "tiny-llama"), folder / "adapter"
-    create(CreateJob(model=str(model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
-    return Workshop(folder, model, adapter)
+    model = save_model(folder / "tiny-llama")
+    return Workshop(folder, model, new_adapter(model, folder / "adapter"))
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,11 @@ from aiohttp import web
 from msgspec.structs import replace
 from safetensors.numpy import load_file
 from server_process import ServerProcess, command
-from tiny_model import Workshop, make_records, save_model, write_records
+from tiny_model import Workshop, make_records, new_adapter, save_model, write_records
 
 from benchmarks.ports import free_port
 from edge_client import AdapterError, Client, Finished, ModelError, TrainEvent, events
 from edge_client.state import FederationState
-from edge_client.training.create import create
-from edge_client.training.job import CreateJob
 from examples import embedding, newest_adapter, own_data, own_trainer, progress
 from fedit_shared.identity import JoinLink
 
@@ -54,8 +52,8 @@ class Round:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
     done = Round()
     done.folder, done.reports, done.shown = tmp_path_factory.mktemp("examples"), [], []
-    done.model, adapter = save_model(done.folder / "model"), done.folder / "new"
-    create(CreateJob(model=str(done.model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
+    done.model = save_model(done.folder / "model")
+    adapter = new_adapter(done.model, done.folder / "new")
     done.server = ServerProcess(
         done.folder, adapter=adapter, model="tiny-llama", target=len(DEVICES), rounds=1, muster_window="1h"
     )
@@ -187,9 +185,8 @@ def test_the_newest_adapter_comes_down_and_answers(done: Round) -> None:
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     folder = tmp_path_factory.mktemp("workshop")
-    model, adapter = save_model(folder / "model"), folder / "adapter"
-    create(CreateJob(model=str(model), out=str(adapter), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
-    return Workshop(folder, model, adapter)
+    model = save_model(folder / "model")
+    return Workshop(folder, model, new_adapter(model, folder / "adapter"))
 
 
 def test_another_trainer_loads_nothing_but_the_federations_model_and_a_plain_adapter(workshop: Workshop) -> None:

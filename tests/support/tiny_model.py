@@ -77,6 +77,15 @@ def write_records(path: Path, values: Sequence[object]) -> Path:
     return path
 
 
+def new_adapter(model: Path, out: Path) -> Path:
+    """``out``, a new adapter for ``model``."""
+    from edge_client.training.create import create
+    from edge_client.training.job import CreateJob
+
+    create(CreateJob(model=str(model), out=str(out), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
+    return out
+
+
 @dataclass(frozen=True)
 class Workshop:
     """A folder of a test's own, a model and a new adapter for it."""

@@ -105,9 +105,8 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         if config.server.metrics:
             listening.append(await _listen(metrics_runner.server, config.server.metrics, None))
         announce(_greeting(layout, config, driver, await driver.standing()))
-        if (
-            dashboard is not None and sys.stdout.isatty()
-        ):  # what goes into a journal or a file is kept, and read by others
+        # What goes into a journal or a file is kept, and read by others.
+        if dashboard is not None and sys.stdout.isatty():
             link = await driver.on_ledger(partial(make_link, database, config.server.address, time.time()))
             print(f"The dashboard, once, within ten minutes: {link}")
         await stopping.wait()

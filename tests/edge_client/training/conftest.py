@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_model import Workshop, save_model
+from tiny_model import Workshop, new_adapter, save_model
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,12 +20,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def adapter_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from edge_client.training.create import create
-    from edge_client.training.job import CreateJob
-
-    out = tmp_path_factory.mktemp("adapters") / "new"
-    create(CreateJob(model=str(model_folder), out=str(out), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
-    return out
+    return new_adapter(model_folder, tmp_path_factory.mktemp("adapters") / "new")
 
 
 @pytest.fixture

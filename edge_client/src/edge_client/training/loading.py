@@ -19,7 +19,6 @@ from transformers import (
     PreTrainedModel,
     core_model_loading,
 )
-from transformers.models.falcon import modeling_falcon
 
 from edge_client.reasons import reason_of
 from fedit_shared.messages.task import Quantization
@@ -120,7 +119,7 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
         )
     shape = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # several threads would each hold a tensor in full precision
-    with _running_out_is_raised(), _plain_linear_layers():
+    with _running_out_is_raised(), _plain_linear_layers(shape):
         model, info = _architecture(shape).from_pretrained(
             None,
             config=shape,
@@ -168,9 +167,14 @@ def _running_out_is_raised() -> Iterator[None]:
 
 
 @contextmanager
-def _plain_linear_layers() -> Iterator[None]:
+def _plain_linear_layers(config: PretrainedConfig) -> Iterator[None]:
     """Within the block a Falcon is made with torch's own linear layers: transformers quantizes no others, and Falcon's
     compute the same."""
+    if config.model_type != "falcon":
+        yield
+        return
+    from transformers.models.falcon import modeling_falcon
+
     own = modeling_falcon.FalconLinear
     modeling_falcon.FalconLinear = torch.nn.Linear
     try:

@@ -176,28 +176,31 @@ def _positions(text: Mapping[str, Any], kind: str) -> int:
 
 
 def _key_heads(text: Mapping[str, Any], kind: str, heads: int) -> int:
-    if kind == "falcon":  # its old architecture has one key head, by a flag
-        if not text.get("new_decoder_architecture"):
-            return 1 if text.get("multi_query", True) else heads
-        return _number(text, "num_kv_heads", default=heads)
-    if kind == "gpt_bigcode":
+    if kind == "gpt_bigcode" or _is_old_falcon(text, kind):
         return 1 if text.get("multi_query", True) else heads
+    if kind == "falcon":
+        return _number(text, "num_kv_heads", default=heads)
     return heads if kind in EQUAL_HEADS else _number(text, "num_key_value_heads", default=heads)
 
 
 def _inner(text: Mapping[str, Any], kind: str, width: int) -> int:
+    if kind == "mpt" and text.get("expansion_ratio"):
+        return width * _number(text, "expansion_ratio")
+    if kind == "falcon" and text.get("ffn_hidden_size"):
+        return _number(text, "ffn_hidden_size")
     if kind in FIXED_INNER:
-        named = {"ffn_hidden_size": "falcon", "expansion_ratio": "mpt"}
-        sizes = [_number(text, name, default=1) for name, of in named.items() if of == kind and text.get(name)]
-        return (sizes[0] if kind == "falcon" else sizes[0] * width) if sizes else 4 * width
+        return 4 * width
     return _number(text, "ffn_hidden_size", "ffn_dim", "n_inner", "intermediate_size", default=4 * width)
+
+
+def _is_old_falcon(text: Mapping[str, Any], kind: str) -> bool:
+    return kind == "falcon" and not text.get("new_decoder_architecture")
 
 
 def _kept(text: Mapping[str, Any], kind: str, family: Family) -> Kept:
     name = next((text[key] for key in _ACTIVATION if isinstance(text.get(key), str)), family.activation)
     capped = text.get("attn_logit_softcapping") is not None or kind in ("gemma2", "vaultgemma")
-    old_falcon = kind == "falcon" and not text.get("new_decoder_architecture")
-    lonely = old_falcon and text.get("multi_query", True) and not text.get("alibi")
+    lonely = _is_old_falcon(text, kind) and text.get("multi_query", True) and not text.get("alibi")
     parallel = text.get(_PARALLEL[kind], True) if kind in _PARALLEL else False
     residual = ("resid_pdrop", "resid_dropout", "residual_dropout", "hidden_dropout", "dropout")
     return Kept(
