@@ -8,15 +8,13 @@ import msgspec
 
 from edge_client.disk import Disk
 from edge_client.hardware import find_hardware
+from edge_client.training.outlook import FREE_SHARE, free_memory
 
 from .crew import Crew, Here
 from .lab import Lab, model_folder
 from .processes import Processes
 from .settings import Machine
 from .station import Opening, Station
-
-_FREE_SHARE = 0.9
-"""Of what is free now, for all workers."""
 
 
 class Wanted(NamedTuple):
@@ -60,9 +58,8 @@ def share(machine: Machine, workers: int) -> Machine:
         machine = msgspec.structs.replace(machine, threads=max(1, cores() // workers))
     if machine.memory is None and workers > 1:
         hardware = find_hardware()
-        on_card = machine.device != "cpu" and hardware.accelerator == "cuda"
-        free = hardware.gpus[0].free_bytes if on_card else hardware.free_bytes
-        machine = msgspec.structs.replace(machine, memory=int(_FREE_SHARE * free / workers))
+        free = free_memory(hardware, cuda=machine.device != "cpu" and hardware.accelerator == "cuda")
+        machine = msgspec.structs.replace(machine, memory=int(FREE_SHARE * free / workers))
     return machine
 
 

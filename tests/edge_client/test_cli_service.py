@@ -135,13 +135,18 @@ def test_the_task_is_xml_that_names_the_same_command(tmp_path: Path, monkeypatch
     assert task.findtext("t:Principals/t:Principal/t:RunLevel", namespaces=space) == "LeastPrivilege"
 
 
-def test_the_service_finds_the_base_model_where_its_owner_keeps_it(
+def test_the_service_finds_the_base_model_and_the_card_as_its_owner_does(
     joined: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("HF_HOME", "/large/100 % of $it")
     lines = run(capsys, "show", "--for", "systemd", "--state", joined)[1].splitlines()
     assert [line for line in lines if line.startswith("Environment=")] == ['Environment="HF_HOME=/large/100 %% of $it"']
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,GPU-1")
+    lines = run(capsys, "show", "--for", "systemd", "--state", joined)[1].splitlines()
+    assert 'Environment="CUDA_VISIBLE_DEVICES=1,GPU-1"' in lines
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.delenv("HF_HOME")
     assert "Environment" not in run(capsys, "show", "--for", "systemd", "--state", joined)[1]
 

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,9 @@ from .room import find_room
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "numpy")
 _PATIENCE = 5.0
 """Seconds that nvidia-smi may take: with a hung driver it never answers."""
-FIELDS = ("name", "memory.total", "memory.free", "driver_version", "compute_cap")
+CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""The environment's variable by which an owner says which cards programs may use; numbers in it are nvidia-smi's."""
+FIELDS = ("name", "memory.total", "memory.free", "driver_version", "uuid", "compute_cap")
 """What nvidia-smi is asked for."""
 _KEPT_BACK = 0.1
 """A machine of 16 GiB shows less: firmware and graphics have their part of it."""
@@ -32,6 +35,8 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     free_bytes: int
     driver: str
+    uuid: str = ""
+    """What CUDA knows it by, too: the numbers of nvidia-smi are not CUDA's."""
     bfloat16: bool = True
     """Whether it multiplies bfloat16: from compute capability 8.0 (Ampere) on; True where the driver does not tell."""
 
@@ -47,6 +52,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     fast_bfloat16: bool
     """Whether the CPU multiplies bfloat16 in hardware. Known under Linux only; False elsewhere."""
     gpus: tuple[Gpu, ...]
+    """As :func:`find_cards` says."""
     torch_cuda: str
     """CUDA version that the installed torch was built for; "" for a CPU-only build."""
     versions: dict[str, str]
@@ -54,8 +60,13 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     """What to do so that the hardware is used: the exact pip line for a CUDA build, or ""."""
 
     def multiplies_bfloat16(self, *, cuda: bool) -> bool:
-        """Whether that on which training runs does, its cards or the CPU."""
-        return all(card.bfloat16 for card in self.gpus) if cuda else self.fast_bfloat16
+        """Whether that on which training runs does, its card or the CPU."""
+        return (self.card is None or self.card.bfloat16) if cuda else self.fast_bfloat16
+
+    @property
+    def card(self) -> Gpu | None:
+        """The card that training runs on where it runs on one; None: there is none."""
+        return chosen_card(self.gpus)
 
     @property
     def accelerator(self) -> str:
@@ -64,10 +75,9 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def memory_class(self) -> int:
-        """GiB that a server is told of: the largest power of two that what training runs on has, its largest card or
-        the machine, used or not. What is free now would tell what its owner does."""
-        cuda = self.accelerator == "cuda"
-        size = max(card.memory_bytes for card in self.gpus) if cuda else self.memory_bytes
+        """GiB that a server is told of: the largest power of two that what training runs on has, its card or the
+        machine, used or not. What is free now would tell what its owner does."""
+        size = self.card.memory_bytes if self.card and self.accelerator == "cuda" else self.memory_bytes
         whole = int(size * (1 + _KEPT_BACK)) >> 30
         return 1 << whole.bit_length() >> 1
 
@@ -75,7 +85,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 def find_hardware() -> Hardware:
     """Look around. Takes less than a second; never fails: what cannot be found out is empty or 0."""
     room = find_room()
-    gpus = _gpus()
+    gpus = find_cards()
     cuda = _torch_cuda()
     name, flags = _cpu()
     return Hardware(
@@ -107,15 +117,53 @@ def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
     """Cards in the CSV of ``--query-gpu=`` and FIELDS (MiB), the last of which may lack; other lines are left out."""
     cards = []
     for line in text.splitlines():
-        name, total, free, driver, *more = [field.strip() for field in line.split(",")] + [""] * 4
+        name, total, free, driver, uuid, *more = [field.strip() for field in line.split(",")] + [""] * 5
         if total.isdigit() and free.isdigit():
             old = re.fullmatch(r"[1-7]\.\d+", more[0]) is not None
             memory, left = int(total) << 20, int(free) << 20
-            cards.append(Gpu(name=name, memory_bytes=memory, free_bytes=left, driver=driver, bfloat16=not old))
+            cards.append(
+                Gpu(name=name, memory_bytes=memory, free_bytes=left, driver=driver, uuid=uuid, bfloat16=not old)
+            )
     return tuple(cards)
 
 
-def _gpus() -> tuple[Gpu, ...]:
+def chosen_card(cards: Sequence[Gpu]) -> Gpu | None:
+    """The one of ``cards`` that is trained on: the largest, of several the first. What is free does not matter: it
+    changes, and a plan must speak of the card that is trained on tomorrow."""
+    return max(cards, key=lambda card: card.memory_bytes, default=None)
+
+
+def find_cards() -> tuple[Gpu, ...]:
+    """The NVIDIA cards that CARDS_VARIABLE leaves of those here; none where it cannot be found out."""
+    return visible(_all_cards(), os.environ.get(CARDS_VARIABLE))
+
+
+def visible(cards: Sequence[Gpu], named: str | None) -> tuple[Gpu, ...]:
+    """Those of ``cards`` that CUDA shows to a program with ``named`` in CARDS_VARIABLE (None: it is not set): numbers
+    or beginnings of UUIDs, up to the first that is none. All of them where parts of cards (MIG) are named."""
+    if named is None or "MIG-" in named:
+        return tuple(cards)
+    found: list[Gpu] = []
+    for name in map(str.strip, named.split(",")):
+        if name.isdigit():
+            meant = list(cards[int(name) : int(name) + 1])
+        else:
+            meant = [card for card in cards if name.startswith("GPU-") and card.uuid.startswith(name)]
+        if len(meant) != 1:
+            break
+        found += meant
+    return tuple(found)
+
+
+def card_environment() -> dict[str, str]:
+    """What a child's environment needs to run on :attr:`Hardware.card`; nothing, where there is no choice to make."""
+    card = chosen_card(find_cards())
+    if card is None or not card.uuid or "MIG-" in os.environ.get(CARDS_VARIABLE, ""):
+        return {}
+    return {CARDS_VARIABLE: card.uuid}
+
+
+def _all_cards() -> tuple[Gpu, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

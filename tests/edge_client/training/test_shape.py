@@ -79,6 +79,13 @@ def test_an_unknown_type_is_taken_for_a_llama_and_says_so() -> None:
     assert shape.guesses == ("Models of type unheard-of are taken for ones like Llama.",)
 
 
+def test_layers_that_are_not_attention_are_named_as_a_guess() -> None:
+    types = ["conv", "full_attention", "conv", "sliding_attention", "linear_attention"]
+    guesses = read_shape(SMALL | {"model_type": "lfm2", "layer_types": types}).guesses
+    assert guesses[1] == "Its layers of conv and linear_attention are planned as if they were attention."
+    assert not read_shape(SMALL | {"model_type": "llama", "layer_types": types[1::2]}).guesses
+
+
 def test_experts_are_counted_as_unquantized_and_said() -> None:
     shape = read_shape(SMALL | {"model_type": "mixtral", "num_local_experts": 4})
     assert shape.unquantized > 3 * 4 * 3 * 256 * 640

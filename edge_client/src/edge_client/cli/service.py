@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MANAGERS = ("systemd", "launchd", "windows")
 HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE")
-"""Where the base model lies, if not in the home folder: a service starts without its owner's environment."""
+"""Where the base model lies, if not in the home folder."""
 
 
 @click.group()
@@ -102,7 +102,6 @@ def show(state: Path | None, manager: str | None) -> None:
 
 
 def _found(state: Path | None, manager: str | None = None) -> "tuple[Kind, Service, Path]":
-    from edge_client.paths import absolute
     from edge_client.service import KINDS, PLATFORMS, Service
     from fedit_shared.errors import UserError
 
@@ -122,9 +121,18 @@ def _found(state: Path | None, manager: str | None = None) -> "tuple[Kind, Servi
         federation=membership.name,
         python=sys.executable,
         state=kept.folder,
-        environment={name: str(absolute(os.environ[name])) for name in HUB_FOLDERS if os.environ.get(name)},
+        environment=_environment(),
     )
     return KINDS[name], service, KINDS[name].path(service.name, Path.home())
+
+
+def _environment() -> dict[str, str]:
+    """What of this one a service has to be given: it starts without its owner's."""
+    from edge_client.hardware import CARDS_VARIABLE
+    from edge_client.paths import absolute
+
+    found = {name: str(absolute(os.environ[name])) for name in HUB_FOLDERS if os.environ.get(name)}
+    return found | {name: os.environ[name] for name in (CARDS_VARIABLE,) if name in os.environ}
 
 
 def _run_all(commands: list[list[str]]) -> bool:

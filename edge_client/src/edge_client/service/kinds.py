@@ -20,7 +20,7 @@ class Service:
     python: str
     state: Path
     environment: dict[str, str] = field(default_factory=dict)
-    """Paths that the client is to find in its environment, where the manager can set it."""
+    """What the client is to find in its environment, where the manager can set it."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a path that no file of a service manager can hold."""

@@ -38,8 +38,10 @@ def usual_adapter(shape: ModelShape, rank: int, targets: Sequence[str] | None) -
 
 
 def free_memory(hardware: Hardware, *, cuda: bool) -> int:
-    """Bytes that are free now: of the card that has most, or of the machine."""
-    return max((card.free_bytes for card in hardware.gpus), default=0) if cuda else hardware.free_bytes
+    """Bytes that are free now: of the card, or of the machine."""
+    if not cuda:
+        return hardware.free_bytes
+    return hardware.card.free_bytes if hardware.card else 0
 
 
 def largest_model(hardware: Hardware, length: int = 512) -> float | None:

@@ -5,6 +5,8 @@ import os
 import sys
 from collections import deque
 
+from edge_client.hardware import card_environment
+
 from . import frames
 from .footprint import MAPPED
 
@@ -28,7 +30,9 @@ class Child:
 
     @classmethod
     async def start(cls, module: str, *, threads: int | None = None, grace: float = 10.0) -> "Child":
-        """Start the child; ``threads`` limits the CPU threads of every library in it."""
+        """Start the child; ``threads`` limits the CPU threads of every library in it. Of several cards it sees the one
+        that plans are made for."""
+        environment = _environment(threads) | await asyncio.to_thread(card_environment)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # else -m would import from the current folder first: whatever lies in somebody's Downloads
@@ -37,7 +41,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=_environment(threads),
+            env=environment,
         )
         return cls(process, grace)
 

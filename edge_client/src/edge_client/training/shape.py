@@ -106,6 +106,8 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
     if family is None:
         family = LLAMA
         guesses.append(f"Models of type {kind or 'unknown'} are taken for ones like Llama.")
+    if others := _other_layers(text):
+        guesses.append(f"Its layers of {' and '.join(others)} are planned as if they were attention.")
     width = _number(text, "hidden_size", "n_embd", "d_model")
     layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers", most=_MOST_LAYERS)
     heads = _number(text, "num_attention_heads", "n_head", "n_heads", "num_heads")
@@ -169,6 +171,13 @@ def _text_model(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     if not isinstance(kind, str):
         raise ModelError("The model's config.json has a model_type that is no text.")
     return text, kind
+
+
+def _other_layers(text: Mapping[str, Any]) -> list[str]:
+    """Kinds of layers besides attention that the configuration names, each once."""
+    types = text.get("layer_types", text.get("layers_block_type"))
+    named = {kind for kind in types if isinstance(kind, str)} if isinstance(types, list) else set()
+    return sorted(kind for kind in named if "attention" not in kind or kind.startswith("linear"))
 
 
 def _positions(text: Mapping[str, Any], kind: str) -> int:
