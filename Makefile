@@ -23,8 +23,8 @@ help:  ## this list
 demo: $(STAMP)  ## a federation of five on this machine; MODEL= (hub id or folder), DATA= and EVAL= (JSON lines)
 	@$(BIN)/python -m benchmarks.demo $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)') $(if $(EVAL),--eval '$(EVAL)')
 
-test: $(STAMP)  ## the whole test suite; ARGS= goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## the whole test suite, two files at a time; ARGS= goes to pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 simulate: $(STAMP)  ## random faults against client and server; SCHEDULES= of them (10000), from SEED= (1)
 	@PYTHONPATH=tests/support:. $(BIN)/python -m simulation --schedules $(or $(SCHEDULES),10000) --seed $(or $(SEED),1)

@@ -1,6 +1,7 @@
 """Requests before they reach any handler: remembered numbers, slow senders."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from agg_server.driver.waiting import Waiting
 from agg_server.errors import GoneError, SlowError, UnavailableError
+from agg_server.turns import EACH
 from agg_server.web import reading
 from agg_server.web.auth import Gate, Nonces
 from agg_server.web.limits import Memory, Pace
@@ -169,3 +171,32 @@ def test_a_topic_that_nobody_knows_is_not_waited_for_nor_remembered():
         assert not waiting._changed
 
     asyncio.run(run())
+
+
+def test_when_many_become_ready_at_once_the_loop_looks_at_others_after_each_few():
+    async def run() -> list[int]:
+        waiting, loop = Waiting(), asyncio.get_running_loop()
+        looks: list[int] = []  # in which pass of the loop
+        passes, count, all_wait = 0, 100, asyncio.Event()
+
+        def passing() -> None:
+            nonlocal passes
+            passes += 1
+            if len(looks) < 2 * count:
+                loop.call_soon(passing)
+
+        async def look() -> int | str:
+            looks.append(passes)
+            if len(looks) == count:
+                loop.call_soon(all_wait.set)
+            return "changed" if len(looks) > count else 0
+
+        waiting.update({b"a": 0})
+        held = [asyncio.create_task(waiting.until(b"a", 60, look, int)) for _ in range(count)]
+        await all_wait.wait()
+        loop.call_soon(passing)
+        waiting.update({b"a": 1})
+        assert await asyncio.gather(*held) == ["changed"] * count
+        return looks[count:]
+
+    assert max(Counter(asyncio.run(run())).values()) == EACH

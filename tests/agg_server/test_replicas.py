@@ -95,6 +95,21 @@ def test_a_step_that_two_replicas_take_is_one_version(pair: Pair):
     assert pair.finished(1).version == 1
 
 
+def test_packets_of_another_deal_that_a_slow_replica_stores_late_do_not_replace_those_that_count(pair: Pair):
+    dealer: Sim = pair.devices[0]
+    pair.muster(*pair.devices)
+    other = pair.make_deal(dealer).body[::-1]
+    pair.contribute(*pair.devices)
+    pair.tools.rooms.store_packets(dealer.cohort, dealer.identity, other, [bytes(200)] * len(pair.devices))
+    pair.report(*pair.devices)
+    survivors = pair.cohort_of(dealer).aggregator.survivors
+    assert survivors is not None
+    assert dealer.identity in survivors
+    for step in (pair.vote, pair.answer):
+        step(*pair.devices)
+    assert pair.finished(1).outcome == "published"
+
+
 def test_what_one_replica_has_recorded_the_other_shows_to_whoever_asks_next(pair: Pair):
     device: Sim = pair.devices[0]
     pair.record(Offered(identity=device.identity))

@@ -207,7 +207,7 @@ class Simulated:
         for start in range(0, len(vector), CHUNK_SIZE):
             upload.put(start // PIECE_SIZE, vector[start : start + CHUNK_SIZE])
         packets = split_packets(session, device.identity, made.deal, made.signature, made.packets)
-        self.tools.rooms.store_packets(device.cohort, device.identity, packets)
+        self.tools.rooms.store_packets(device.cohort, device.identity, made.deal, packets)
         return Dealt(cohort=device.cohort, identity=device.identity, body=made.deal, signature=made.signature)
 
     def report(self, *devices: Sim, settle: bool = True) -> None:
@@ -281,7 +281,7 @@ class Simulated:
         cohort = self.cohort_of(device)
         receipts = [cohort.aggregator.receipts[d] for d in sorted(cohort.aggregator.receipts)]
         place = cohort.session.index(device.identity) - 1
-        packets = [self.tools.rooms.packet(cohort.session, receipt.identity, place) for receipt in receipts]
+        packets = [self.tools.rooms.packet(cohort.session, receipt, place) for receipt in receipts]
         return Prepare(receipts=receipts, packets=packets)
 
     def _start_from(self, task: TaskSpec) -> None:

@@ -39,7 +39,7 @@ from .web.app import make_app, make_metrics_app
 from .web.auth import Gate
 from .web.door import Door, make_room
 from .web.drain import Drain
-from .web.frugal import be_frugal
+from .web.frugal import be_frugal, keep_what_is_here
 from .web.limits import Memory, Pace
 from .web.reading import Reader
 from .web.renewal import Renewal
@@ -99,6 +99,7 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         await driver.on_pool(warm)
         await driver.on_pool(self_test)
         await driver.start()
+        keep_what_is_here()
         assert runner.server is not None
         assert metrics_runner.server is not None
         listening.append(await _listen(partial(door.admit, runner.server), config.server.listen, renewal.context))

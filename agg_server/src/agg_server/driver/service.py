@@ -232,7 +232,7 @@ class Service:
 
     def _prepare(self, found: Packets) -> Prepare:
         rooms = self._driver.tools.rooms
-        packets = [rooms.packet(found.session, receipt.identity, found.member) for receipt in found.receipts]
+        packets = [rooms.packet(found.session, receipt, found.member) for receipt in found.receipts]
         return Prepare(receipts=found.receipts, packets=packets)
 
     def _enrol(self, identity: bytes, token_hash: bytes, now: float) -> None:
@@ -273,7 +273,7 @@ class Service:
             upload.discard()
             raise ForgedError("The upload is not what its receipt names.", advice="Send all of it again.")
         check_vector(session, upload.vector())
-        self._driver.tools.rooms.store_packets(message.cohort, identity, packets)
+        self._driver.tools.rooms.store_packets(message.cohort, identity, message.body, packets)
 
 
 def _check_muster(identity: bytes, message: Muster) -> MusterBody:

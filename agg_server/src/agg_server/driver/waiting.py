@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from ..turns import Turns
+
 T = TypeVar("T")
 
 
@@ -14,6 +16,7 @@ class Waiting:
         self._stages: dict[bytes, object] = {}
         self._changed: dict[bytes, asyncio.Event] = {}
         self._closing = False
+        self._turns = Turns()
 
     def update(self, stages: dict[bytes, object]) -> None:
         """The stages as they are now; who waits for one that is different is woken."""
@@ -44,6 +47,7 @@ class Waiting:
                     await changed.wait()
             except TimeoutError:
                 return answer
+            await self._turns.take()
 
     def _wake(self, topic: bytes) -> None:
         changed = self._changed.pop(topic, None)

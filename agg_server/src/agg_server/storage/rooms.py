@@ -1,5 +1,8 @@
 """Where a cohort's files lie: uploads and packets until it is final, its opened sum for good."""
 
+import hashlib
+
+from fedit_shared.messages import Receipt
 from fedit_shared.parameters import upload_size
 from fedit_shared.secagg import Session
 
@@ -21,13 +24,13 @@ class Rooms:
         size = upload_size(session.dimension, session.settings.slot_bits)
         return self._blobs.upload(f"{_folder(session.roster.cohort)}/uploads/{identity.hex()}", size)
 
-    def store_packets(self, cohort: bytes, dealer: bytes, packets: list[bytes]) -> None:
-        """What a dealer sealed, an item for each member of the roster."""
-        self._blobs.write(_packets(cohort, dealer), pack_items(packets))
+    def store_packets(self, cohort: bytes, dealer: bytes, deal: bytes, packets: list[bytes]) -> None:
+        """What a dealer sealed, an item for each member of the roster. ``deal``: the signed body that names them."""
+        self._blobs.write(_packets(cohort, dealer, deal), pack_items(packets))
 
-    def packet(self, session: Session, dealer: bytes, member: int) -> bytes:
-        """What ``dealer`` sealed to the member at this 0-based place, with its proof."""
-        file = self._blobs.file(_packets(session.roster.cohort, dealer))
+    def packet(self, session: Session, receipt: Receipt, member: int) -> bytes:
+        """What the receipt's dealer sealed to the member at this 0-based place, with its proof."""
+        file = self._blobs.file(_packets(session.roster.cohort, receipt.identity, receipt.body))
         return read_item(file, member, session.parameters.members)
 
     def store_sum(self, cohort: bytes, content: bytes) -> None:
@@ -58,5 +61,6 @@ def _folder(cohort: bytes) -> str:
     return f"{_COHORTS}/{cohort.hex()}"
 
 
-def _packets(cohort: bytes, dealer: bytes) -> str:
-    return f"{_folder(cohort)}/packets/{dealer.hex()}"
+def _packets(cohort: bytes, dealer: bytes, deal: bytes) -> str:
+    """Of this very deal: another one that a slow replica stores late must not take the place of the one that counts."""
+    return f"{_folder(cohort)}/packets/{dealer.hex()}-{hashlib.sha256(deal).hexdigest()[:32]}"

@@ -14,6 +14,7 @@ from fedit_shared.messages import PROTOCOL_HEADER, PROTOCOL_VERSION, Refused
 
 from ..driver.service import Service
 from ..errors import GoneError
+from ..turns import Turns
 from ..watching.logs import about
 from ..watching.metrics import Metrics, Vitals
 from .handlers import Handler, reply, routes
@@ -77,6 +78,8 @@ def make_metrics_app(metrics: Metrics, look: Callable[[], Awaitable[Vitals]]) ->
 
 
 def _answering(metrics: Metrics, refuse: Callable[[web.Request, FeditError], web.StreamResponse]) -> Middleware:
+    turns = Turns()
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
@@ -103,6 +106,7 @@ def _answering(metrics: Metrics, refuse: Callable[[web.Request, FeditError], web
             response.headers.setdefault("Retry-After", str(RETRY_AFTER))
         response.headers[PROTOCOL_HEADER] = str(PROTOCOL_VERSION)
         response.headers["Server"] = "fedit-server"
+        await turns.take()  # to be encrypted and sent
         return response
 
     return middleware
