@@ -41,7 +41,7 @@ def test_the_presets_are_those_that_are_spoken_of() -> None:
     assert (shepherd.partition.kind, shepherd.partition.shards, shepherd.data.held_out) == ("shards", 2, 10)
     assert (shepherd.training.epochs, shepherd.training.max_length, shepherd.training.train_on_inputs) == (2, 512, True)
     steps = small.federation.rounds * small.clients.each_round * (small.training.steps or 0)
-    assert steps * small.training.batch_size == 768  # what its budget counts with
+    assert steps * small.training.batch_size == 640  # what its budget counts with
 
 
 def test_the_preset_of_the_documentations_table_is_large_enough_and_costs_what_it_says() -> None:
