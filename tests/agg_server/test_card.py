@@ -98,6 +98,16 @@ def test_the_card_has_what_led_to_the_version_and_the_hub_can_read_it(sim: Simul
     assert not any(bytes(device.identity).hex() in card for device in sim.devices)
 
 
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [(1, "is 1, however many records it has."), (16, "is its records / 32, rounded up, at most 16.")],
+)
+def test_the_card_says_what_a_devices_weight_is_made_of(sim: Simulated, most: int, said: str) -> None:
+    task = replace(sim.plans.task, max_weight=most)
+    [sentence] = re.findall(r"A device's weight.*?\.(?= )", card_of(sim, 1, task))
+    assert sentence.endswith(said)
+
+
 def test_a_cohort_whose_sum_was_never_opened_is_in_no_figure(sim: Simulated) -> None:
     with sim.database.begin() as connection:
         versions, reports = Versions().all(connection), Journal().reports(connection)

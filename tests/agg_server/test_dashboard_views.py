@@ -26,6 +26,7 @@ from agg_server.dashboard.views.awaited import Awaited, awaited
 from agg_server.dashboard.views.words import CAUSES, COHORT_PHASES, ROUND_PHASES, status
 from agg_server.rounds import causes
 from agg_server.rounds.events import CohortsFormed, Event, FormedCohort, Outcome
+from agg_server.rounds.report import report
 from agg_server.rounds.state import Phase
 from agg_server.rounds.words import describe
 from agg_server.store import Device, Journal
@@ -153,7 +154,7 @@ def test_each_device_is_shown_at_the_last_step_that_it_took(tmp_path: Path):
     keys = [device.identity.hex() for device in sim.devices]
     assert steps == {"in a cohort": keys[3:], "uploaded": keys[:3]}
     [cohort] = shown.cohorts
-    assert (cohort.members, cohort.uploads, cohort.survivors, cohort.answers) == (5, 3, 0, 0)
+    assert (cohort.members, cohort.uploads, cohort.summed, cohort.answers) == (5, 3, None, 0)
 
 
 def test_history_adds_up_drops_bytes_and_outcomes_and_has_no_loss_where_nothing_was_published(tmp_path: Path):
@@ -197,6 +198,41 @@ def test_a_rounds_timeline_has_each_phase_once_and_in_order(tmp_path: Path):
     assert "6 devices uploaded" in whats
     assert not page.pruned
     assert rounds.round_page(sim.finished(1), [], {}).pruned
+
+
+def test_the_page_of_a_round_counts_nobody_before_its_sum_is_opened_nor_where_it_failed(tmp_path: Path):
+    sim = Simulated(tmp_path, count=5, cohort_min=3, cohort_target=5)
+
+    def page() -> str:
+        told = report(live, sim.now) if (live := sim.ledger.live(1)) else sim.finished(1)
+        with sim.database.begin() as connection:
+            turning = Journal().events_of_kinds(connection, 1, timeline.TURNING)
+            seen = rounds.round_page(told, turning, Journal().spans(connection, 1))
+        given = {"round": seen, "phases": timeline.PHASES, "width": timeline.WIDTH}
+        return plain(
+            Rendering({"federation": "x"}).text("round.html", given | {"navigation": [], "here": "", "csrf": ""})
+        )
+
+    silent, voted = (device.identity.hex()[:16] for device in sim.devices[:2])
+    sim.muster(*sim.devices)
+    sim.contribute(*sim.devices)
+    sim.report(*sim.devices[1:])
+    sim.wait(20)
+    sim.vote(*sim.devices[1:])
+    sim.answer(*sim.devices[2:])
+    shown = page()
+    assert "In the sum –" in shown
+    assert "5 uploads, 5 on the list of survivors, 3 answers" in shown
+    assert f"{silent} answer silent after its upload is in no sum" in shown
+    assert [c.summed for c in glance.now(look_at(sim.ledger, sim.now)).cohorts] == [None]
+    sim.wait(13 * 60 * MINUTE)
+    shown = page()
+    assert "In the sum 0" in shown
+    assert "5 uploads, 5 on the list of survivors, 3 answers" in shown
+    assert f"{silent} answer silent after its upload is in no sum" in shown
+    assert f"{voted} answer did not answer is in no sum" in shown
+    assert rounds.line(sim.finished(1)).summed == 0
+    assert [line.reason for line in glance.history([sim.finished(1)]).drops] == [CAUSES["no_answer"], CAUSES["silent"]]
 
 
 def test_turning_points_are_the_events_that_the_log_has_words_for(tmp_path: Path):

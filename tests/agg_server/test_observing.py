@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import re
+import ssl
 import urllib.request
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +18,8 @@ from served import assert_exact, enrolled
 from server_process import ServerProcess, command
 
 from agg_server.rounds import causes
-from agg_server.rounds.report import Drop, RoundReport
+from agg_server.rounds.drops import Drop
+from agg_server.rounds.report import RoundReport
 from agg_server.rounds.state import Phase
 from agg_server.watching import logs
 from agg_server.watching.metrics import Metrics
@@ -62,6 +64,7 @@ class Story:
             for peer, seat in there:
                 await peer.contribute(seat)
             await asyncio.gather(*(peer.finish(seat) for peer, seat in there))
+            await self._say(b"\x00 is no HTTP\r\n\r\n")
             await peers[0].offer(after=1)
             await peers[0].adapter(self.seats[0].offer.adapter)
             self.page = await asyncio.to_thread(self._metrics)
@@ -75,6 +78,15 @@ class Story:
                 return response.status, (await response.text()).strip()
 
         self.ready.append(await until(ask, lambda answer: answer[0] == awaited))
+
+    async def _say(self, what: bytes) -> None:
+        """Bytes to its port, until it hangs up."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port, ssl=context)
+        writer.write(what)
+        assert b"400 Bad Request" in await reader.read()
+        writer.close()
 
     def _metrics(self) -> Page:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.server.port + 1}/metrics") as response:
@@ -122,6 +134,12 @@ def test_a_request_that_fails_for_the_servers_own_reasons_names_its_device_and_c
     [cohort] = story.server.rounds()[0]["cohorts"]
     assert (failed["device"], failed["cohort"]) == (story.peers[0].identity.hex()[:16], cohort["cohort"][:16])
     assert "PUT /v1/cohorts/{cohort}/chunks/{index}: The server cannot write" in failed["message"]
+
+
+def test_what_is_no_http_is_one_line_of_the_log_without_the_address_that_it_came_from(story: Story):
+    [line] = [line for line in story.log if line["logger"] == "aiohttp.server"]
+    assert (line["level"], line["message"]) == ("info", "Error handling request")
+    assert "traceback" not in line
 
 
 def test_a_log_has_no_secret_of_server_or_devices(story: Story):

@@ -9,6 +9,7 @@ import pytest
 from simulated import Simulated
 
 from agg_server.rounds import Phase
+from agg_server.rounds.effects import forsake
 from agg_server.rounds.events import (
     Answered,
     ContributeClosed,
@@ -162,6 +163,84 @@ def test_too_few_votes_or_answers_fail_the_round_when_nobody_may_answer_any_more
     sim.wait(2 * HOUR)
     assert sim.finished(1).outcome == "failed"
     assert sim.round.opened.version == 0
+
+
+def gone(sim: Simulated) -> dict[str, tuple[str, str]]:
+    """Who is named as dropped in the first round: key → phase and cause."""
+    told = report(sim.ledger.live(1), sim.now) if sim.ledger.live(1) else sim.finished(1)  # type: ignore[arg-type]
+    assert len({drop.device for drop in told.dropped}) == len(told.dropped)
+    return {drop.device: (drop.phase, drop.cause) for drop in told.dropped}
+
+
+def test_a_round_that_fails_names_everybody_whose_answer_it_lacked_and_counts_nobody(sim: Simulated):
+    silent, voted, *others = [device.identity.hex() for device in sim.devices]
+    sim.muster(*sim.devices)
+    sim.contribute(*sim.devices)
+    sim.report(*sim.devices[1:])
+    sim.wait(20)
+    assert gone(sim) == {silent: ("answer", "silent")}
+    sim.vote(*sim.devices[1:])
+    sim.answer(*sim.devices[2:])
+    assert gone(sim) == {silent: ("answer", "silent")}, "an answer may still come"
+    sim.wait(13 * HOUR)
+    told = sim.finished(1)
+    assert (told.outcome, told.reason) == ("failed", "3 of 4 answers came")
+    assert gone(sim) == {silent: ("answer", "silent"), voted: ("answer", "no_answer")}
+    assert (told.summed, told.counted) == (0, frozenset())
+    assert len(told.cohorts[0].survivors) == 5
+    assert not {*others} & gone(sim).keys()
+
+
+def test_a_round_that_fails_at_its_vote_names_everybody_who_did_not_vote(sim: Simulated):
+    lost, silent, no_vote, *_ = [device.identity.hex() for device in sim.devices]
+    sim.muster(*sim.devices)
+    sim.contribute(*sim.devices[1:])
+    sim.wait(30 * MINUTE)
+    sim.report(sim.devices[0], *sim.devices[2:])
+    sim.wait(20)
+    sim.vote(*sim.devices[3:])
+    sim.wait(13 * HOUR)
+    assert sim.finished(1).reason == "2 of 4 votes came"
+    assert gone(sim) == {
+        lost: ("contribute", "no_upload"),
+        silent: ("answer", "silent"),
+        no_vote: ("vote", "no_vote"),
+    }
+
+
+def test_a_round_that_is_given_up_for_want_of_reports_names_who_sent_none(sim: Simulated):
+    sim.muster(*sim.devices)
+    sim.contribute(*sim.devices)
+    sim.report(*sim.devices[:3])
+    assert gone(sim) == {}
+    sim.wait(7 * HOUR)
+    assert "3 of 4 reports" in sim.finished(1).reason
+    assert gone(sim) == {device.identity.hex(): ("prepare", "silent") for device in sim.devices[3:]}
+
+
+def test_a_member_whose_report_was_lost_but_who_voted_is_not_called_silent(sim: Simulated):
+    sim.muster(*sim.devices)
+    sim.contribute(*sim.devices)
+    sim.report(*sim.devices[:4])
+    sim.wait(20)
+    sim.vote(*sim.devices[1:])
+    sim.answer(*sim.devices[1:])
+    told = sim.finished(1)
+    assert told.outcome == "published"
+    assert told.dropped == []
+    assert (told.summed, told.counted) == (5, {device.identity.hex() for device in sim.devices})
+
+
+def test_when_the_server_was_put_back_nobody_is_named_for_the_answers_that_it_no_longer_waits_for(sim: Simulated):
+    sim.muster(*sim.devices)
+    sim.contribute(*sim.devices)
+    sim.report(*sim.devices)
+    sim.vote(*sim.devices)
+    sim.answer(*sim.devices[:3])
+    for event in forsake(sim.round, "put back"):
+        sim.record(event, 1)
+    assert sim.finished(1).outcome == "failed"
+    assert gone(sim) == {}
 
 
 def test_an_answer_on_the_last_day_still_opens_the_sum(sim: Simulated):

@@ -59,7 +59,7 @@ def write_card(
         _what(story, task),
         "## How it was trained",
         _training(task, config),
-        _rounds(story),
+        _rounds(story, task.max_weight),
         "## What was kept private",
         _privacy(story, config),
     ]
@@ -120,7 +120,7 @@ def _training(task: TaskSpec, config: Config) -> str:
     return "By the settings as they stand now; a round may have had others.\n\n" + table(["", ""], rows)
 
 
-def _rounds(story: Story) -> str:
+def _rounds(story: Story, max_weight: int) -> str:
     if not story.rounds:
         return "No round has led to it: it is the adapter that the federation began with."
     rows = []
@@ -141,9 +141,12 @@ def _rounds(story: Story) -> str:
             ]
         )
     head = ["round", "version", "ended", "devices in the sum", "in the cohort", "weight", "loss", "quantization error"]
+    weight_is = "1, however many records it has"
+    if max_weight > 1:
+        weight_is = f"its records / {RECORDS_PER_WEIGHT}, rounded up, at most {max_weight}"
     return (
-        f"{table(head, rows)}\n\nSeveral cohorts are joined with +. A device's weight is its records / "
-        f"{RECORDS_PER_WEIGHT}, rounded up, to a limit. Loss: mean over the devices' own records while they were "
+        f"{table(head, rows)}\n\nSeveral cohorts are joined with +. A device's weight, by the settings as they stand "
+        f"now, is {weight_is}. Loss: mean over the devices' own records while they were "
         "trained on, in nats a token, before the step. Quantization error: of the update's norm."
     )
 

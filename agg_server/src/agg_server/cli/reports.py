@@ -70,7 +70,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
             "outcome",
             "version",
             "roster",
-            "survivors",
+            "in the sum",
             "dropped",
             "seconds",
             "loss",
@@ -83,7 +83,7 @@ def rounds_command(folder: Path, as_json: bool) -> None:
                 report.outcome or report.phase,
                 _number(report.version),
                 str(sum(len(cohort.roster) for cohort in report.cohorts)),
-                str(sum(len(cohort.survivors) for cohort in report.cohorts)),
+                "" if report.summed is None else str(report.summed),
                 str(len(report.dropped)),
                 f"{report.seconds:.0f}",
                 _number(weighted_mean(report.cohorts, "loss")),
@@ -101,7 +101,8 @@ def rounds_command(folder: Path, as_json: bool) -> None:
                 name = f"round {report.round}, cohort {cohort.cohort[:8]}"
                 click.echo(f"{name} {cohort.outcome or cohort.phase}: {cohort.reason}")
         for drop in report.dropped:
-            click.echo(f"round {report.round}: {drop.device[:16]} dropped in {drop.phase}: {drop.reason}")
+            counts = ", which counts" if drop.device in report.counted else ""
+            click.echo(f"round {report.round}: {drop.device[:16]} dropped in {drop.phase}: {drop.reason}{counts}")
 
 
 def _row(report: "RoundReport", blobs: "Storage") -> dict[str, Any]:

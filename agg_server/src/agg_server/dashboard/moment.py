@@ -20,7 +20,6 @@ class CohortNow(NamedTuple):
     reports: int
     votes: int
     answers: int
-    survivors: int
     threshold: int
     floor: int
 
@@ -74,7 +73,7 @@ def _round(round: Round, now: float) -> RoundNow:
         rules=round.opened.rules,
         since=_since(round),
         muster_until=round.muster_until,
-        cohorts=[_cohort(cohort, told.until, len(told.survivors)) for cohort, told in pairs],
+        cohorts=[_cohort(cohort, told.until) for cohort, told in pairs],
         devices={identity.hex(): step for identity, step in _steps(round).items()},
     )
 
@@ -84,7 +83,7 @@ def _since(round: Round) -> float:
     return round.ended_at or min(formed, default=round.opened_at)
 
 
-def _cohort(cohort: Cohort, until: float | None, survivors: int) -> CohortNow:
+def _cohort(cohort: Cohort, until: float | None) -> CohortNow:
     aggregator = cohort.aggregator
     return CohortNow(
         id=cohort.id.hex(),
@@ -95,7 +94,6 @@ def _cohort(cohort: Cohort, until: float | None, survivors: int) -> CohortNow:
         reports=len(aggregator.reports),
         votes=len(aggregator.votes),
         answers=len(aggregator.answers),
-        survivors=survivors,
         threshold=cohort.threshold,
         floor=cohort.session.floor,
     )

@@ -1,7 +1,7 @@
 """The round engine: pure, synchronous, deterministic. Time and randomness come in with the events.
 
 Read in this order: ``events`` (what can happen), ``state``, ``transitions`` (the tables of legal steps), ``effects``
-(what is to be done now), ``views`` (what a device is told), ``report`` (what is kept of a round).
+(what is to be done now), ``views`` (what a device is told), ``report`` and ``drops`` (what is kept of a round).
 """
 
 from .effects import Effect, due, next_time

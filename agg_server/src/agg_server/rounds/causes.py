@@ -3,7 +3,19 @@
 from typing import Literal
 
 Cause = Literal[
-    "not_finished", "expired", "left", "blocked", "late", "full", "floor", "no_upload", "unusable", "silent", "other"
+    "not_finished",
+    "expired",
+    "left",
+    "blocked",
+    "late",
+    "full",
+    "floor",
+    "no_upload",
+    "unusable",
+    "silent",
+    "no_vote",
+    "no_answer",
+    "other",
 ]
 
 NOT_FINISHED = "it had not finished its training when the muster closed"
@@ -14,7 +26,9 @@ LATE = "it mustered just after the cohorts were formed"
 FULL = "the cohorts were full"
 NO_UPLOAD = "its upload was not complete in time"
 UNUSABLE = "its shares could not be used"
-SILENT = "not heard of since its upload, which counts"
+SILENT = "not heard of since its upload"
+NO_VOTE = "it did not vote on the list of survivors"
+NO_ANSWER = "it did not answer"
 _FLOOR = "it demands "
 
 _CAUSES: dict[str, Cause] = {
@@ -27,6 +41,8 @@ _CAUSES: dict[str, Cause] = {
     NO_UPLOAD: "no_upload",
     UNUSABLE: "unusable",
     SILENT: "silent",
+    NO_VOTE: "no_vote",
+    NO_ANSWER: "no_answer",
 }
 
 

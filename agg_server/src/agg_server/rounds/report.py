@@ -7,20 +7,9 @@ import msgspec
 
 from fedit_shared.parameters import upload_size
 
-from .causes import NO_UPLOAD, NOT_FINISHED, SILENT, UNUSABLE, Cause, cause_of
+from .drops import Drop, drops
 from .events import Outcome
 from .state import Cohort, Phase, Round
-
-
-class Drop(msgspec.Struct, frozen=True, kw_only=True):
-    """A device that was not there to the end. In ``answer`` it has been counted all the same."""
-
-    device: str
-    phase: str
-    """``train``, ``muster``, ``contribute``, ``prepare`` or ``answer``."""
-    reason: str
-    cause: Cause = "other"
-    """What the reason's words stand for."""
 
 
 class CohortReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +31,11 @@ class CohortReport(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None
     clipped: float | None
     quantization_error: float | None
+
+    @property
+    def summed(self) -> frozenset[str]:
+        """Whose updates are in its sum: nobody's before it is opened. ``survivors`` is the list that is voted on."""
+        return frozenset(self.survivors) if self.phase == Phase.OPENED.value else frozenset()
 
 
 class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +61,16 @@ class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
     """… and of the mean update that it followed; None unless published."""
     quantization_error: float | None = None
     """The expected L2 norm of what quantization added to the mean update."""
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Whose updates are in a sum that was opened."""
+        return frozenset(device for cohort in self.cohorts for device in cohort.summed)
+
+    @property
+    def summed(self) -> int | None:
+        """How many these are; None while a sum may still be opened and none is."""
+        return len(self.counted) or (0 if self.outcome else None)
 
     @property
     def relative_error(self) -> float | None:
@@ -101,7 +105,7 @@ def report(round: Round, now: float) -> RoundReport:
         offered=len(round.offered),
         mustered=len(round.musters),
         cohorts=[_cohort(round, cohort) for cohort in round.cohorts.values()],
-        dropped=[Drop(device=d.hex(), phase=p, reason=r, cause=cause_of(r)) for d, p, r in sorted(_drops(round))],
+        dropped=drops(round),
         mean_norm=ended.mean_norm if ended else None,
         quantization_error=ended.quantization_error if ended else None,
     )
@@ -127,28 +131,6 @@ def _cohort(round: Round, cohort: Cohort) -> CohortReport:
         clipped=opened.clipped if opened else None,
         quantization_error=opened.quantization_error if opened else None,
     )
-
-
-def _drops(round: Round) -> list[tuple[bytes, str, str]]:
-    drops = [(d, "muster", reason) for d, reason in (round.withdrawn | round.left_out).items()]
-    if round.cohorts:
-        gone = round.offered - round.musters.keys() - round.withdrawn.keys()
-        drops += [(d, "train", NOT_FINISHED) for d in gone]
-    for cohort in round.cohorts.values():
-        if cohort.closed_at is not None:
-            drops += _cohort_drops(cohort)
-    return drops
-
-
-def _cohort_drops(cohort: Cohort) -> list[tuple[bytes, str, str]]:
-    members: set[bytes] = set(cohort.session.identities)
-    survivors, dealt = set(cohort.survivors), cohort.aggregator.receipts.keys()
-    drops = [(d, "contribute", NO_UPLOAD) for d in members - dealt]
-    if survivors:
-        drops += [(d, "prepare", UNUSABLE) for d in dealt - survivors]
-        silent = survivors - cohort.aggregator.reports.keys()
-        drops += [(d, "answer", SILENT) for d in silent]
-    return drops
 
 
 def _until(cohort: Cohort) -> float | None:

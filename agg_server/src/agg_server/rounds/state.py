@@ -60,6 +60,7 @@ class Cohort:
     suspects: set[bytes] = field(default_factory=set)
     opened: SumOpened | None = None
     ended: CohortEnded | None = None
+    ended_at: float | None = None
 
     @property
     def id(self) -> bytes:
@@ -81,6 +82,11 @@ class Cohort:
         """A cohort without a list of survivors by then is given up: half of the time is left to vote on that."""
         closed = self.contribute_until if self.closed_at is None else self.closed_at
         return (closed + self.not_after) / 2
+
+    @property
+    def waited_in_vain(self) -> bool:
+        """Whether it ended because time was over, and not for something of the server's own."""
+        return self.ended_at is not None and self.ended_at >= self.not_after
 
     @property
     def threshold(self) -> int:

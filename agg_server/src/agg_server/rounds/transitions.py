@@ -201,7 +201,7 @@ def _open_sum(cohort: Cohort, event: SumOpened, now: float) -> None:
 
 
 def _end_cohort(cohort: Cohort, event: CohortEnded, now: float) -> None:
-    cohort.ended = event
+    cohort.ended, cohort.ended_at = event, now
     cohort.phase = Phase.ENDED
 
 

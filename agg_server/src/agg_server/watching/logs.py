@@ -63,8 +63,11 @@ class JsonFormatter(logging.Formatter):
 _FORMATTERS: dict[Form, type[logging.Formatter]] = {"text": KeyValueFormatter, "json": JsonFormatter}
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """A stranger's bytes that are no HTTP are one line, not a traceback: a port scan must not fill the log."""
+def _no_address(record: logging.LogRecord) -> bool:
+    """aiohttp ends what it says of a request with whom it came from: nobody's address is kept in the log for that. A
+    stranger's bytes that are no HTTP are one line, not a traceback: a port scan must not fill it."""
+    if record.args:
+        record.msg, record.args = str(record.msg).removesuffix(" from %s"), ()
     if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
         record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
     return True
@@ -75,6 +78,6 @@ def set_up(form: Form = "text", level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_FORMATTERS[form]())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("aiohttp.server").addFilter(_without_traceback)
+    logging.getLogger("aiohttp.server").addFilter(_no_address)
     for noisy in ("aiohttp.access", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -22,8 +22,9 @@ _DROPS: dict[str, tuple[Cause, ...]] = {
     "train": ("not_finished",),
     "muster": ("expired", "left", "blocked", "late", "full", "floor"),
     "contribute": ("no_upload",),
-    "prepare": ("unusable",),
-    "answer": ("silent",),
+    "prepare": ("unusable", "silent"),
+    "vote": ("no_vote",),
+    "answer": ("silent", "no_answer"),
 }
 _JOBS = ("FormCohorts", "ChooseSurvivors", "OpenSum", "TakeStep", "Housekeeping")
 _LAGS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)

@@ -26,7 +26,7 @@ class CohortLine(NamedTuple):
     explained: str
     members: int
     uploads: int
-    survivors: int
+    summed: int | None
     answers: int
 
 
@@ -75,7 +75,7 @@ def now(moment: Moment, finished: str = "") -> Now:
                 explained=told.reason or COHORT_PHASES[told.phase],
                 members=cohort.members,
                 uploads=cohort.uploads,
-                survivors=cohort.survivors,
+                summed=len(told.summed) or None,
                 answers=cohort.answers,
             )
             for cohort, told in zip(current.cohorts, report.cohorts, strict=True)

@@ -24,7 +24,7 @@ class RoundLine(NamedTuple):
     seconds: float
     version: int | None
     members: int
-    survivors: int
+    summed: int | None
     dropped: int
     uploaded: int
     loss: float | None
@@ -42,7 +42,7 @@ def line(report: RoundReport) -> RoundLine:
         seconds=report.seconds,
         version=report.version,
         members=sum(len(cohort.roster) for cohort in report.cohorts),
-        survivors=sum(len(cohort.survivors) for cohort in report.cohorts),
+        summed=report.summed,
         dropped=len(report.dropped),
         uploaded=uploaded(report),
         loss=weighted_mean(report.cohorts, "loss"),
@@ -60,14 +60,16 @@ class Happening(NamedTuple):
 
 
 class CohortPart(NamedTuple):
-    """One cohort. Devices are public keys in hex."""
+    """One cohort. Devices are public keys in hex. ``listed``: on the list that was voted on; ``summed``: in the opened
+    sum."""
 
     id: str
     status: Status
     explained: str
     members: list[str]
     uploads: int
-    survivors: list[str]
+    summed: int
+    listed: int
     answers: int
     suspects: list[str]
     total_weight: int
@@ -114,6 +116,7 @@ _COUNTED = {
 
 def round_page(report: RoundReport, turning: Sequence[Recorded], spans: Mapping[str, Span]) -> RoundPage:
     """``turning``: the events that :func:`describe` has words for; ``spans``: all of the round's events."""
+    counted = report.counted
     return RoundPage(
         line=line(report),
         explained=report.reason or ROUND_PHASES.get(report.phase, ""),
@@ -126,7 +129,7 @@ def round_page(report: RoundReport, turning: Sequence[Recorded], spans: Mapping[
         happenings=_happenings(turning, spans),
         cohorts=_cohorts(report),
         dropped=[
-            DroppedDevice(drop.device, drop.phase, CAUSES[drop.cause], drop.phase == "answer")
+            DroppedDevice(drop.device, drop.phase, CAUSES[drop.cause], drop.device in counted)
             for drop in report.dropped
         ],
         pruned=not spans,
@@ -157,7 +160,8 @@ def _cohorts(report: RoundReport) -> list[CohortPart]:
             explained=cohort.reason or COHORT_PHASES.get(cohort.phase, ""),
             members=cohort.roster,
             uploads=len(cohort.dealt),
-            survivors=cohort.survivors,
+            summed=len(cohort.summed),
+            listed=len(cohort.survivors),
             answers=len(cohort.answered),
             suspects=cohort.suspects,
             total_weight=cohort.total_weight,

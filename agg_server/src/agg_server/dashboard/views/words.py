@@ -54,7 +54,9 @@ CAUSES = {
     "floor": "demanded more survivors than there were members",
     "no_upload": "did not upload in time",
     "unusable": "its shares could not be used",
-    "silent": "silent after its upload, which counts",
+    "silent": "silent after its upload",
+    "no_vote": "did not vote",
+    "no_answer": "did not answer",
     "other": "for another reason",
 }
 
