@@ -126,7 +126,7 @@ def _draw() -> str:
         (
             "Members vote, then answer for the sum of keys",
             [
-                ("two thirds sign one list of survivors;", "soft"),
+                ("all three sign one list of survivors;", "soft"),
                 ("their answers open s₁ + s₂ + s₃, no single s", "soft"),
             ],
         ),

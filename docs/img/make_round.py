@@ -33,7 +33,7 @@ KNOWS = [
     ("nothing", ""),
     ("the roster:", "A, B, C, D"),
     ("masked vectors:", "noise, to it"),
-    ("two thirds have", "signed A, B, C"),
+    ("three of four have", "signed A, B, C"),
     ("the sum of the", "three keys"),
     ("the sum of the", "three updates"),
 ]

@@ -81,6 +81,7 @@ def test_a_given_certificate_is_used_and_pinned_only_if_nobody_else_vouches_for_
     tls = ("--certificate", made.folder / "tls/certificate.pem", "--key", made.folder / "tls/key.pem")
     adapter = make_adapter(tmp_path / "adapter")
     assert command("init", tmp_path / "f", "--adapter", adapter, "--model", "m", *tls).returncode == 0
+    assert "not for the browser" in command("invite", tmp_path / "f").stderr
     [own], link = made.invite(), JoinLink.parse(command("invite", tmp_path / "f").stdout.strip())
     assert link.pin == own.pin
     toml = tmp_path / "f" / "federation.toml"
@@ -148,6 +149,8 @@ def test_missing_keys_and_certificates_are_named(tmp_path: Path):
     (server.folder / "tls" / "key.pem").rename(tmp_path / "key.pem")
     refused(process("serve", server.folder), "key.pem is missing")
     (tmp_path / "key.pem").rename(server.folder / "tls" / "key.pem")
+    (server.folder / "keys" / "federation.key").write_text("no key")
+    refused(process("serve", server.folder), "federation.key cannot be read as a key", "put it back from a backup")
     (server.folder / "keys" / "federation.key").unlink()
     refused(process("serve", server.folder), "federation.key is missing")
 

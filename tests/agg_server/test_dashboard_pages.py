@@ -142,8 +142,17 @@ def test_a_link_that_the_page_makes_lets_in_as_many_as_it_says_until_it_is_revok
     assert str(link) not in inside.ask("/invitations").text
     name = sha256(link.token).hexdigest()
     assert inside.ask("/invitations").text.count(f'title="{name}"') == 1, "one, though it was sent twice"
+    assert "3 devices, 1 of them have joined" in plain(inside.ask(f"/invitations/made/{once}").text)
+    assert "not for the browser" in plain(made.text)
     assert "Revoke the invitation" in inside.ask(f"/invitations/{name}/revoke").text
     assert inside.ask(f"/invitations/{name}/revoke", {FORM_TOKEN: inside.token()}).status == 303
+    shut = inside.ask(f"/invitations/made/{once}")
+    assert (shut.status, str(link) in shut.text, "<textarea" in shut.text, "<svg viewBox" in shut.text) == (
+        200, False, False, False,
+    )  # fmt: skip
+    assert "revoked Nobody new joins by its link any more. It has let in 1 of 3 devices" in " ".join(
+        plain(shut.text).split()
+    )
     with pytest.raises(UnauthorizedError, match="revoked"):
         alone(link, "by the page 2", lambda peer: peer.check_in(), enrol=True)
     alone(link, "by the page 1", lambda peer: peer.check_in(), enrol=True)  # who has joined stays

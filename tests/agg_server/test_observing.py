@@ -64,7 +64,7 @@ class Story:
             for peer, seat in there:
                 await peer.contribute(seat)
             await asyncio.gather(*(peer.finish(seat) for peer, seat in there))
-            await self._say(b"\x00 is no HTTP\r\n\r\n")
+            await self._say(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
             await peers[0].offer(after=1)
             await peers[0].adapter(self.seats[0].offer.adapter)
             self.page = await asyncio.to_thread(self._metrics)
@@ -136,7 +136,7 @@ def test_a_request_that_fails_for_the_servers_own_reasons_names_its_device_and_c
     assert "PUT /v1/cohorts/{cohort}/chunks/{index}: The server cannot write" in failed["message"]
 
 
-def test_what_is_no_http_is_one_line_of_the_log_without_the_address_that_it_came_from(story: Story):
+def test_what_is_no_proper_http_is_one_line_of_the_log_without_the_address_that_it_came_from(story: Story):
     [line] = [line for line in story.log if line["logger"] == "aiohttp.server"]
     assert (line["level"], line["message"]) == ("info", "Error handling request")
     assert "traceback" not in line

@@ -256,6 +256,9 @@ def test_the_join_page_tells_a_browser_what_to_do_and_runs_nothing(link: JoinLin
             page = await response.text()
         assert "fedit-client join" in page
         assert INSTALL_CLIENT in page
+        assert "for a command in a terminal, not for the browser" in page
+        assert "Ask whoever invited you for another" in page
+        assert "address of this page" not in page, "its address may have come by somebody in between"
         assert "<script" not in page
         for path in ("/healthz", "/readyz"):
             async with peer.http.get(link.address + path) as response:

@@ -75,7 +75,11 @@ class Layout:
                 advice="Put it back from a backup: without it nobody can take part in this federation.",
             ) from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.federation_key} cannot be read as a key.") from error
+            raise UserError(
+                f"{self.federation_key} cannot be read as a key.",
+                advice="Is it readable for the user who runs this? Else put it back from a backup: without it nobody "
+                "can take part in this federation.",
+            ) from error
 
 
 def write_private(file: Path, content: bytes) -> None:

@@ -39,6 +39,11 @@ def invite_command(folder: Path, count: int, uses: int, expires: str | None) -> 
         People().invite(connection, [invitation for _, invitation in made])
     for link, _ in made:
         click.echo(str(link))
+    click.echo(
+        "Each is for the command `fedit-client join`, not for the browser: that does not check the pinned key, and "
+        "whoever goes on past its warning may show the link to somebody in between.",
+        err=True,
+    )
 
 
 @click.command("devices")

@@ -12,6 +12,8 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 8, 10, 24
 _MOST_DOTS = 60
 _FINEST = 1e-3
 """The grid's lines differ by so much of the largest value at least: a label has no more digits than fit beside it."""
+_WIDEST = 8
+"""Characters that fit beside the chart."""
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
@@ -108,9 +110,24 @@ def _labels(ticks: Sequence[float]) -> list[str]:
     largest, step = max(map(abs, ticks)), ticks[1] - ticks[0]
     if not _UNITS[-1][0] <= largest < 1e3 * _UNITS[0][0]:
         return ["0" if abs(at) < step / 2 else f"{at:.3g}" for at in ticks]
+    if largest < 1e-2 and (small := _small(ticks)) is not None:
+        return small
     if 1e-2 <= largest < 1e4:
         bound, unit = 1.0, ""
     else:
         bound, unit = next(each for each in _UNITS if largest >= each[0])
     digits = next(n for n in range(9) if math.isclose(round(step / bound, n), step / bound, rel_tol=1e-6))
     return ["0" if abs(at) < step / 2 else f"{at / bound:.{digits}f}{unit}" for at in ticks]
+
+
+def _small(ticks: Sequence[float]) -> list[str] | None:
+    """As the tables write such numbers; None where that is too wide to tell neighbours apart."""
+    largest, step = max(map(abs, ticks)), ticks[1] - ticks[0]
+    form = "f" if largest >= 1e-4 else "e"
+    for digits in range(_WIDEST):
+        labels = ["0" if abs(at) < step / 2 else f"{at:.{digits}{form}}" for at in ticks]
+        if max(map(len, labels)) > _WIDEST:
+            break
+        if all(math.isclose(float(label), at, abs_tol=1e-7 * step) for label, at in zip(labels, ticks, strict=True)):
+            return labels
+    return None

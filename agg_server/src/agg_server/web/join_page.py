@@ -21,12 +21,15 @@ pre {{ background: #8882; padding: .75rem; border-radius: .4rem; overflow-x: aut
 <h1>You are invited to {name}</h1>
 <p>Its participants tune a language model together. Your data stays on your machine; the server learns only the sum of
 everybody's updates.</p>
-<p>This link is used in a terminal:</p>
+<p>This link is for a command in a terminal, not for the browser:</p>
 <ol>
 <li>Install the client, in a clone of fedit's repository (whoever invited you knows where it is):
 <pre>{install}</pre></li>
-<li>Copy the whole address of this page, and paste it in quotes: <pre>fedit-client join "https://…"</pre></li>
+<li>Copy the link from the message that it came in, and paste it in quotes: <pre>fedit-client join "https://…"</pre></li>
 </ol>
+<p>Did the browser warn of this page, and did you go on? The command would have known whether it speaks with the right
+server; the browser does not, and somebody in between may have read the link. Ask whoever invited you for another
+one.</p>
 <p>Before anything starts, the client shows what will leave your machine and what will not.</p>
 </body>
 </html>

@@ -14,6 +14,7 @@ from agg_server.dashboard import login
 from agg_server.dashboard.site import Question, Site, Visit, see_other
 from agg_server.dashboard.views import invitations
 from agg_server.dashboard.views.invitations import MOST_USES, TERMS
+from agg_server.dashboard.views.words import status
 from agg_server.durations import Seconds
 from agg_server.enrolment import invite
 from agg_server.store import People
@@ -56,17 +57,20 @@ async def make(site: Site, visit: Visit) -> web.StreamResponse:
 
 
 async def made(site: Site, visit: Visit) -> web.StreamResponse:
-    """The link that this session has made: of what is kept it cannot be made again."""
+    """The link that this session has made, while it lets anybody in: of what is kept it cannot be made again."""
     once = visit.request.match_info["once"]
     token = login.join_token(visit.secret, once)
     found = await site.read(lambda connection: People().invitation(connection, sha256(token).digest()))
     if found is None:
         raise NotFoundError("This session has made no such link.", advice=f"{PREFIX}/invitations makes another.")
+    stands = found.standing(site.driver.clock())
+    if stands != "open":
+        return await site.show(visit, "invited.html", stands=status(stands), shown=found)
     uses, expires = found.uses, found.expires
     again = partial(invite, site.layout, site.config, [token], uses=uses, expires=expires, now=found.created)
     [(link, _)] = await site.driver.on_pool(again)
     drawing = await site.driver.on_pool(partial(_drawing, str(link)))
-    return await site.show(visit, "invited.html", link=str(link), drawing=drawing, uses=uses, expires=expires)
+    return await site.show(visit, "invited.html", stands=status(stands), shown=found, link=str(link), drawing=drawing)
 
 
 async def ask_to_revoke(site: Site, visit: Visit) -> web.StreamResponse:
