@@ -25,7 +25,7 @@ async def federate(app: web.Application) -> None:
                 status["line"], status["event"] = describe(event), to_json(event)
         status["line"] = "The federation has ended."
     except FeditError as error:
-        status["line"] = f"{error.message} {error.advice}"
+        status["line"] = f"{error.message} {error.next_step}"
 
 
 async def in_background(app: web.Application) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_client.cli import main
-from edge_client.data import DataSource
+from edge_client.data import APPLICATION, DataSource
 from edge_client.state import FederationState, Membership, Preferences
 from fedit_shared.identity import JoinLink
 
@@ -117,6 +117,41 @@ def test_a_slip_in_the_data_or_model_path_leaves_what_was_set_before(
         status, _ = fails(capsys, "join", LINK, "--state", state, *slip)
         assert status == 2
         assert FederationState(state).preferences == before
+
+
+def test_what_an_error_of_run_advises_is_given_to_run_and_stays(
+    tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "state"
+    with FederationState(folder) as state:  # its joining is not finished: it ends before it asks the server
+        state.membership = Membership(federation=b"g" * 32, address="https://127.0.0.1:9", pin=None)
+        state.preferences = Preferences(data=DataSource(path=str(records), container="jsonl"))
+    with records.open("a") as file:
+        file.write("rubbish\n")
+    assert "--bad-lines skip" in fails(capsys, "run", "--state", folder)[1]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    given = ("--bad-lines", "skip", "--memory", "4GiB", "--min-survivors", 5, "--model-path", tmp_path / "model")
+    for words in (given, ()):
+        assert "joining was not finished" in fails(capsys, "run", "--state", folder, *words)[1]
+        assert FederationState(folder).preferences == Preferences(
+            data=DataSource(path=str(records), bad="skip", container="jsonl"),
+            memory_bytes=2**32,
+            min_survivors=5,
+            model_folder=str(tmp_path / "model"),
+        )
+
+
+def test_records_of_an_application_are_never_looked_for_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FederationState(tmp_path / "state") as state:
+        state.membership = Membership(federation=FEDERATION, address="https://127.0.0.1:9", pin=None)
+        state.preferences = Preferences(data=DataSource(path=APPLICATION))
+    for words in (("run", "--bad-lines", "skip"), ("join", LINK)):
+        status, error = fails(capsys, *words, "--state", tmp_path / "state")
+        assert status == 2
+        assert "come from an application" in error
 
 
 def test_a_second_client_on_the_same_folder_is_told_so(

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from edge_client.cli import EPILOG, main, resume
+from edge_client.cli import COMMANDS, EPILOG, cli, main, resume
 from edge_client.data import DataSource
 from edge_client.state import FederationState, Membership, Preferences
 from fedit_shared.identity import JoinLink
@@ -66,6 +67,65 @@ def test_every_error_is_raised_with_advice_or_is_of_a_kind_that_has_some() -> No
                 mute.append(f"{where}:{node.lineno} {node.func.id}")
     assert raised > 150, "the walk sees what is raised"
     assert mute == []
+
+
+FOR_OTHERS = {
+    "edge_client/src/edge_client/training/create.py": {"new-adapter"},
+    "edge_client/src/edge_client/client/personal.py": {"personal"},
+    "edge_client/src/edge_client/client/chatting.py": {"chat"},
+}
+"""What is called by other commands than ``join`` and ``run``; ``cli/NAME.py`` is by NAME alone."""
+OTHER_PARTS = {"edge_client/src/edge_client/evaluation/", "edge_client/src/edge_client/inference/"}
+NAMED = re.compile(r"`fedit-client ([a-z-]+)[^`]*`|--[a-z][a-z-]+")
+
+
+def advices() -> list[tuple[str, str]]:
+    """Every text that is an error's advice or a part of it, with its file."""
+    found = []
+    constants = {
+        (where, target.id): node.value
+        for where, node in NODES
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for where, node in NODES:
+        if isinstance(node, ast.keyword) and node.arg == "advice":
+            values = [constants.get((where, name.id)) for name in ast.walk(node.value) if isinstance(name, ast.Name)]
+            found += [(where, value) for value in (node.value, *values) if value is not None]
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id in ("usual", "advice") for target in targets):
+            found.append((where, node.value))
+    texts = (
+        (where, part.value) for where, value in found for part in ast.walk(value) if isinstance(part, ast.Constant)
+    )
+    return [(where, text) for where, text in texts if isinstance(text, str)]
+
+
+def takes(command: str) -> set[str]:
+    """The options of ``fedit-client COMMAND`` and of what is below it."""
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None, command
+    commands = [found, *(found.commands.values() if isinstance(found, click.Group) else [])]
+    return {name for one in commands for parameter in one.params for name in parameter.opts}
+
+
+def test_an_option_that_is_advised_is_one_of_the_command_that_advises_it() -> None:
+    seen, refused = 0, []
+    for where, text in advices():
+        if any(where.startswith(part) for part in OTHER_PARTS):
+            continue
+        at_work = FOR_OTHERS.get(where, {"join", "run"})
+        if "/cli/" in where:
+            name = Path(where).stem.replace("_", "-")
+            at_work = {name} if name in COMMANDS else {"join", "run"}
+        for said in NAMED.finditer(text):
+            options = set(re.findall(r"--[a-z][a-z-]+", said[0])) - {"--help"}
+            wanted = {(command, option) for command in ({said[1]} if said[1] else at_work) for option in options}
+            seen += len(wanted)
+            refused += [f"{where}: {command} {one}" for command, one in wanted if one not in takes(command)]
+    assert seen > 40, "the walk sees what is advised"
+    assert refused == []
 
 
 def test_every_status_that_an_error_ends_with_is_documented() -> None:

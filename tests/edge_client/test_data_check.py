@@ -139,6 +139,24 @@ def test_personal_data_is_for_the_owners_eyes(tmp_path: Path, capsys: pytest.Cap
     assert f"line 2, response: {EMAIL}" in run(capsys, path, "--show")[1]
 
 
+def test_the_record_that_is_shown_hides_what_is_hidden_below_it_also_where_it_is_cut(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, row(f"Write to {EMAIL}.", instruction=f"Who is {EMAIL}?", context="Call +49 30 1234567."))
+    for words in ((), ("--model", model)):
+        out = run(capsys, path, *words)[1]
+        assert "⟦Write to j•••@•••••••••.•e." in out
+        assert "Who is j•••@•••••••••.•e?" in out
+        assert "Call +•• •• ••••••7." in out
+        assert out.count(EMAIL) == 0
+        assert run(capsys, path, *words, "--show")[1].count(EMAIL) == 4
+    whole = examined(path, tokenizer=make_tokenizer()).sample
+    assert whole is not None
+    before = len(make_tokenizer()(whole.shown + "Write to jane@some", add_special_tokens=False)["input_ids"])
+    out = run(capsys, path, "--model", model, "--max-length", before)[1]
+    assert "Write to j•••@••••" in out
+
+
 def test_json_says_nothing_of_texts_or_personal_data_unless_asked(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

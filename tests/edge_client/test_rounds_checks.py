@@ -9,6 +9,7 @@ from cohorts import NOT_AFTER, SERVER, Cohort, Device, Upload
 
 from edge_client.rounds import (
     TaskChangedError,
+    UnagreedError,
     check_offer,
     check_result,
     check_roster,
@@ -87,6 +88,9 @@ def test_an_adapter_of_another_size_than_its_tensors_is_not_even_downloaded(more
 
 def test_another_task_than_the_one_agreed_to_needs_the_owner() -> None:
     require_agreed(b"task", None)
+    with pytest.raises(UnagreedError, match="not agreed") as first:
+        require_agreed(b"task", None, ask=True)
+    assert (first.value.task, first.value.exit_code) == (b"task", 5)
     require_agreed(b"task", sha256(b"task").digest())
     with pytest.raises(TaskChangedError, match="--accept-new-task") as error:
         require_agreed(b"another", sha256(b"task").digest())

@@ -49,6 +49,17 @@ def test_the_reference_has_every_export() -> None:
             assert {home, f"{home}.{name}", home.rpartition(".")[0] + f".{name}"} & shown, name
 
 
+def test_every_error_that_the_reference_has_is_exported() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "sdk.md").read_text(encoding="utf-8")
+    own = page.partition("The client's own")[2]
+    listed = re.findall(r"members: \[(.*)\]", own)
+    named = {name for names in listed for name in names.split(", ")} | set(
+        re.findall(r"^::: .*\.(\w+Error)$", own, re.M)
+    )
+    assert len(named) > 10
+    assert named <= set(edge_client.__all__)
+
+
 def test_what_is_not_exported_is_named() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Cleint'"):
         _ = edge_client.Cleint

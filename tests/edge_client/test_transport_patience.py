@@ -22,7 +22,7 @@ from fedit_shared.errors import (
     UnauthorizedError,
 )
 from fedit_shared.identity import SigningKey, verify_request
-from fedit_shared.messages import Accepted, Leave, Poll, Refused, Wait
+from fedit_shared.messages import PROTOCOL_HEADER, Accepted, Leave, Poll, Refused, Wait
 
 KEY = SigningKey(bytes(range(32)))
 FEDERATION = b"f" * 32
@@ -71,6 +71,23 @@ def test_a_compressed_answer_is_never_unpacked(tmp_path: Path) -> None:
             await transport.send(Leave())
 
     linked(in_turn(packed), tmp_path, [], work)
+
+
+def test_a_request_tells_nothing_of_the_machine_in_its_headers(tmp_path: Path) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append({name.lower(): value for name, value in request.headers.items()})
+        return answer(Accepted())
+
+    async def work(transport: Transport) -> None:
+        await transport.send(Leave())
+
+    linked(handler, tmp_path, [], work)
+    [headers] = seen
+    assert headers["user-agent"] == "fedit-client", "no version of the client's, Python's or a library's"
+    needed = {"host", "authorization", "content-type", "content-length", "accept", "accept-encoding"}
+    assert headers.keys() <= needed | {"user-agent", PROTOCOL_HEADER.lower()}
 
 
 def test_a_busy_server_and_a_broken_connection_are_waited_out(tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ def test_a_pause_is_kept_shown_and_taken_back_also_while_a_client_runs(
     with FederationState(state) as running:
         assert running.pause is None
         status, said = says(capsys, "pause", "--state", state)
-        assert (status, "fedit-client resume" in said) == (0, True)
+        back = f"until `fedit-client resume --state {state}`."
+        assert (status, back in said) == (0, True)
         assert running.pause == Pause()
-        assert "paused until" in says(capsys, "status", "--state", state)[1]
+        assert f"paused {back}" in says(capsys, "status", "--state", state)[1], "the same command"
         assert says(capsys, "resume", "--state", state)[0] == 0
         assert running.pause is None
         assert says(capsys, "resume", "--state", state)[0] == 0

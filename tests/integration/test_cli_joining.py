@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from participants import RECORD, quick_client, run_client
 from server_process import ServerProcess, command
+from terminal import Terminal
 
 from edge_client.cli import main
 from edge_client.client import Client, Waiting
@@ -20,6 +21,7 @@ from edge_client.state import FederationState
 from fedit_shared.identity import JoinLink
 
 Shell = Callable[..., tuple[int, str, str]]
+OFFERED = "offered, tiny"
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,44 @@ def test_another_task_than_the_one_agreed_to_is_not_trained(
     assert "--accept-new-task" in error
     told = json.loads(said.splitlines()[-1])
     assert (told["event"], told["exit_code"]) == ("Error", 5)
+
+
+def asked(tmp_path: Path, answer: str, said: str, *, verb: Sequence[object] = ("run",)) -> tuple[int, FederationState]:
+    """The exit status of a client on a terminal whose question is answered so, stopped once it has ``said`` this."""
+    with Terminal(*verb, "--state", tmp_path / "state") as terminal:
+        terminal.until("Take part?")
+        assert "tiny" in terminal.said, "the task is shown"
+        assert "offered" not in terminal.said
+        here = len(terminal.said)
+        terminal.type(answer)
+        terminal.until(said, after=here)
+        if said == OFFERED:
+            terminal.type("\x03")
+        return terminal.end(), FederationState(tmp_path / "state")
+
+
+def test_on_a_terminal_the_first_task_and_one_that_has_changed_are_asked_about(
+    server: ServerProcess, shell: Shell, tmp_path: Path
+) -> None:
+    [link] = server.invite()
+    words = ("join", link, "--data", tmp_path / "records.jsonl", "--memory", "4GiB", "--when", "always")
+    status, state = asked(tmp_path, "n\n", "have not agreed", verb=words)
+    assert status == 5
+    assert state.membership is not None
+    assert state.membership.task_hash is None
+    assert state.preferences is not None, "nothing is lost"
+    assert not list(state.folder.glob("updates/*"))
+    _, state = asked(tmp_path, "\n", OFFERED)
+    assert state.membership is not None
+    agreed = state.membership.task_hash
+    with FederationState(state.folder) as held:
+        held.membership = msgspec.structs.replace(state.membership, task_hash=bytes(32))
+    status, state = asked(tmp_path, "\n", "--accept-new-task")
+    assert status == 5, "Enter does not agree to a change"
+    _, state = asked(tmp_path, "y\n", OFFERED)
+    assert state.membership is not None
+    assert state.membership.task_hash == agreed
+    assert agreed
 
 
 def test_a_clock_that_is_off_is_named(server: ServerProcess, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

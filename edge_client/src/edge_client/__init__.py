@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedit_shared.errors import FeditError
 
-    from .client import Client, Event, describe, events, to_json, write_personal
-    from .data import DataSource, Record, RecordSource, Template, Turn, load_records
+    from .client import AwayError, Client, Event, agreement, describe, events, to_json, write_personal
+    from .data import AbsentError, DataSource, Record, RecordSource, Template, Turn, load_records
+    from .hub import HubError
+    from .rounds import TaskChangedError, UnagreedError
     from .state import BusyError, DiskError, Preferences
     from .training import (
         AdapterError,
+        CrowdedError,
         Failed,
         Finished,
         ModelError,
+        NoRoomError,
         Progress,
         TrainEvent,
         TrainJob,
@@ -26,33 +30,42 @@ if TYPE_CHECKING:
         lora_config,
         run_training,
     )
-    from .transport import ClockError, WrongServerError
+    from .transport import ClockError, UnreachableError, WrongServerError
     from .yielding import Observation
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AbsentError",
     "AdapterError",
+    "AwayError",
     "BusyError",
     "Client",
     "ClockError",
+    "CrowdedError",
     "DataSource",
     "DiskError",
     "Event",
     "Failed",
     "FeditError",
     "Finished",
+    "HubError",
     "ModelError",
+    "NoRoomError",
     "Observation",
     "Preferences",
     "Progress",
     "Record",
     "RecordSource",
+    "TaskChangedError",
     "Template",
     "TrainEvent",
     "TrainJob",
     "Turn",
+    "UnagreedError",
+    "UnreachableError",
     "WrongServerError",
+    "agreement",
     "checked_model",
     "describe",
     "events",
@@ -64,14 +77,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "edge_client.client": ("Client", "Event", "describe", "events", "to_json", "write_personal"),
-    "edge_client.data": ("DataSource", "Record", "RecordSource", "Template", "Turn", "load_records"),
+    "edge_client.client": (
+        "AwayError",
+        "Client",
+        "Event",
+        "agreement",
+        "describe",
+        "events",
+        "to_json",
+        "write_personal",
+    ),
+    "edge_client.data": ("AbsentError", "DataSource", "Record", "RecordSource", "Template", "Turn", "load_records"),
+    "edge_client.hub": ("HubError",),
+    "edge_client.rounds": ("TaskChangedError", "UnagreedError"),
     "edge_client.state": ("BusyError", "DiskError", "Preferences"),
     "edge_client.training": (
         "AdapterError",
+        "CrowdedError",
         "Failed",
         "Finished",
         "ModelError",
+        "NoRoomError",
         "Progress",
         "TrainEvent",
         "TrainJob",
@@ -79,7 +105,7 @@ _HOMES = {
         "lora_config",
         "run_training",
     ),
-    "edge_client.transport": ("ClockError", "WrongServerError"),
+    "edge_client.transport": ("ClockError", "UnreachableError", "WrongServerError"),
     "edge_client.yielding": ("Observation",),
     "fedit_shared.errors": ("FeditError",),
 }

@@ -1,10 +1,10 @@
 """``fedit-client``: the command line, a thin skin over :mod:`edge_client.client`.
 
 Exit status: 0 done or stopped by SIGTERM; 1 something failed that should not; 2 what was given cannot be used (link,
-file, option); 3 what may pass (the hub cannot be reached, another machine is at the server's address, others hold the
-memory, a disk is not there, the clock is off); 4 the server refused, or broke the protocol; 5 what is asked for is not
-safe, or is another task than the one agreed to; 6 the disk; 7 another client is at work on the same folder; 130 stopped
-by Ctrl-C.
+file, option); 3 what may pass (the hub cannot be reached, nor the server for ``leave`` and ``chat``, another machine is
+at its address, others hold the memory, a disk is not there, the clock is off); 4 the server refused, or broke the
+protocol; 5 what is asked for is not safe, or is another task than the one agreed to; 6 the disk; 7 another client is at
+work on the same folder; 130 stopped by Ctrl-C.
 
 Commands import what they need when they run, so that ``--help`` answers at once.
 """
@@ -92,7 +92,8 @@ class _Commands(click.Group):
 
 EPILOG = (
     "Exit status: 0 done; 1 unexpected failure; 2 wrong link, file or option; 3 what may pass: no way to the hub, "
-    "another machine at the server's address, memory that others hold, a disk or the clock; 4 refused by the server; "
+    "or for leave and chat to the server, another machine at its address, memory that others hold, a disk or the "
+    "clock; 4 refused by the server; "
     "5 not safe, or another task than agreed to; 6 disk; 7 another client works on the same folder; 130 Ctrl-C."
 )
 

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -12,6 +12,9 @@ from fedit_shared.text import shown
 
 from .fetching import Fetched
 from .options import parse_conditions, parse_size
+
+if TYPE_CHECKING:
+    from edge_client.rounds import UnagreedError
 
 _PARTS = (
     ("instruction", "what is asked", True),
@@ -31,6 +34,25 @@ class Wishes(NamedTuple):
 def may_ask(view: str | None) -> bool:
     """Whether somebody sits at a terminal, and no program reads what is said."""
     return view != "json" and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def may_agree(view: str | None) -> bool:
+    """Whether somebody sits before a live view, to be asked whether to take part in a task."""
+    return view is None and may_ask(view)
+
+
+def asked_to_agree(error: "UnagreedError") -> bool:
+    """Show the task that ``error`` is of, and ask whether to take part. One that has changed takes more than Enter."""
+    from edge_client.client import agreement, describe
+    from edge_client.rounds import TaskChangedError
+    from fedit_shared.messages import decode_task
+
+    changed = isinstance(error, TaskChangedError)
+    click.echo()
+    if changed:
+        _tell(error.message)
+    _tell(describe(agreement(decode_task(error.task))))
+    return click.confirm("Take part?", default=not changed)
 
 
 def first_run(wishes: Wishes, address: str) -> Wishes:

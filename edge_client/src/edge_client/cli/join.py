@@ -6,36 +6,12 @@ from typing import Literal
 
 import click
 
-from .options import DATA, data_options, parse_size, work_options
+from .options import preference_options, work_options
 
 
 @click.command()
 @click.argument("link")
-@click.option(
-    "--data",
-    type=DATA,
-    metavar="FILE|hf:OWNER/NAME",
-    help="Your instruction records: JSON lines, JSON, CSV or Parquet, or a data set of the Hugging Face hub "
-    "(hf:OWNER/NAME[@REVISION][:FILES]). They stay here.",
-)
-@data_options
-@click.option(
-    "--memory",
-    callback=parse_size,
-    metavar="SIZE",
-    help="What training may use, like 6GiB (default: nine tenths of what is free).",
-)
-@click.option(
-    "--model-path",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with the base model's files, instead of downloading them.",
-)
-@click.option(
-    "--min-survivors",
-    type=click.IntRange(3, 255),
-    metavar="N",
-    help="Stay out of sums of fewer than N devices (default: 3).",
-)
+@preference_options
 @work_options
 def command(
     link: str,
@@ -60,28 +36,19 @@ def command(
     Until it is used, a link lets anybody join: with - for LINK it is asked for, and stands in no list of processes.
     On a machine that has joined already, this goes on where it was; what is not given again stays as it was.
     """
-    from msgspec.structs import replace
-
     from edge_client.client import Client
-    from edge_client.data import DataSource, located, pin
+    from edge_client.data import DataSource, pin
     from edge_client.state import FederationState, state_folder
     from fedit_shared.identity import JoinLink
 
-    from .asking import Wishes, first_run, may_ask
-    from .fetching import Fetched
+    from .asking import Wishes, first_run, may_agree, may_ask
+    from .fetching import Fetched, described
     from .session import take_part
 
     parsed = JoinLink.parse(_ask_for_link() if link == "-" else link)
     known = FederationState(state_folder(parsed.federation, state)).preferences
     source = known.data if known is not None else DataSource(path="")
-    if data is not None:
-        source = replace(source, path=located(data), container="auto")
-    source = replace(
-        source,
-        fields=fields or source.fields,
-        bad=bad_lines or source.bad,
-        container=container or source.container,
-    )
+    source = described(source, data, fields, container, bad_lines)
     if known is None and may_ask(view):
         source, memory, when = first_run(Wishes(source, memory, when), parsed.address)
     elif not source.path:
@@ -95,6 +62,7 @@ def command(
         min_survivors=min_survivors,
         when=when,
         accept_new_task=accept_new_task,
+        ask=may_agree(view),
     )
     sys.exit(take_part(client, rounds, view))
 

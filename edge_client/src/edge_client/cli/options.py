@@ -119,6 +119,49 @@ def data_options(command: F) -> F:
     return command
 
 
+def preference_options(command: F) -> F:
+    """How a machine takes part, kept until said otherwise: ``data``, those of :func:`data_options`, ``memory``,
+    ``model_path``, ``min_survivors`` and ``when``."""
+    for option in (
+        click.option(
+            "--when",
+            multiple=True,
+            callback=parse_conditions,
+            shell_complete=_conditions,
+            metavar="CONDITION",
+            help="Train only while this machine is 'idle', 'charging', or at 'HH:MM-HH:MM'; 'always' (at first). "
+            "Repeated, or with commas: all must hold.",
+        ),
+        click.option(
+            "--min-survivors",
+            type=click.IntRange(3, 255),
+            metavar="N",
+            help="Stay out of sums of fewer than N devices (at first: 3).",
+        ),
+        click.option(
+            "--model-path",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder with the base model's files, instead of downloading them.",
+        ),
+        click.option(
+            "--memory",
+            callback=parse_size,
+            metavar="SIZE",
+            help="What training may use, like 6GiB (at first: nine tenths of what is free).",
+        ),
+        data_options,
+        click.option(
+            "--data",
+            type=DATA,
+            metavar="FILE|hf:OWNER/NAME",
+            help="Your instruction records: JSON lines, JSON, CSV or Parquet, or a data set of the Hugging Face hub "
+            "(hf:OWNER/NAME[@REVISION][:FILES]). They stay here.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def state_option(command: F) -> F:
     """``--state DIR``."""
     return click.option(
@@ -145,7 +188,7 @@ def view_options(command: F) -> F:
 
 
 def work_options(command: F) -> F:
-    """What ``join`` and ``run`` have in common."""
+    """How long ``join`` and ``run`` work, for which task, where, and what they show of it."""
     for option in (
         click.option(
             "--rounds",
@@ -154,18 +197,9 @@ def work_options(command: F) -> F:
             help="Stop once N updates have gone up and their rounds are over.",
         ),
         click.option(
-            "--when",
-            multiple=True,
-            callback=parse_conditions,
-            shell_complete=_conditions,
-            metavar="CONDITION",
-            help="Train only while this machine is 'idle', 'charging', or at 'HH:MM-HH:MM'; 'always' (at first). "
-            "Repeated, or with commas: all must hold.",
-        ),
-        click.option(
             "--accept-new-task",
             is_flag=True,
-            help="Agree to the federation's task though it is no longer the one that you joined for.",
+            help="Agree to the federation's task unasked, though it is no longer the one that you joined for.",
         ),
     ):
         command = option(command)

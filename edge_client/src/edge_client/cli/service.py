@@ -43,7 +43,7 @@ def install(state: Path | None) -> None:
     if kept.preferences is None or kept.preferences.data.path == APPLICATION:
         raise UserError(
             "A service cannot know what to train on: no data file is set.",
-            advice="Join again with --data FILE, then install it.",
+            advice="Give one with `fedit-client run --data FILE`, then install it.",
         )
     Disk().make(path.parent)
     with disk_errors(path):

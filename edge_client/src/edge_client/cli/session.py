@@ -9,12 +9,14 @@ from pathlib import Path
 
 import click
 
-from edge_client.client import Client
+from edge_client.client import Client, Contributed
 from edge_client.client.words import clock, describe_entry
 from edge_client.hardware import find_hardware
-from edge_client.state import FederationState, Pause, Preferences, history, state_folder
+from edge_client.rounds import UnagreedError
+from edge_client.state import FederationState, Preferences, history, state_folder
 from fedit_shared.errors import FeditError, UserError
 
+from .asking import asked_to_agree, may_agree
 from .hardware import hardware_lines
 from .stopping import Stopping
 from .views import View, choose
@@ -31,17 +33,32 @@ LEAVES = (
     "Stays here: your records, your adapter, and whatever is about one record.",
 )
 
+ASKED = (
+    "When the first round begins you see its task here and are asked whether to take part; nothing is loaded before. "
+    "Who wants to be away then agrees now: stop, and start again with --accept-new-task."
+)
+
 
 def take_part(client: Client, rounds: int | None, view: str | None, *, leaving: bool = False) -> int:
     """Run until done, stopped, or in need of the owner. The exit status. ``leaving``: it is not to go on afterwards."""
-    shown = choose(view, history(client.state.attempts))
     terminated: list[bool] = []
-    status = 0
-    try:
-        with shown, Stopping(shown) as stopping:
-            asyncio.run(_run(client, rounds, shown, terminated, stopping))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        status = 0 if terminated else 130
+    sent: list[Contributed] = []
+    status, prefaced = 0, rounds == 0
+    while True:
+        shown = choose(view, history(client.state.attempts))
+        left = rounds and rounds - len(sent)
+        try:
+            with shown, Stopping(shown) as stopping:
+                asyncio.run(_run(client, left, shown, terminated, stopping, sent, preface=not prefaced))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            status = 0 if terminated else 130
+        except UnagreedError as error:
+            if not may_agree(view) or not asked_to_agree(error):
+                raise
+            client.agree(error.task)
+            prefaced = True
+            continue
+        break
     if view != "json":
         click.echo(outlook(client.state, leaving=leaving))
     return status
@@ -58,7 +75,7 @@ def outlook(state: FederationState, *, leaving: bool = False, busy: bool = False
         lines.append(finished)
     if busy:
         lines.append(f"A client is at work here; `{command_for(state, 'pause')}` keeps training from running.")
-    elif finished is not None and len(over) == len(entries):
+    elif finished is not None and len(over) == len(entries) and not leaving:
         lines.append(f"Nothing is left to do. Should it go on, `{command_for(state, 'run')}` takes part again.")
     elif not leaving:
         lines.append(f"Nothing is lost: `{command_for(state, 'run')}` goes on from here.")
@@ -81,15 +98,26 @@ def joined(state: Path | None) -> FederationState:
     return kept
 
 
-def training_times(preferences: Preferences, pause: Pause | None) -> str:
+def training_times(preferences: Preferences, state: FederationState) -> str:
     """When this machine trains, in one line."""
+    pause = state.pause
     line = f"Trains: {', '.join(preferences.when) or 'always'}"
     if pause is None or not pause.holds(time.time()):
         return f"{line}."
-    return f"{line}; paused until {'`fedit-client resume`' if pause.until is None else clock(pause.until)}."
+    until = f"`{command_for(state, 'resume')}`" if pause.until is None else clock(pause.until)
+    return f"{line}; paused until {until}."
 
 
-async def _run(client: Client, rounds: int | None, shown: View, terminated: list[bool], stopping: Stopping) -> None:
+async def _run(
+    client: Client,
+    rounds: int | None,
+    shown: View,
+    terminated: list[bool],
+    stopping: Stopping,
+    sent: list[Contributed],
+    *,
+    preface: bool,
+) -> None:
     task = asyncio.current_task()
     assert task is not None, "called by asyncio.run"
     stopping.stops(task)
@@ -102,22 +130,27 @@ async def _run(client: Client, rounds: int | None, shown: View, terminated: list
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
         asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, shown.resized)
     async with client:
-        for line in () if rounds == 0 else _preface(client):
+        for line in _preface(client) if preface else ():
             shown.say(line)
         async for event in client.run(rounds):
             shown.show(event)
+            if isinstance(event, Contributed):
+                sent.append(event)
 
 
 def _preface(client: Client) -> list[str]:
     preferences, server = client.preferences, client.server
+    membership = client.state.membership
+    asked = client.ask and (membership is None or membership.task_hash is None)
     known = "known by the key in the link" if server.pin else "known by its public certificate"
     return [
         f"Server: {server.address}, {known}.",
         f"Data: {preferences.data.path}.",
         f"Floor: this device stays out of sums of fewer than {preferences.min_survivors} devices.",
-        training_times(preferences, client.state.pause),
+        training_times(preferences, client.state),
         *hardware_lines(find_hardware()),
         *LEAVES,
+        *([ASKED] if asked else []),
         f"Keys and progress: {client.state.folder}. Ctrl-C stops; the next start goes on.",
         "",
     ]

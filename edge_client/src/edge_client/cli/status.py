@@ -59,7 +59,7 @@ def command(state: Path | None, as_program: bool) -> None:
         click.echo(f"Device: {device[:DEVICE_LETTERS]}{', has left' if membership.left else ''}")
     if preferences is not None:
         click.echo(f"Data: {preferences.data.path}; floor: {preferences.min_survivors} devices")
-        click.echo(training_times(preferences, kept.pause))
+        click.echo(training_times(preferences, kept))
     if task is not None:
         click.echo(f"Task: {task.model.id}, {task.strategy}. {weighing(task)}")
     if len(over) > SHOWN:

@@ -1,6 +1,7 @@
 """The client as a library; the command line is a thin skin over it. Start with :class:`Client`."""
 
-from .client import Client
+from .client import AwayError, Client
+from .enrolment import agreement
 from .events import (
     Agreed,
     Answered,
@@ -34,6 +35,7 @@ from .words import describe
 __all__ = [
     "Agreed",
     "Answered",
+    "AwayError",
     "Client",
     "Contributed",
     "Declined",
@@ -57,6 +59,7 @@ __all__ = [
     "Uploading",
     "Voted",
     "Waiting",
+    "agreement",
     "describe",
     "to_json",
     "write_personal",

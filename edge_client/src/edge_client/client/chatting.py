@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_client.state import FederationState
-from edge_client.transport import Transport
-from fedit_shared.errors import FeditError, UserError
+from edge_client.transport import Transport, UnreachableError
+from fedit_shared.errors import FeditError
 from fedit_shared.messages import TaskSpec
 from fedit_shared.strategies import Role
 
@@ -45,7 +45,7 @@ async def newest_folder(state: FederationState, into: Path, told: Callable[[str]
             async with asyncio.timeout(PATIENCE_SECONDS):
                 task = await fetch_folder(state, transport, out, version)
         except (TimeoutError, FeditError) as error:
-            refusal = error if isinstance(error, FeditError) else UserError(_AWAY, advice=_LATER)
+            refusal = error if isinstance(error, FeditError) else UnreachableError(_AWAY, advice=_LATER)
             if kept is None or kept == version:
                 raise refusal from error
             why = refusal.message.rstrip(".")

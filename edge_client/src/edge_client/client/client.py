@@ -18,7 +18,7 @@ from edge_client.data import APPLICATION, AbsentError, DataSource, RecordSource,
 from edge_client.paths import absolute
 from edge_client.state import FederationState, Preferences, state_folder
 from edge_client.training import TrainEvent, TrainJob, run_training
-from edge_client.transport import Recovered, Server, Transport, Trouble
+from edge_client.transport import News, Recovered, Server, Transport, Trouble, UnreachableError
 from edge_client.yielding import Gate, Observation, Observer, Standing, parse_when
 from fedit_shared.errors import UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink
@@ -32,13 +32,16 @@ from .participation import Context
 from .threads import in_thread
 from .worker import Worker
 
+LEAVING_SECONDS = 60.0
+"""So long a server is tried again that is to be told that this device leaves."""
+
 
 class AwayError(UserError):
     """What was there the last time is not: its disk may be."""
 
     exit_code = 3
     code = "absent"
-    usual = "Connect the disk that it lies on and start again, or join again and name where it is now."
+    usual = "Connect the disk that it lies on and start again, or name where it is now, with --data or --model-path."
 
 
 class Client:
@@ -59,6 +62,7 @@ class Client:
         wishes: Mapping[str, object] | None = None,
         records: RecordSource | None = None,
         accept_new_task: bool = False,
+        ask: bool = False,
     ) -> None:
         """``wishes``: the fields of :class:`~edge_client.state.Preferences` that are to change; ``records``: what to
         train on, where it is no file."""
@@ -67,6 +71,8 @@ class Client:
         self._wishes = dict(wishes or {})
         self._records = records
         self._accept_new_task = accept_new_task
+        self.ask = ask and not accept_new_task
+        """Whether the owner is asked before the first task."""
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
         self._observer: Observer | None = None
@@ -83,6 +89,7 @@ class Client:
         min_survivors: int | None = None,
         when: Sequence[str] | None = None,
         accept_new_task: bool = False,
+        ask: bool = False,
     ) -> Self:
         """Take part with this data; on a machine that has joined already, go on. None: as the last time.
 
@@ -92,23 +99,18 @@ class Client:
         first: from the hub). ``min_survivors``: this device stays out of sums of fewer (at first: 3). ``when``: the
         conditions that must all hold for training to run, ``idle``, ``charging`` or ``HH:MM-HH:MM`` (at first: none).
         ``state``: the federation's folder (None: in the platform's own place). ``accept_new_task``: agree to what is
-        offered first, though it differs from what was agreed to before. Raises UserError for a link or a condition that
-        is none.
+        offered first, though it differs from what was agreed to before. ``ask``: :meth:`run` raises UnagreedError for
+        the first task, too, so that the owner can be asked; after :meth:`agree` it goes on. Raises UserError for a link
+        or a condition that is none.
         """
         parsed = link if isinstance(link, JoinLink) else JoinLink.parse(link)
-        wishes = {
-            "data": None if data is None else _source(data),
-            "memory_bytes": memory_bytes,
-            "model_folder": None if model_folder is None else str(absolute(model_folder)),
-            "min_survivors": min_survivors,
-            "when": None if when is None else parse_when(when).words,
-        }
         return cls(
             FederationState(state_folder(parsed.federation, None if state is None else Path(state))),
             parsed,
-            wishes={name: value for name, value in wishes.items() if value is not None},
+            wishes=_wishes(data, memory_bytes, model_folder, min_survivors, when),
             records=_given(data),
             accept_new_task=accept_new_task,
+            ask=ask,
         )
 
     @classmethod
@@ -117,21 +119,28 @@ class Client:
         state: str | Path | None = None,
         *,
         data: str | Path | DataSource | RecordSource | None = None,
+        memory_bytes: int | None = None,
+        model_folder: str | Path | None = None,
+        min_survivors: int | None = None,
         when: Sequence[str] | None = None,
         accept_new_task: bool = False,
+        ask: bool = False,
     ) -> Self:
-        """Go on with what a folder holds; None: the one federation that this machine has joined. ``data`` and ``when``:
-        as in :meth:`join`; None: as the last time. Raises UserError where that folder has joined nothing."""
+        """Go on with what a folder holds; None: the one federation that this machine has joined. The others: as in
+        :meth:`join`; None: as the last time. Raises UserError where that folder has joined nothing."""
         folder = state_folder(None, None if state is None else Path(state))
         if not folder.is_dir() or FederationState(folder).membership is None:
             raise UserError(
                 f"{folder} has joined no federation.",
                 advice="Join first: `fedit-client join LINK`, with the same --state.",
             )
-        wishes: dict[str, object] = {} if when is None else {"when": parse_when(when).words}
-        if data is not None:
-            wishes["data"] = _source(data)
-        return cls(FederationState(folder), wishes=wishes, records=_given(data), accept_new_task=accept_new_task)
+        return cls(
+            FederationState(folder),
+            wishes=_wishes(data, memory_bytes, model_folder, min_survivors, when),
+            records=_given(data),
+            accept_new_task=accept_new_task,
+            ask=ask,
+        )
 
     async def __aenter__(self) -> Self:
         """Lock the folder. Raises BusyError if another client works there, UserError if it belongs to another
@@ -139,7 +148,7 @@ class Client:
         self.state.__enter__()
         try:
             self._preferences = self._merged_preferences()
-            self._enrolment = Enrolment(self.state, self._link, accept_new_task=self._accept_new_task)
+            self._enrolment = Enrolment(self.state, self._link, accept_new_task=self._accept_new_task, ask=self.ask)
         except BaseException:
             self.state.__exit__(None, None, None)
             raise
@@ -180,10 +189,38 @@ class Client:
         finally:
             await self._stop()
 
-    async def leave(self) -> None:
-        """Take no further rounds. The server then listens to this device no more: rounds that it is in lose it."""
-        async with self._transport() as transport:
-            await self._enrolment.leave(transport)
+    def agree(self, task: bytes) -> None:
+        """Keep that the owner agrees to ``task``, as it stands in UnagreedError: this one, and no other. To be called
+        outside of the ``async with`` that raised it."""
+        with self.state:
+            Enrolment(self.state, self._link, accept_new_task=False).agree(task)
+
+    async def leave(self, told: Callable[[Event], None] = lambda event: None, *, patience: float | None = None) -> None:
+        """Take no further rounds. The server then listens to this device no more: rounds that it is in lose it.
+
+        ``told`` hears that the server cannot be reached, as :meth:`run` would yield it. Raises UnreachableError where
+        that stays so for ``patience`` seconds (None: a minute); the device has not left then.
+        """
+        wanted = LEAVING_SECONDS if patience is None else patience
+        problem = ""
+
+        def hear(news: Trouble | Recovered) -> None:
+            nonlocal problem
+            if isinstance(news, Trouble):
+                problem = news.problem
+                if limit.when() is None:
+                    limit.reschedule(asyncio.get_running_loop().time() + wanted)
+            told(_event(news))
+
+        try:
+            async with asyncio.timeout(None) as limit, self._transport(hear) as transport:
+                await self._enrolment.leave(transport)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"This device has not left: {problem}.",
+                advice="Try again later. Or leave it at that, stop what runs here and delete "
+                f"{self.state.folder}: the server then goes on without this device, which it still knows.",
+            ) from error
 
     async def fetch_adapter(self, out: str | Path, version: bytes | None = None) -> TaskSpec:
         """Write an adapter version as a PEFT folder ``out``, for transformers; the task that it belongs to. None: the
@@ -248,7 +285,7 @@ class Client:
         if known is None and "data" not in self._wishes:
             raise UserError(
                 "No data is named: a file of instruction records.",
-                advice="Join again, with --data FILE.",
+                advice="Start again, with --data FILE.",
             )
         return msgspec.convert({**(msgspec.structs.asdict(known) if known else {}), **self._wishes}, Preferences)
 
@@ -259,7 +296,7 @@ class Client:
             if wanted.data.path == APPLICATION:
                 raise UserError(
                     "The records for this federation come from an application.",
-                    advice="Start that one, or join again with --data FILE.",
+                    advice="Start that one, or start again with --data FILE.",
                 )
             try:
                 load_records(wanted.data)
@@ -278,16 +315,12 @@ class Client:
         if wanted != known:
             self.state.preferences = wanted
 
-    def _transport(self) -> Transport:
+    def _transport(self, told: News | None = None) -> Transport:
         server, key = self._enrolment.server, self.state.identity
-        return Transport(server, key, self._told, clock=time.time, base=self.pause_scale)
+        return Transport(server, key, told or self._told, clock=time.time, base=self.pause_scale)
 
     def _told(self, news: Trouble | Recovered) -> None:
-        match news:
-            case Trouble(problem=problem, seconds=seconds):
-                self._queue.put_nowait(Retrying(problem, seconds))
-            case Recovered():
-                self._queue.put_nowait(Reconnected())
+        self._queue.put_nowait(_event(news))
 
     def _stands(self, standing: Standing) -> None:
         self._queue.put_nowait(Resumed() if standing.may_work else Paused(standing.reason, standing.until))
@@ -296,6 +329,28 @@ class Client:
         if self._work is not None and not self._work.done():
             self._work.cancel()
             await asyncio.wait([self._work])
+
+
+def _event(news: Trouble | Recovered) -> Event:
+    return Retrying(news.problem, news.seconds) if isinstance(news, Trouble) else Reconnected()
+
+
+def _wishes(
+    data: str | Path | DataSource | RecordSource | None,
+    memory_bytes: int | None,
+    model_folder: str | Path | None,
+    min_survivors: int | None,
+    when: Sequence[str] | None,
+) -> dict[str, object]:
+    """The fields of Preferences that are to change."""
+    wishes = {
+        "data": None if data is None else _source(data),
+        "memory_bytes": memory_bytes,
+        "model_folder": None if model_folder is None else str(absolute(model_folder)),
+        "min_survivors": min_survivors,
+        "when": None if when is None else parse_when(when).words,
+    }
+    return {name: value for name, value in wishes.items() if value is not None}
 
 
 def _given(data: str | Path | DataSource | RecordSource | None) -> RecordSource | None:

@@ -5,11 +5,14 @@ from hashlib import sha256
 
 import msgspec
 
+from edge_client.rounds import require_agreed
 from edge_client.state import FederationState, Membership
 from edge_client.transport import ClockError, Server, Transport
 from fedit_shared.errors import ForgedError, ProtocolError, UnauthorizedError, UserError
 from fedit_shared.identity import JoinLink, federation_id
-from fedit_shared.messages import Enrol, Enrolled, Leave
+from fedit_shared.messages import Enrol, Enrolled, Leave, TaskSpec
+from fedit_shared.parameters import LAYOUTS, upload_size
+from fedit_shared.secagg import most_beside
 from fedit_shared.secagg.bodies import EnrolBody
 
 from . import events
@@ -19,8 +22,11 @@ from .threads import in_thread
 class Enrolment:
     """This device's membership. ``link``: the invitation, None where the state alone is to go on."""
 
-    def __init__(self, state: FederationState, link: JoinLink | None, *, accept_new_task: bool) -> None:
-        """Raises UserError if the folder is of another federation, or there is neither link nor membership."""
+    def __init__(
+        self, state: FederationState, link: JoinLink | None, *, accept_new_task: bool, ask: bool = False
+    ) -> None:
+        """``ask``: the first task, too, has to be agreed to. Raises UserError if the folder is of another federation,
+        or there is neither link nor membership."""
         membership = state.membership
         if link is None and membership is None:
             raise UserError(
@@ -41,6 +47,7 @@ class Enrolment:
         self._membership = membership
         self._link = link
         self._accept_new_task = accept_new_task
+        self._ask = ask
 
     @property
     def federation(self) -> bytes:
@@ -58,10 +65,10 @@ class Enrolment:
         """Whether this device has left it."""
         return self._membership.left
 
-    @property
-    def agreed_task(self) -> bytes | None:
-        """SHA-256 of the task that the owner agreed to; None if any is agreed to, once."""
-        return None if self._accept_new_task else self._membership.task_hash
+    def require_agreed(self, task: bytes) -> None:
+        """Raise UnagreedError for a task that the owner has not agreed to."""
+        if not self._accept_new_task:
+            require_agreed(task, self._membership.task_hash, ask=self._ask)
 
     def agree(self, task: bytes) -> bool:
         """Keep the task: from here on, this one is agreed to and no other. Whether it was not before."""
@@ -135,6 +142,11 @@ class Enrolment:
     def _tell(self, *, new: bool) -> None:
         membership = self._membership
         self._emit(events.Joined(membership.name, membership.address, self._state.identity.public, new))
+
+
+def agreement(task: TaskSpec) -> events.Agreed:
+    """What an owner agrees to with ``task``."""
+    return events.Agreed(task, upload_size(task.most_summed, max(LAYOUTS)), most_beside())
 
 
 def _with_link(membership: Membership | None, link: JoinLink) -> Membership:

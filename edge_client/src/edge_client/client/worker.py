@@ -12,16 +12,15 @@ from edge_client import __version__
 from edge_client.data import RecordSource
 from edge_client.hardware import find_hardware
 from edge_client.reasons import said_by_server
-from edge_client.rounds import check_offer, make_muster, require_agreed
+from edge_client.rounds import check_offer, make_muster
 from edge_client.state import Attempt, Ended, Mustered, Outcome, Preferences, UpdateFolder
 from edge_client.yielding import Gate
 from fedit_shared.errors import ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
-from fedit_shared.parameters import LAYOUTS, upload_size
-from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey, most_beside
+from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
 
 from . import events
-from .enrolment import Enrolment
+from .enrolment import Enrolment, agreement
 from .participation import EXPIRED, HOLD_SECONDS, Context, Participation, pause
 from .threads import in_thread
 from .trainer import TooSlowError, Train, obtain_update
@@ -135,9 +134,9 @@ class Worker:
 
     async def _agree(self, offer: Offer) -> TaskSpec:
         task = check_offer(offer, identity=self._state.identity.public, server_key=self._context.server_key)
-        require_agreed(offer.task, self._enrolment.agreed_task)
+        self._enrolment.require_agreed(offer.task)
         if await in_thread(self._enrolment.agree, offer.task):
-            self._context.emit(events.Agreed(task, upload_size(task.most_summed, max(LAYOUTS)), most_beside()))
+            self._context.emit(agreement(task))
         return task
 
     async def _take_part(self, group: asyncio.TaskGroup, offer: Offer, task: TaskSpec) -> bool:

@@ -66,9 +66,12 @@ def find_personal(text: str) -> list[Found]:
 
 
 def mask(text: str) -> str:
-    """``text`` with every letter and digit hidden but the first and the last one."""
-    if len(text) > 40:
-        text = f"{text[:20]}…{text[-8:]}"
+    """``text``, shortened, with every letter and digit hidden but the first and the last one."""
+    return hide(f"{text[:20]}…{text[-8:]}" if len(text) > 40 else text)
+
+
+def hide(text: str) -> str:
+    """``text``, as long as it is, with every letter and digit hidden but the first and the last one."""
     inner = "".join("•" if character.isalnum() else character for character in text[1:-1])
     return text[:1] + inner + text[-1:] if len(text) > 2 else "•" * len(text)
 

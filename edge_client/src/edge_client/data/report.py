@@ -1,11 +1,13 @@
 """What was found out about a data set, for a person or for a program."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from .check import Lines, Personal, Report, Sample
 from .parse import shown
-from .personal import mask
+from .personal import find_personal, hide, mask
 from .reader import Scan
 
 _BAR = 32
@@ -34,7 +36,7 @@ def as_lines(scan: Scan, report: Report, model: str | None, *, show: bool) -> It
     pairs = ", ".join(f"{unit} {line} as {unit} {first}" for line, first in report.pairs[:_LINES])
     yield f"Duplicates: {report.duplicates:,} records say what an earlier one says{f' ({pairs})' if pairs else ''}."
     if report.sample is not None:
-        yield from _sample(report.sample, unit, model)
+        yield from _sample(report.sample if show else _hidden(report.sample, report.found), unit, model)
     yield from _personal(report, unit, show)
 
 
@@ -135,6 +137,20 @@ def _sample(sample: Sample, unit: str, model: str | None) -> Iterator[str]:
     yield from (f"  | {line}" for line in text.split("\n"))
     if sample.lost:
         yield f"  Cut off are {len(sample.lost):,} characters behind it."
+
+
+def _hidden(sample: Sample, found: list[Personal]) -> Sample:
+    """``sample`` with what is likely personal masked: what was found in its record, also where the cut goes through it,
+    and what looks so as the model sees it."""
+    whole = sample.shown + sample.learned + sample.lost
+    spans = [(each.start, each.end) for each in find_personal(whole)]
+    for entry in found:
+        if entry.line == sample.line:
+            spans += [match.span() for match in re.finditer(re.escape(entry.text), whole)]
+    for start, end in spans:
+        whole = whole[:start] + hide(whole[start:end]) + whole[end:]
+    learned, lost = len(sample.shown), len(sample.shown) + len(sample.learned)
+    return replace(sample, shown=whole[:learned], learned=whole[learned:lost], lost=whole[lost:])
 
 
 def _personal(report: Report, unit: str, show: bool) -> Iterator[str]:

@@ -59,6 +59,6 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def located(path: str | Path) -> str:
-    """``path`` as it can be kept: a file's from the root on, a hub's data set as it is. Raises UserError as
+    """``path`` as it can be kept: a file's from the root on, what is no file as it is. Raises UserError as
     :func:`edge_client.paths.absolute` does."""
-    return str(path) if str(path).startswith(HUB) else str(absolute(path))
+    return str(path) if str(path).startswith(HUB) or path == APPLICATION else str(absolute(path))

@@ -2,6 +2,7 @@
 
 from .checks import (
     TaskChangedError,
+    UnagreedError,
     Verdict,
     check_offer,
     check_result,
@@ -17,6 +18,7 @@ __all__ = [
     "Action",
     "Held",
     "TaskChangedError",
+    "UnagreedError",
     "Verdict",
     "check_offer",
     "check_result",

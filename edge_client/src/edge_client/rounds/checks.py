@@ -22,7 +22,17 @@ LONGEST_PROMISE = 30 * 86400
 """Seconds ahead that a device promises at most to be there for answers, and keeps its round key."""
 
 
-class TaskChangedError(UnsafeError):
+class UnagreedError(UnsafeError):
+    """This machine's owner has not agreed to ``task``, which the server offers: as received."""
+
+    usual = "Start again to be asked again; `fedit-client leave` takes this device out."
+
+    def __init__(self, message: str, *, task: bytes, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.task = task
+
+
+class TaskChangedError(UnagreedError):
     """The server offers another task than the one that this machine's owner agreed to by joining."""
 
 
@@ -48,12 +58,16 @@ def check_offer(offer: Offer, *, identity: PublicKey, server_key: bytes) -> Task
     return task
 
 
-def require_agreed(task: bytes, agreed: bytes | None) -> None:
-    """Raise TaskChangedError unless ``task`` is the one (SHA-256 ``agreed``) that the owner agreed to, or the first."""
+def require_agreed(task: bytes, agreed: bytes | None, *, ask: bool = False) -> None:
+    """Raise TaskChangedError unless ``task`` is the one (SHA-256 ``agreed``) that the owner agreed to, or the first;
+    UnagreedError for the first one, too, where the owner is to be asked."""
+    if agreed is None and ask:
+        raise UnagreedError("You have not agreed to the federation's task. Nothing was trained or sent.", task=task)
     if agreed is not None and sha256(task).digest() != agreed:
         raise TaskChangedError(
             "The federation's task is no longer the one that you joined for (another model, other training settings "
             "or other tensors). Nothing was trained or sent.",
+            task=task,
             advice="Ask its operator why. If you agree, start again with --accept-new-task.",
         )
 

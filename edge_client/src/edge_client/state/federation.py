@@ -174,8 +174,8 @@ class FederationState:
         except CorruptStateError as error:
             raise CorruptStateError(
                 error.message,
-                advice="It holds settings alone, keys and rounds are safe: delete it, then `fedit-client join` with "
-                "the same link and --data FILE.",
+                advice="It holds settings alone, keys and rounds are safe: delete it, then `fedit-client run` with "
+                "--data FILE.",
             ) from error
 
     @preferences.setter

@@ -17,7 +17,7 @@ from .events import (
     Progress,
     TrainEvent,
 )
-from .failures import AdapterError, ModelError
+from .failures import AdapterError, CrowdedError, ModelError, NoRoomError
 from .job import Created, CreateJob, Merged, MergeJob, TrainJob
 from .model_files import checked_model
 from .plain_lora import lora_config
@@ -29,6 +29,7 @@ __all__ = [
     "Checkpointed",
     "CreateJob",
     "Created",
+    "CrowdedError",
     "Failed",
     "Fetching",
     "Finished",
@@ -36,6 +37,7 @@ __all__ = [
     "MergeJob",
     "Merged",
     "ModelError",
+    "NoRoomError",
     "Notice",
     "Planned",
     "Progress",

@@ -1,7 +1,7 @@
 """HTTPS to a federation's server: pinned, signed, resumable, and patient."""
 
 from .download import download_adapter
-from .http import ClockError, Server, Transport, WrongServerError
+from .http import ClockError, Server, Transport, UnreachableError, WrongServerError
 from .patience import News, Recovered, Trouble, delays
 from .upload import chunks_held, upload
 
@@ -12,6 +12,7 @@ __all__ = [
     "Server",
     "Transport",
     "Trouble",
+    "UnreachableError",
     "WrongServerError",
     "chunks_held",
     "delays",

@@ -9,7 +9,7 @@ from typing import ClassVar, Self, TypeVar
 
 import aiohttp
 
-from fedit_shared.errors import ForgedError, ProtocolError, UnauthorizedError, refusal
+from fedit_shared.errors import FeditError, ForgedError, ProtocolError, UnauthorizedError, refusal
 from fedit_shared.identity import SigningKey, sign_request
 from fedit_shared.identity.requests import LIFETIME
 from fedit_shared.messages import (
@@ -48,6 +48,14 @@ class WrongServerError(ForgedError):
     """Another machine than the federation's server is at the link's address: on a foreign network, for a while."""
 
     exit_code: ClassVar[int] = 3
+
+
+class UnreachableError(FeditError):
+    """The server did not answer within the time that a command waits for it."""
+
+    exit_code: ClassVar[int] = 3
+    code: ClassVar[str] = "unreachable"
+    usual: ClassVar[str] = "Nothing is lost: try again later."
 
 
 class ClockError(UnauthorizedError):
