@@ -12,7 +12,7 @@ from agg_server.storage.blobs import Blobs
 from fedit_shared.errors import UserError
 
 from .journal import BASE, CENTRALIZED, FEDERATED, Entry, Header, read_journal
-from .report import table
+from .report import arms_table
 
 
 class Exported(NamedTuple):
@@ -50,7 +50,6 @@ def export(folder: Path, out: Path, summary: dict[str, Any], data_license: str |
 def _card(header: Header, entry: Entry, summary: dict[str, Any], data_license: str | None) -> str:
     settings = header.settings
     model, data = code(settings["model"]["id"]), ", ".join(map(code, settings["data"]["files"]))
-    records = sum(summary["judged"].values())
     told = f"The data's licence, as the researcher names it: {code(data_license)}." if data_license else ""
     parts = [
         _front(settings["model"]["id"], data_license),
@@ -61,9 +60,19 @@ def _card(header: Header, entry: Entry, summary: dict[str, Any], data_license: s
         "## Settings",
         "Of the experiment; arms of other strategies are named by them.\n\n" + cells(["", ""], _rows(settings)),
         "## Results",
-        f"Loss of the answers to {records} held-out records, in nats a token.\n\n{table(summary)}",
+        _results(header, entry, summary),
     ]
     return "\n\n".join(parts).strip() + "\n"
+
+
+def _results(header: Header, entry: Entry, summary: dict[str, Any]) -> str:
+    """Of this adapter only, beside the base model."""
+    short = "" if entry.round == header.rounds else "**Not finished**: the run had not come to its end. "
+    if entry.judged is None:
+        return f"{short}This adapter was not judged."
+    records, names = sum(summary["judged"].values()), [arm for arm in (BASE, entry.arm) if arm in summary["arms"]]
+    told = f"{short}Loss of the answers to {records} held-out records, in nats a token."
+    return f"{told}\n\n{arms_table(summary, names)}"
 
 
 def _how(header: Header, entry: Entry) -> str:

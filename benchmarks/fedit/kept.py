@@ -61,7 +61,8 @@ def keep_figures(folder: Path) -> list[Path]:
 
 def keep(summary: dict[str, Any], out: Path | None = None) -> Path:
     """Write the summary to ``out``, or to the file of its experiment; which file. ``gap_closed`` is the share there
-    that ``from_local`` has with its interval. Raises UserError for a run that is not finished."""
+    that ``from_local`` has with its interval. A ``note``, put into the file by hand where a run's results came about in
+    another way than by the one command, is shown by the page. Raises UserError for a run that is not finished."""
     arms = summary["arms"]
     if unfinished := [name for name, arm in arms.items() if name != BASE and arm["round"] != summary["rounds"]]:
         raise UserError(f"The run is not finished: {', '.join(unfinished)}.", advice="Go on with `fedit-bench run`.")

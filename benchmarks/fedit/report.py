@@ -1,6 +1,7 @@
 """From the journal to what can be said: each arm's loss with its interval, paired differences, the gap closed."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: in
     → "A - B" → value, low, high and the same by_category, paired by record. Ways that the federation goes towards
     centralized, as :func:`.gaps.way` has them, or None: ``from_local``, from the best local arm, and ``from_base``;
     ``local_at_best``: who learns alone, had it stopped at the best of the rounds that were judged, which only the
-    held-out records could have told it."""
+    held-out records could have told it. ``took_part``: of each client that did, in how many rounds of the federation;
+    ``unfinished``: of each arm that is not at its end, the rounds that it has done."""
     final = last_judged(entries)
     draws = Draws(len(header.categories), resamples, seed)
     arms: dict[str, Any] = {}
@@ -76,7 +78,22 @@ def summarize(header: Header, entries: Sequence[Entry], resamples: int, seed: in
         "from_local": _from_local(judged, draws),
         "from_base": _from(judged, BASE, draws),
         "local_at_best": _at_best(entries, judged, draws),
+        "took_part": _took_part(entries),
+        "unfinished": {arm: done for arm, done in _done(entries).items() if done < header.rounds},
     }
+
+
+def _took_part(entries: Sequence[Entry]) -> dict[str, int]:
+    counts = Counter(client for entry in entries if entry.arm == FEDERATED for client in entry.clients)
+    return {str(client): count for client, count in sorted(counts.items())}
+
+
+def _done(entries: Sequence[Entry]) -> dict[str, int]:
+    """Of each arm that is trained, its last round."""
+    trained = sorted(
+        (entry for entry in entries if entry.arm != BASE), key=lambda entry: (_rank(entry.arm), entry.round)
+    )
+    return {entry.arm: entry.round for entry in trained}
 
 
 def _judged_records(judged: dict[str, Judged], categories: Sequence[str]) -> dict[str, int]:
@@ -141,20 +158,55 @@ def _from(judged: dict[str, Judged], start: str, draws: Draws) -> dict[str, Any]
 
 def table(summary: dict[str, Any]) -> str:
     """The arms as a table of Markdown, differences to the federation beside them; then what follows from it."""
+    return arms_table(summary, list(summary["arms"])) + "".join(f"\n{each}\n" for each in said(summary))
+
+
+def arms_table(summary: dict[str, Any], names: Sequence[str]) -> str:
+    """These arms as a table of Markdown, each as it was judged last."""
     rows = []
-    for name, arm in summary["arms"].items():
-        other = summary["differences"].get(f"{name} - {FEDERATED}")
+    for name in names:
+        arm, other = summary["arms"][name], summary["differences"].get(f"{name} - {FEDERATED}")
         less = "" if other is None else f"{other['value']:+.4f} ({other['low']:+.4f} to {other['high']:+.4f})"
         sent = f"{arm['uploaded'] / 1e6:.1f} MB" if arm["uploaded"] else ""
         interval = f"{arm['low']:.4f} to {arm['high']:.4f}"
-        rows.append((name, f"{arm['loss']:.4f}", interval, less, f"{arm['tokens']:,}", sent, f"{arm['seconds']:,.0f}"))
-    head = ("arm", "held-out loss", "95 % interval", "less federated", "tokens", "uploaded", "seconds")
-    said = (
-        told(summary["from_local"], "the best local arm"),
-        _best_words(summary["local_at_best"]),
+        figures = f"{arm['loss']:.4f}", interval, less, f"{arm['tokens']:,}", sent, f"{arm['seconds']:,.0f}"
+        rows.append((name, str(arm["round"]), *figures))
+    head = ("arm", "round", "held-out loss", "95 % interval", "less federated", "tokens", "uploaded", "seconds")
+    return pages.table(head, rows)
+
+
+def said(summary: dict[str, Any]) -> list[str]:
+    """What follows from the arms, as paragraphs: which shares of the gap to centralized the federation closes, from who
+    learns alone and stops at the end or in time and from the base model, and what keeps these apart."""
+    best = summary["local_at_best"]
+    shares = (
+        told(summary["from_local"], "the best local arm, at the end of equal tokens,"),
+        told(best and best["way"], "the best local arm, stopped at its best judged round,"),
         told(summary["from_base"], "the base model"),
     )
-    return pages.table(head, rows) + "".join(f"\n{each}\n" for each in said if each)
+    short = ", ".join(f"{arm} after {done} of {summary['rounds']}" for arm, done in summary["unfinished"].items())
+    parts = (
+        f"**Not finished**, in rounds: {short}. Each row is of the round that was judged last." if short else "",
+        " ".join(each for each in (*shares, _overfit(summary)) if each),
+        _best_words(best),
+    )
+    return [each for each in parts if each]
+
+
+def _overfit(summary: dict[str, Any]) -> str:
+    """Why the share from the end is so large, where that is the reason."""
+    arms, best = summary["arms"], summary["local_at_best"]
+    if best is None or BASE not in arms:
+        return ""
+    base, ends = arms[BASE]["loss"], [arms[arm]["loss"] for arm in best["arms"]]
+    stopped = [one["loss"] for one in best["arms"].values()]
+    if min(ends) <= base or max(stopped) >= base:
+        return ""
+    return (
+        f"Every local arm ends worse than the base model ({min(ends):.4f} to {max(ends):.4f}; base {base:.4f}) and was "
+        f"better at its best judged round ({min(stopped):.4f} to {max(stopped):.4f}): by the end it has its own few "
+        "records by heart. The share from there is of a gap that this made; the other shares are the fair ones."
+    )
 
 
 def _best_words(best: dict[str, Any] | None) -> str:
@@ -166,6 +218,4 @@ def _best_words(best: dict[str, Any] | None) -> str:
         f"{one['low']:+.4f} to {one['high']:+.4f})"
         for arm, one in best["arms"].items()
     )
-    share = told(best["way"], "the best of these")
-    told_by = "Stopped at their best judged round, as only the held-out records could have told them"
-    return f"{told_by}: {arms}. {share}".strip()
+    return f"Stopped at their best judged round, as only the held-out records could have told them: {arms}."

@@ -86,7 +86,9 @@ class Federation(_Section, frozen=True, kw_only=True):
     slot_bits: Literal[12, 16, 24, "auto"] = "auto"
     """Of a summed value; ``auto``: as the server chooses them, from what the last mean came to."""
     max_weight: MaxWeight = 16
-    """Clients count by their records, as in the paper. A server weighs only if its operator says so."""
+    """The most that a client counts for, by the records that it saw in the round / 32, rounded up: not by all that it
+    holds, as in the paper, unless it sees them all; where no client sees more than 32 a round, all count the same. A
+    server weighs only if its operator says so."""
 
 
 class Arms(_Section, frozen=True, kw_only=True):

@@ -344,9 +344,30 @@ def test_an_exported_arm_has_on_the_held_out_records_the_losses_that_it_was_judg
     assert "federated by `fedavg`, the updates summed under secure aggregation, after 3 of 3 rounds" in card
     assert 'license: "cc-by-4.0"' in card
     assert "| [training] learning_rate | `0.01` |" in card
-    assert "| centralized |" in card
+    assert "| federated | 3 |" in card
+    assert "| centralized |" not in card  # another adapter's results
+    assert "Not finished" not in card
     assert command.main(["export", str(whole), str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_card_of_an_unfinished_run_says_so_and_has_no_results_of_another_round(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "unfinished"
+    shutil.copytree(whole, folder)
+    header, *entries = [json.loads(line) for line in (whole / "results.jsonl").read_text().splitlines()]
+    for entry in entries:
+        if (entry["arm"], entry["round"]) == (FEDERATED, 3):
+            entry["judged"] = None  # what was judged last is round 2
+    lines = [json.dumps(line) for line in (header | {"rounds": 5}, *entries)]
+    (folder / "results.jsonl").write_text("\n".join(lines) + "\n")
+    assert command.main(["export", str(folder), str(tmp_path / "out"), "--resamples", "200"]) == 0
+    cards = {name: (tmp_path / "out" / name / "README.md").read_text() for name in ("federated", "centralized")}
+    for card in cards.values():
+        assert "after 3 of 5 rounds" in card
+        assert "**Not finished**" in card
+    assert "This adapter was not judged." in cards["federated"]
+    assert "| federated |" not in cards["federated"]
+    assert "| centralized | 3 |" in cards["centralized"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no results\n", b'{"type":"round","arm":"base","round":0}\n'])
