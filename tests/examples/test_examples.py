@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import pytest
@@ -21,6 +21,7 @@ from benchmarks.ports import free_port
 from edge_client import AdapterError, Client, Finished, ModelError, TrainEvent, events
 from edge_client.state import FederationState
 from examples import embedding, newest_adapter, own_data, own_trainer, progress
+from fedit_shared.errors import UnauthorizedError
 from fedit_shared.identity import JoinLink
 
 DEVICES = ("progress", "own_data", "own_trainer", "embedding")
@@ -218,3 +219,18 @@ def test_another_trainer_works_as_long_as_the_task_says(
     assert isinstance(last, Finished)
     assert last.steps == len(told) == steps
     assert last.examples == min(3, steps)
+
+
+def test_the_application_shows_the_next_step_also_of_an_error_that_was_given_no_advice(tmp_path: Path) -> None:
+    class Unknown(Client):
+        async def __aenter__(self) -> Self:
+            raise UnauthorizedError("The server does not know this device.")
+
+    async def go() -> str:
+        app = embedding.make_app(Unknown(FederationState(tmp_path)))
+        await embedding.federate(app)
+        return str(app[embedding.STATUS]["line"])
+
+    said = asyncio.run(go())
+    assert said == f"The server does not know this device. {UnauthorizedError.usual}"
+    assert UnauthorizedError.usual
