@@ -1,9 +1,11 @@
 """A folder and S3-compatible storage keep blobs and uploads alike."""
 
 import logging
+import resource
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from bucket import SECRET, Bucket, bucket
 
 from agg_server.config import bucket_and_prefix
 from agg_server.errors import UnavailableError
-from agg_server.storage import objects
+from agg_server.storage import cache
 from agg_server.storage.blobs import Blobs
 from agg_server.storage.kinds import Storage
 from agg_server.storage.objects import ObjectBlobs
@@ -166,8 +168,8 @@ def test_a_storage_that_is_away_is_named_without_its_secrets_and_used_again_when
 
 
 def test_files_of_this_machine_take_no_more_than_they_may(s3: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(objects, "CACHE_BYTES", 2 * SIZE)
-    monkeypatch.setattr(objects, "_IN_USE_SECONDS", 0.0)
+    monkeypatch.setattr(cache, "CACHE_BYTES", 2 * SIZE)
+    monkeypatch.setattr(cache, "_IN_USE_SECONDS", 0.0)
     storage = objects_of(s3, tmp_path)
     for name in "abcdef":
         storage.write(name, DATA)
@@ -177,11 +179,49 @@ def test_files_of_this_machine_take_no_more_than_they_may(s3: Bucket, tmp_path: 
     assert len(left) <= 3
 
 
+def test_blobs_that_are_there_are_found_however_many_are_fetched_at_once(s3: Bucket, tmp_path: Path):
+    storage = objects_of(s3, tmp_path)
+    names = [f"packets/{number}" for number in range(300)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: storage.write(name, name.encode()), names))
+        assert [path.read_bytes() for path in pool.map(storage.file, names)] == [name.encode() for name in names]
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """Writes beyond this many bytes of a file are cut short, then fail, as on a full disk: by the kernel's limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_where_this_machines_disk_is_full_nothing_is_cut_short_or_taken_for_missing(s3: Bucket, tmp_path: Path):
+    storage = objects_of(s3, tmp_path)
+    storage.write("a", DATA[:1000])
+    upload = storage.upload("up", SIZE)
+    for index, chunk in enumerate(CHUNKS):
+        upload.put(index * PIECES, chunk)
+    for size in (0, 100):
+        with no_file_beyond(size):
+            for ask in (lambda: storage.file("a"), upload.digest, upload.vector):
+                with pytest.raises(UnavailableError, match="disk"):
+                    ask()
+    assert storage.file("a").read_bytes() == DATA[:1000]
+    assert upload.digest() == sha256(DATA).digest()
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").touch()
+    with pytest.raises(UnavailableError, match="disk"):
+        storage.file("a")
+
+
 def test_what_a_killed_process_left_in_the_cache_is_removed_and_nothing_else(s3: Bucket, tmp_path: Path):
     storage = objects_of(s3, tmp_path)
     storage.write("a", b"content")
     mine = storage.file("a")
-    host = mine.parent.name.rsplit("-", 1)[0]
+    [host, _] = mine.relative_to(tmp_path / "cache").parts[0].rsplit("-", 1)
     gone, elsewhere = (tmp_path / "cache" / name for name in (f"{host}-4194399", "otherhost-4194399"))
     for folder in (gone, elsewhere):
         folder.mkdir()

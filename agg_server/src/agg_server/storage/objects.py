@@ -7,19 +7,14 @@ objects, made only where there is none yet; what is to be read by position goes 
 
 import logging
 import os
-import shutil
-import socket
-import tempfile
-import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +23,12 @@ from fedit_shared.errors import UserError
 from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE
 
 from ..errors import UnavailableError
+from .cache import Cache, on_disk, write_at
 from .uploads import as_vector, bits, check_chunk, other_content, split
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-CACHE_BYTES = 2 << 30
-"""What files of this machine may take, less those used in the last minute."""
-_IN_USE_SECONDS = 60.0
 _HASH_STEP = 1 << 20
 _AT_ONCE = 4
 _PIECES = CHUNK_SIZE // PIECE_SIZE
@@ -44,28 +37,17 @@ _log = logging.getLogger(__name__)
 
 
 class ObjectBlobs:
-    """``bucket`` and ``prefix``: where all keys lie; ``cache``: a folder of this machine, made when it is needed, in
-    which each process has a part of its own."""
+    """``bucket`` and ``prefix``: where all keys lie; ``cache``: a folder of this machine (:class:`.cache.Cache`)."""
 
     def __init__(self, bucket: str, prefix: str, cache: Path) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._store = _open(bucket, prefix)
-        self._cache = cache
-        self._own = cache / f"{socket.gethostname()}-{os.getpid()}"
-        self._lock = Lock()
-        self._fetching: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._cache = Cache(cache)
 
     def settle(self) -> None:
         """Remove what processes of this machine that are gone have left in the cache."""
-        host = f"{socket.gethostname()}-"
-        for left in self._cache.glob(f"{host}*"):
-            try:
-                os.kill(int(left.name.removeprefix(host)), 0)
-            except ProcessLookupError:
-                shutil.rmtree(left, ignore_errors=True)
-            except (ValueError, PermissionError):  # not ours
-                continue
+        self._cache.settle()
 
     def read(self, key: str) -> bytes:
         """The whole blob. Raises FileNotFoundError."""
@@ -95,24 +77,7 @@ class ObjectBlobs:
 
     def file(self, key: str) -> Path:
         """A copy of the blob, fetched once. Raises FileNotFoundError."""
-        path = self._own / key
-        with self._lock:
-            fetching = self._fetching.setdefault(key, Lock())
-        with fetching:
-            if path.exists():
-                os.utime(path)
-                return path
-            self._make_room()
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-            try:
-                with open(descriptor, "wb") as stream:
-                    self._fetch(key, stream.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
-        return path
+        return self._cache.file(key, partial(self._fetch, key))
 
     def empty(self) -> bool:
         """Whether nothing is there."""
@@ -148,28 +113,19 @@ class ObjectBlobs:
         """The object's URL."""
         return "/".join(filter(None, ("s3:/", self._bucket, self._prefix, key)))
 
-    @contextmanager
-    def scratch(self) -> Iterator[int]:
-        """A file without a name, by its descriptor."""
-        self._own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._own) as stream:
-            yield stream.fileno()
+    def scratch(self) -> AbstractContextManager[int]:
+        """A file of this machine without a name, by its descriptor."""
+        return self._cache.scratch()
 
     def _fetch(self, key: str, descriptor: int) -> None:
         import obstore
 
+        place = 0
         with answering():
             for part in obstore.get(self._store, key).stream(min_chunk_size=_HASH_STEP):
-                os.write(descriptor, part)
-
-    def _make_room(self) -> None:
-        found = sorted((path for path in self._own.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime)
-        size = sum(path.stat().st_size for path in found)
-        for path in found:
-            if size <= CACHE_BYTES or path.stat().st_mtime > time.time() - _IN_USE_SECONDS:
-                break
-            size -= path.stat().st_size
-            path.unlink()
+                with on_disk():
+                    write_at(descriptor, bytes(part), place)
+                place += len(part)
 
 
 class ObjectUpload:
@@ -226,9 +182,12 @@ class ObjectUpload:
 
                 def fetch(source: tuple[str, int]) -> None:
                     name, start = source
-                    os.pwrite(descriptor, self._blobs.read(name), start)
+                    content = self._blobs.read(name)
+                    with on_disk():
+                        write_at(descriptor, content, start)
 
-                os.ftruncate(descriptor, self._size)
+                with on_disk():
+                    os.ftruncate(descriptor, self._size)
                 list(pool.map(fetch, self._sources()))
                 with open(descriptor, "rb", closefd=False) as stream:
                     self._words = np.memmap(stream, "<u4", "r")
