@@ -22,8 +22,10 @@ WELL = {
     'fedit_job_failures_total{job="OpenSum"}': "0x4320",
     "fedit_last_version_timestamp_seconds": "0+60x4320",
     "fedit_finished": "0x4320",
-    "fedit_devices_seen_last_day": "30x4320",
-    'fedit_dropped_total{phase="contribute",cause="no_upload"}': "0+0.001x4320",
+    # 64 devices and a round an hour, in each of which one is lost.
+    "fedit_devices_seen_last_day": "64x4320",
+    "fedit_mustered_total": " ".join(f"{64 * hour}x59" for hour in range(72)),
+    'fedit_dropped_total{phase="contribute",cause="no_upload"}': " ".join(f"{hour}x59" for hour in range(72)),
     "fedit_clip_range_ratio": "0.0625x1440 0.03x2879",
     "fedit_disk_free_bytes": "1000000000000x4320",
     'fedit_requests_total{route="/v1/poll",status="200"}': "0+600x4320",
@@ -48,10 +50,11 @@ TROUBLES: dict[str, dict[str, str]] = {
     "FeditJobsFail": {'fedit_job_failures_total{job="OpenSum"}': "0x4299 3 4 5 5 6 6 6 7x13"},
     "FeditNoNewVersion": {"fedit_last_version_timestamp_seconds": "0x4320"},
     "FeditDevicesGone": {"fedit_devices_seen_last_day": "2x4320"},
-    # A whole round's at once; two replicas tell how many were seen.
+    # One round in a day, whose leader counts it; another replica has counted those before.
     "FeditManyDropped": {
         'fedit_dropped_total{phase="contribute",cause="no_upload"}': "0x4200 12x119",
-        'fedit_devices_seen_last_day{instance="other"}': "30x4320",
+        "fedit_mustered_total": "0x4200 30x119",
+        'fedit_mustered_total{instance="other"}': "0+0.01x1440 14.4x2879",
     },
     # Doubled with each round of six hours.
     "FeditRangesWide": {"fedit_clip_range_ratio": "0.0625x2159 0.125x359 0.25x359 0.5x359 1x1080"},
@@ -82,6 +85,22 @@ def situation(alert: str, series: dict[str, str], *, fires: bool) -> dict[str, A
     }
 
 
+# One replica leads. The other one cannot reach the database, and tells what it knew a day and a half ago or more.
+STALE: dict[str, dict[str, str]] = {
+    "FeditNoNewVersion": {
+        'fedit_last_version_timestamp_seconds{instance="stale"}': "0x4320",
+        'fedit_finished{instance="stale"}': "0x4320",
+    },
+    "FeditDevicesGone": {
+        "fedit_finished": "0x1440 1x2879",
+        'fedit_finished{instance="stale"}': "0x4320",
+        "fedit_devices_seen_last_day": "64x1440 0x2879",
+        'fedit_devices_seen_last_day{instance="stale"}': "0x4320",
+    },
+    "FeditNoLeader": {'fedit_leads{instance="stale"}': "0x4320"},
+}
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not installed")
 def test_each_alert_fires_in_its_situation_and_not_while_all_is_well(tmp_path: Path) -> None:
     shutil.copy(ALERTS, tmp_path)
@@ -92,10 +111,11 @@ def test_each_alert_fires_in_its_situation_and_not_while_all_is_well(tmp_path: P
         situation(name, {s: v for s, v in (WELL | changed).items() if s.partition("{")[0] in asked[name]}, fires=True)
         for name, changed in TROUBLES.items()
     ]
+    stale = [situation(name, WELL | told, fires=False) for name, told in STALE.items()]
     check = {
         "rule_files": [ALERTS.name],
         "evaluation_interval": "15m",
-        "tests": [well, *troubles],
+        "tests": [well, *troubles, *stale],
     }
     (tmp_path / "test.yml").write_text(yaml.safe_dump(check))
     line = ["promtool", "test", "rules", "test.yml"]

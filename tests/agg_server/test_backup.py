@@ -217,8 +217,26 @@ def test_a_blob_that_is_damaged_is_named_by_backup_and_by_verify(told: Told, tmp
     said(command("verify", folder))
 
 
-def test_a_backup_is_put_into_another_database_which_the_settings_then_name(told: Told, tmp_path: Path):
-    said(command("restore", told.root / "published", tmp_path / "back", "--database", "sqlite:///other.sqlite3"))
+def test_a_backup_is_put_into_other_places_which_the_settings_then_name(told: Told, tmp_path: Path):
+    places = ("--database", "sqlite:///other.sqlite3", "--blobs", tmp_path / "elsewhere")
+    said(command("restore", told.root / "published", tmp_path / "back", *places))
     assert (tmp_path / "back" / "other.sqlite3").exists()
     assert not (tmp_path / "back" / "server.sqlite3").exists()
+    assert not (tmp_path / "back" / "blobs").exists()
+    assert (tmp_path / "elsewhere" / "adapters").is_dir()
     assert ServerProcess.adopt(tmp_path / "back", told.server.port).rounds()[0]["outcome"] == "published"
+    assert "all whole" in said(command("verify", tmp_path / "back"))
+
+
+def test_what_is_in_use_is_left_alone_and_another_place_is_advised(told: Told, tmp_path: Path):
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "file").touch()
+    (tmp_path / "used.sqlite3").touch()
+    backup, back, database = told.root / "published", tmp_path / "back", f"sqlite:///{tmp_path / 'used.sqlite3'}"
+    refused(command("restore", backup, back, "--blobs", used), "is not empty", "--blobs WHERE")
+    places = ("--blobs", tmp_path / "new", "--database", database)
+    refused(command("restore", backup, back, *places), "is not empty", "--database URL")
+    assert [path.name for path in used.iterdir()] == ["file"]
+    assert not (tmp_path / "new").exists()
+    said(command("restore", backup, back, *places[:2]))

@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import os
+import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -13,6 +17,7 @@ import pytest
 from served import assert_exact, enrolled
 from server_process import Said, ServerProcess, command, process
 
+from agg_server.upkeep.ballast import BALLAST_BYTES
 from fedit_shared.errors import FeditError
 from fedit_shared.messages import Result
 
@@ -195,6 +200,63 @@ def test_pruning_keeps_the_first_version_the_newest_and_what_is_needed_and_round
     said(command("backup", server.folder, server.folder.parent / "backup"))
     said(command("restore", server.folder.parent / "backup", server.folder.parent / "back"))
     assert "all whole" in said(command("verify", server.folder.parent / "back"))
+
+
+ON_A_FULL_DISK = """
+mount -t tmpfs -o size=64m tmpfs "$1" && cp -a --sparse=never "$2" "$1/federation" || exit 77
+! cat /dev/zero > "$1/filler" || exit 78
+"$3" -m agg_server prune "$1/federation" --keep-versions 1 && "$3" -m agg_server verify "$1/federation" || exit 1
+rm "$1/filler"
+"$3" -m agg_server prune "$1/federation" --keep-versions 1 && stat -c %b "$1/federation/ballast"
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare (Debian: util-linux) is not installed")
+def test_pruning_makes_room_on_a_full_disk(server: ServerProcess, tmp_path: Path):
+    (tmp_path / "disk").mkdir()
+    rights = "-m" if os.geteuid() == 0 else "-rm"
+    script = ["sh", "-c", ON_A_FULL_DISK, "sh", tmp_path / "disk", server.folder, sys.executable]
+    done = subprocess.run(["unshare", rights, *script], capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode == 77 or (done.returncode and "unshare" in done.stderr):
+        pytest.skip("no disk of its own can be mounted here")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "versions are gone: 1, 2, 3." in done.stdout
+    assert "all whole" in done.stdout
+    assert int(done.stdout.split()[-1]) * 512 >= BALLAST_BYTES, "and is ready for the next time"
+
+
+def test_a_command_that_finds_the_disk_full_says_what_to_do(server: ServerProcess):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        told = command("invite", server.folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert told.returncode == 1
+    assert "prune DIR" in told.stderr
+    assert "again later" not in told.stderr
+
+
+def test_a_file_that_a_later_version_has_as_well_is_kept(server: ServerProcess):
+    file = adapter_file(server, 4)
+    change(server, "UPDATE adapters SET adapter = ? WHERE version = 2", bytes.fromhex(file.stem))
+    assert "versions are gone: 1, 2, 3." in said(command("prune", server.folder, "--keep-versions", 1))
+    assert file.exists()
+    assert list(file.parent.glob(f"{file.stem}.fedavgm*")), "nor does its state go"
+
+
+def test_pruning_that_was_killed_before_the_events_went_goes_on_the_next_time(server: ServerProcess):
+    before = server.folder.with_name("before.sqlite3")
+    shutil.copy(server.folder / "server.sqlite3", before)
+    said(command("prune", server.folder, "--keep-versions", 2))
+    for suffix in ("", "-wal", "-shm"):
+        (server.folder / f"server.sqlite3{suffix}").unlink(missing_ok=True)
+    shutil.copy(before, server.folder / "server.sqlite3")
+    for name, value in (("pruned versions", 2), ("pruned rounds", 2)):
+        change(server, "INSERT INTO orders (name, value) VALUES (?, ?)", name, value)
+    assert "all whole" in said(command("verify", server.folder))
+    assert "Events of 2 rounds" in said(command("prune", server.folder, "--keep-versions", 2))
+    assert "all whole" in said(command("verify", server.folder))
 
 
 def raise_for(answer: tuple[int, bytes]) -> None:

@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from simulated import Simulated
 from sqlalchemy import Connection
 
+from agg_server.driver.opening import Plans
 from agg_server.driver.work import job
 from agg_server.errors import UnavailableError
 from agg_server.ledger import Proposal
@@ -120,6 +122,21 @@ def test_changed_settings_open_a_mustering_round_anew(sim: Simulated):
     assert later.round.number == 2
     assert later.round.opened.rules.cohort_target == 3
     assert later.round.opened.version == 0
+
+
+def test_clip_ranges_follow_the_training_of_now_until_something_was_published(sim: Simulated):
+    made_with = sim.round.opened.clip
+
+    def train(steps: int) -> tuple[float, ...]:
+        training = msgspec.structs.replace(sim.plans.task.training, steps=steps)
+        sim.plans = Plans.of(msgspec.structs.replace(sim.plans.task, training=training))
+        sim.restart()
+        return sim.round.opened.clip
+
+    assert train(sim.plans.task.training.steps * 4) == pytest.approx([4 * c for c in made_with])
+    sim.whole_round()
+    published = sim.round.opened.clip
+    assert train(sim.plans.task.training.steps * 2) == published
 
 
 def test_clip_ranges_are_the_settings_at_first_and_then_follow_what_was_published(sim: Simulated):

@@ -173,6 +173,7 @@ def test_metrics_tell_traffic_queue_phases_disk_devices_and_certificate(story: S
         assert value(page, "fedit_phase_seconds_count", phase=phase) == 1
     assert value(page, "fedit_phase_seconds_count", phase="muster") >= 1
     assert value(page, "fedit_rounds_total", outcome="published") == 1
+    assert value(page, "fedit_mustered_total") == PEERS
     assert value(page, "fedit_disk_free_bytes") > 0
     assert value(page, "fedit_devices", status="active") == PEERS
     assert value(page, "fedit_certificate_days_left") == pytest.approx(3650, abs=1)

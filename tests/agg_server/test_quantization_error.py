@@ -151,5 +151,5 @@ def test_each_round_keeps_it_and_tells_it_as_a_metric(tmp_path: Path):
     assert told.relative_error is not None
     assert 0 < told.relative_error < 0.2
     metrics = Metrics()
-    metrics.round_ended(told)
+    metrics.published(told)
     assert f"fedit_quantization_error_ratio {told.relative_error}" in metrics.page().decode()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -98,6 +99,44 @@ def test_a_sum_whose_replica_dies_is_opened_by_another(three: Replicas):
             for peer, seat in there:
                 assert isinstance(await peer.wait_for(seat, "answered"), Result)
             assert_exact(three.first, there[0][1].offer.round, [seat for _, seat in there])
+
+    asyncio.run(run())
+
+
+def standing_told_by(process: ServerProcess) -> dict[str, float]:
+    """How the federation stands, by this one's page of metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics}/metrics", timeout=60) as page:
+        lines = [line.split() for line in page.read().decode().splitlines()]
+    told = {line[0]: float(line[1]) for line in lines if line[0] in STANDING}
+    assert len(told) == len(STANDING)
+    return told
+
+
+STANDING = (
+    "fedit_adapter_version",
+    "fedit_last_version_timestamp_seconds",
+    "fedit_finished",
+    "fedit_clip_range_ratio",
+    "fedit_mean_loss",
+)
+
+
+def test_every_replica_tells_how_the_federation_stands_whichever_ended_the_round(three: Replicas):
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            there = await seated(stack, three, 3)
+            await everybody(there, "contribute")
+            await exact(three, there)
+            [ended] = [told for told in three.first.rounds() if told["round"] == there[0][1].offer.round]
+            for process in three.serving:
+                told = await until(
+                    lambda process=process: asyncio.to_thread(standing_told_by, process),
+                    lambda told: told["fedit_adapter_version"] == ended["version"],
+                )
+                assert told["fedit_last_version_timestamp_seconds"] == pytest.approx(ended["ended"])
+                assert told["fedit_mean_loss"] == pytest.approx(ended["loss"])
+                assert told["fedit_finished"] == 0
+                assert 0 < told["fedit_clip_range_ratio"] < 1 / 16, "they follow what was published"
 
     asyncio.run(run())
 

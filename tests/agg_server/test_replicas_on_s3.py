@@ -13,7 +13,7 @@ from peers import summed
 from postgres import Postgres
 from replicas import Replicas, everybody, finished, seated, started
 from safetensors.numpy import load_file
-from server_process import command
+from server_process import ServerProcess, command
 
 from benchmarks.demo.plain import plain_slots
 from fedit_shared.messages import chunk_path
@@ -30,6 +30,33 @@ def two(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, s3: Bucket
     root = tmp_path_factory.mktemp("replicas")
     with started(root, postgres, 2, target=3, scale=300, blobs="s3://bucket/fedit/one") as replicas:
         yield replicas
+
+
+def drill_beside_it_and_loss(two: Replicas, s3: Bucket, root: Path) -> None:
+    """The backup is put back beside the replicas, whose bucket and database stay as they are, then into others."""
+    backup, bucket_before = root / "backup", held_in(s3, "fedit/one")
+    assert command("backup", two.first.folder, backup).returncode == 0
+    refused = command("restore", backup, root / "drill")
+    assert "s3://bucket/fedit/one is not empty" in refused.stderr
+    assert "--blobs" in refused.stderr
+    refused = command("restore", backup, root / "drill", "--blobs", "blobs")
+    assert "--database" in refused.stderr
+    here = ("--database", "sqlite:///drill.sqlite3", "--blobs", "blobs")
+    there = ("--database", two.another_database(), "--blobs", "s3://bucket/fedit/two")
+    for folder, places in ((root / "drill", here), (root / "restored", there)):
+        done = command("restore", backup, folder, *places)
+        assert done.returncode == 0, done.stderr
+        assert "all whole" in command("verify", folder).stdout
+        assert ServerProcess.adopt(folder, 0).rounds()[0]["outcome"] == "published"
+    assert held_in(s3, "fedit/one") == bucket_before
+    assert {name for name in held_in(s3, "fedit/two") if name.startswith("adapters/")} == {
+        name for name in bucket_before if name.startswith("adapters/")
+    }
+
+
+def held_in(s3: Bucket, prefix: str) -> set[str]:
+    root = s3.folder / prefix
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "probe"}
 
 
 def test_a_round_whose_leader_is_killed_and_whose_storage_is_away_for_a_while_ends_with_the_exact_sum(
@@ -64,6 +91,7 @@ def test_a_round_whose_leader_is_killed_and_whose_storage_is_away_for_a_while_en
             assert offer.adapter == results[0].adapter
 
     asyncio.run(run())
+    drill_beside_it_and_loss(two, s3, tmp_path)
     told = "".join(log.read_text() for log in two.first.log.parent.glob("*.log"))
     assert "traceback" not in told.lower()
     assert SECRET not in told

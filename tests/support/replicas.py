@@ -13,6 +13,7 @@ from peers import DEADLINE, Peer, Seat
 from postgres import Postgres
 from server_process import ServerProcess
 
+from benchmarks.ports import free_port
 from fedit_shared.identity import JoinLink
 from fedit_shared.messages import Result
 
@@ -39,9 +40,14 @@ class Replicas:
         self.first = ServerProcess(root, database=self.url, **options)
         self.serving = [self.first, *(self.first.replica() for _ in range(count - 1))]
         for process in self.serving:
+            process.metrics = free_port()
             process.launch()
         for process in self.serving:
             process.wait_until_ready()
+
+    def another_database(self) -> str:
+        """The URL of a new, empty one in the same PostgreSQL."""
+        return self._postgres.database()
 
     def leader(self) -> ServerProcess | None:
         """Who holds the leader's lock in the database."""

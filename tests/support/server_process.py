@@ -78,7 +78,10 @@ class ServerProcess:
 
     ``program``: the module that is run instead of the server's own; ``environment``: what it is told besides.
     ``clock``: it goes by a clock that :meth:`shift_clock` sets, so that nobody has to wait for a window to end.
+    ``metrics``: the port on which it shows them, if it is told so besides the settings.
     """
+
+    metrics = 0
 
     def __init__(
         self,
@@ -150,9 +153,12 @@ class ServerProcess:
     def launch(self) -> None:
         """Serve; returns at once."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | self.environment
+        line = [sys.executable, "-m", self.program, "serve", str(self.folder), "--listen", f"127.0.0.1:{self.port}"]
+        if self.metrics:
+            line += ["--metrics", f"127.0.0.1:{self.metrics}"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.program, "serve", str(self.folder), "--listen", f"127.0.0.1:{self.port}"],
+                line,
                 stdout=log,
                 stderr=log,
                 env=environment,

@@ -12,6 +12,14 @@ class UnavailableError(FeditError):
     code = "unavailable"
 
 
+class FullError(UnavailableError):
+    """The disk takes no more."""
+
+    for_operator = (
+        "Nothing is lost. Make room: old backups, logs, `fedit-server prune DIR --keep-versions N`; then a larger disk."
+    )
+
+
 class BusyError(FeditError):
     """Too many requests. Nothing was kept; it may be tried again."""
 
@@ -34,9 +42,8 @@ class GoneError(ProtocolError):
     """The sender hung up before its request was here: a line that broke. Nobody is left to be told."""
 
 
+_FULL = {errno.ENOSPC: "The server's disk is full.", errno.EDQUOT: "The server's disk quota is used up."}
 _STORAGE = {
-    errno.ENOSPC: "The server's disk is full.",
-    errno.EDQUOT: "The server's disk quota is used up.",
     errno.EROFS: "The server's disk is read-only.",
     errno.EIO: "The server's disk fails.",
 }
@@ -44,5 +51,7 @@ _STORAGE = {
 
 def storage_error(error: OSError) -> UnavailableError:
     """What a failed write means to the one who caused it."""
-    message = _STORAGE.get(error.errno or 0, "The server cannot write to its disk.")
-    return UnavailableError(message, advice="Nothing is lost. Try again later; the operator finds this in the log.")
+    number, advice = error.errno or 0, "Nothing is lost. Try again later; the operator finds this in the log."
+    if number in _FULL:
+        return FullError(_FULL[number], advice=advice)
+    return UnavailableError(_STORAGE.get(number, "The server cannot write to its disk."), advice=advice)

@@ -59,7 +59,8 @@ def main() -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except FeditError as error:
-        _fail(str(error), error.exit_code)
+        advice = getattr(error, "for_operator", None)
+        _fail(str(error) if advice is None else f"{error.message} {advice}", error.exit_code)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         sys.exit(1)

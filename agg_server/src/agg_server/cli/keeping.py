@@ -39,7 +39,8 @@ def backup_command(folder: Path, out: Path) -> None:
 @click.argument("backup", type=click.Path(path_type=Path))
 @folder_argument
 @click.option("--database", metavar="URL", help="Another database than the settings name: an empty one.")
-def restore_command(backup: Path, folder: Path, database: str | None) -> None:
+@click.option("--blobs", metavar="WHERE", help="Another folder, or s3://BUCKET/PREFIX, than they name: an empty one.")
+def restore_command(backup: Path, folder: Path, database: str | None, blobs: str | None) -> None:
     """Put a BACKUP back into the new folder DIR. The round that was open then is given up.
 
     Make sure that the server that it was taken of serves no more.
@@ -49,7 +50,7 @@ def restore_command(backup: Path, folder: Path, database: str | None) -> None:
     from agg_server.upkeep.restore import restore
 
     os.umask(0o077)  # as above
-    done = restore(backup, folder, database)
+    done = restore(backup, folder, database, blobs)
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.manifest.created))
     click.echo(f"{folder} is as it was at {moment}.")
     for number in done.given_up:

@@ -27,6 +27,7 @@ def serve_command(folder: Path, listen: str | None, metrics: str | None) -> None
     from agg_server.config import listening
     from agg_server.lock import only_server
     from agg_server.serve import serve
+    from agg_server.upkeep.ballast import lay
     from agg_server.upkeep.integrity import require_whole
     from agg_server.watching import logs
 
@@ -37,6 +38,7 @@ def serve_command(folder: Path, listen: str | None, metrics: str | None) -> None
         require_whole(database)
         database.migrate()
         database.close()
+        lay(layout, config)
         logs.set_up(config.server.log)
         announce = logging.getLogger("agg_server").info if config.server.log == "json" else click.echo
         asyncio.run(serve(layout, config, announce))

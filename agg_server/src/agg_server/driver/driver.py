@@ -18,7 +18,7 @@ from agg_server.rounds.report import RoundReport, report
 from agg_server.rounds.state import FINAL
 from agg_server.rounds.words import describe
 from agg_server.standing import Standing, standing
-from agg_server.store import Claims, Database, SharedNonces, Watch
+from agg_server.store import Claims, Database, Journal, SharedNonces, Watch
 from agg_server.summing.clipping import widest_range
 from agg_server.watching.logs import about
 from agg_server.watching.metrics import Metrics
@@ -30,7 +30,7 @@ from .failures import Failures, may_pass
 from .leading import Leading
 from .opening import Plans, next_proposal
 from .waiting import Waiting
-from .work import Job, Tools, job
+from .work import Job, Tools, job, opening_ranges, ranges_from
 from .writer import Turn, Writer
 
 T = TypeVar("T")
@@ -141,16 +141,21 @@ class Driver:
 
     async def standing(self) -> Standing:
         """How the federation stands now; the metrics tell it from now on."""
+        config, task = self.tools.config, self._plans.task
 
-        def read() -> Standing:
+        def read() -> tuple[Standing, RoundReport | None]:
             current = self.ledger.current
             with self._database.begin() as connection:
-                return standing(connection, self.tools.config.federation, current)
+                found = standing(connection, config.federation, current)
+                made_by = found.newest.round
+                return found, None if made_by is None else Journal().report_of(connection, made_by)
 
-        found = await self.on_ledger(read)
+        found, published = await self.on_ledger(read)
         self._metrics.stands(found.current.version, found.newest.created, finished=found.finished)
-        followed = self.tools.config.round.clip == "auto"
-        self._metrics.ranges(max(found.current.clip) / widest_range(self._plans.task) if followed else None)
+        if published is not None:
+            self._metrics.published(published)
+        ranges = opening_ranges(config, task, ranges_from(found.current, task))
+        self._metrics.ranges(max(ranges) / widest_range(task) if config.round.clip == "auto" else None)
         return found
 
     @property
@@ -339,6 +344,7 @@ class Driver:
                     await self._advance()
                     if self._database.shared:
                         await self.on_pool(used.tidy)
+                await self.standing()  # another replica may have ended a round, or the operator gone back
                 self._writer.look()  # the clock may have been set
             except Exception as error:
                 self._metrics.job_failed("Housekeeping")

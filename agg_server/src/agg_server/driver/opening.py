@@ -17,7 +17,7 @@ from fedit_shared.identity import federation_id
 from fedit_shared.messages import TaskSpec, encode
 from fedit_shared.strategies import next_round
 
-from .work import Tools, opening_ranges
+from .work import Tools, opening_ranges, ranges_from
 
 
 class Plans(NamedTuple):
@@ -59,7 +59,7 @@ def next_proposal(
         next_version=newest.version + 1,
         seed=seed,
         partition=_partition(current, seed),
-        clip=opening_ranges(tools.config, plans.task, base.clip),
+        clip=opening_ranges(tools.config, plans.task, ranges_from(base, plans.task)),
         rules=make_rules(tools.config.round, opening_bits(tools.config.round, current)),
     )
     return Proposal(number, opened)

@@ -29,6 +29,7 @@ from agg_server.rounds.events import (
 from agg_server.rounds.state import Cohort, Round, muster_of
 from agg_server.storage.kinds import Storage
 from agg_server.storage.rooms import Rooms
+from agg_server.store import AdapterVersion
 from agg_server.summing import sums
 from agg_server.summing.clipping import combined_error, first_ranges, lone_share, next_ranges, widest_range
 from fedit_shared.errors import SumError
@@ -176,6 +177,12 @@ def _take_step(tools: Tools, round: Round, opened: dict[bytes, SumOpened]) -> Ro
 def _read_mean(tools: Tools, cohort: Cohort) -> Mean:
     slots = sums.decode_slots(tools.rooms.read_sum(cohort.id))
     return read_mean(cohort.session.quantizer, slots, len(cohort.survivors))
+
+
+def ranges_from(version: AdapterVersion, task: TaskSpec) -> tuple[float, ...]:
+    """The ranges that come with a version, before :func:`opening_ranges`: those of a start adapter are the first ones
+    of this very task, however its training was set when the federation was made."""
+    return first_ranges(task) if version.round is None else version.clip
 
 
 def opening_ranges(config: Config, task: TaskSpec, kept: tuple[float, ...]) -> tuple[float, ...]:

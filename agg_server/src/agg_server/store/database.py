@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from agg_server.errors import CorruptError, UnavailableError
+from agg_server.errors import CorruptError, FullError, UnavailableError
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.installing import UPGRADE_SERVER
 
@@ -213,7 +213,7 @@ def unavailable(error: DBAPIError) -> FeditError:
     if isinstance(error, OperationalError) and ("locked" in detail or "lock timeout" in detail):
         return UnavailableError("The database is locked by another program.", advice="Try again in a moment.")
     if isinstance(error, OperationalError) and ("full" in detail or "disk I/O" in detail):
-        return UnavailableError("The server's disk is full.", advice="Nothing is lost. Try again later.")
+        return FullError("The server's disk is full.", advice="Nothing is lost. Try again later.")
     advice = "Nothing is lost. The operator has to look at it."
     if isinstance(error.orig, sqlite3.Error):
         return UnavailableError(f"The database failed: {detail}.", advice=advice)

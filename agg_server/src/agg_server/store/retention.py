@@ -33,6 +33,11 @@ class Retention:
             connection.execute(delete(orders).where(orders.c.name == name))
             connection.execute(insert(orders).values(name=name, value=max(old, new)))
 
+    def with_events(self, connection: Connection, bound: int) -> list[int]:
+        """The rounds below ``bound`` whose events are here."""
+        found = select(events.c.round).where(events.c.round < bound).distinct().order_by(events.c.round)
+        return list(connection.execute(found).scalars())
+
     def drop_events(self, connection: Connection, rounds: Collection[int]) -> int:
         """Delete the events of these rounds, which are final; how many there were."""
         return sum(connection.execute(delete(events).where(events.c.round == round)).rowcount for round in rounds)

@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,11 +49,12 @@ class Restored(NamedTuple):
     after: int | None
 
 
-def restore(backup: Path, folder: Path, database: str | None = None) -> Restored:
-    """Put ``backup`` into the new or empty ``folder``. ``database``: another URL than its settings have.
+def restore(backup: Path, folder: Path, database: str | None = None, blobs: str | None = None) -> Restored:
+    """Put ``backup`` into the new or empty ``folder``. ``database``, ``blobs``: other ones than its settings have; they
+    are written into those of ``folder``.
 
-    Raises UserError for a backup that is not whole, a folder that is in use, or a database that is not empty. Then,
-    or if anything else fails, nothing is left in the folder.
+    Raises UserError for a backup that is not whole, a folder that is in use, or a database or storage that is not
+    empty. Then, or if anything else fails, nothing is left in the folder, nor among the blobs.
     """
     manifest = read_manifest(backup)
     layout = Layout(folder)
@@ -61,33 +63,56 @@ def restore(backup: Path, folder: Path, database: str | None = None) -> Restored
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not an empty folder.", advice="Name a new one, or move the old one away.")
     try:
-        return _fill(backup, manifest, layout, database)
+        return _fill(backup, manifest, layout, {"database": database, "blobs": blobs})
     except BaseException:
         shutil.rmtree(layout.folder, ignore_errors=True)
         raise
 
 
-def _fill(backup: Path, manifest: Manifest, layout: Layout, database: str | None) -> Restored:
+def _fill(backup: Path, manifest: Manifest, layout: Layout, places: Mapping[str, str | None]) -> Restored:
     for name in manifest.files:
         if name != DATABASE and not name.startswith(f"{BLOBS}/"):
             write_private(layout.folder / name, (backup / name).read_bytes())
-    if database is not None:
+    if named := {key: place for key, place in places.items() if place is not None}:
         settings = layout.config_file.read_text(encoding="utf-8")
-        layout.config_file.write_text(with_values(settings, {"database": database}, section="server"), encoding="utf-8")
+        layout.config_file.write_text(with_values(settings, named, section="server"), encoding="utf-8")
     config = layout.load()
     blobs = layout.blobs(config)
     if not blobs.empty():
-        raise UserError(f"{blobs.place('')} is not empty.", advice="Move it away, or change [server] blobs.")
-    for name in manifest.files:
-        if name.startswith(f"{BLOBS}/"):
-            blobs.write(name.removeprefix(f"{BLOBS}/"), (backup / name).read_bytes())
-    opened = _put_database(backup, layout, config)
+        raise UserError(
+            f"{blobs.place('')} is not empty.", advice="Move it away, or name another folder or bucket: --blobs WHERE."
+        )
+    _require_empty(layout, config)
+    keys = [name.removeprefix(f"{BLOBS}/") for name in manifest.files if name.startswith(f"{BLOBS}/")]
     try:
-        found = _go_on(layout, config, opened, manifest)
-    finally:
-        opened.close()
+        for key in keys:
+            blobs.write(key, (backup / BLOBS / key).read_bytes())
+        opened = _put_database(backup, layout, config)
+        try:
+            found = _go_on(layout, config, opened, manifest)
+        finally:
+            opened.close()
+    except BaseException:
+        with suppress(FeditError):  # what went wrong is what has to be told
+            for key in keys:
+                blobs.delete(key)
+        raise
     sync_folder(layout.folder)
     return found
+
+
+def _require_empty(layout: Layout, config: Config) -> None:
+    """Raise UserError for a database with anything in it, before anything is put anywhere."""
+    file = layout.database_file(config)
+    if file is None:
+        database = Database(layout.database_url(config))
+        with database.begin() as connection:
+            used = bool(inspect(connection).get_table_names())
+        database.close()
+    else:
+        used = file.exists()
+    if used:
+        raise UserError("The database is not empty.", advice="Make a new one, and name it: --database URL.")
 
 
 def _put_database(backup: Path, layout: Layout, config: Config) -> Database:
@@ -98,9 +123,6 @@ def _put_database(backup: Path, layout: Layout, config: Config) -> Database:
         target.migrate()
         return target
     target = Database(layout.database_url(config))
-    with target.begin() as connection:
-        if inspect(connection).get_table_names():
-            raise UserError("The database is not empty.", advice="Make a new one, and name it: --database URL.")
     target.migrate()
     with tempfile.TemporaryDirectory() as aside:
         copied = Path(aside) / DATABASE

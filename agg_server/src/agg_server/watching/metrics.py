@@ -65,6 +65,7 @@ class Metrics:
     def _make_rounds(self) -> None:
         self._events = self._counter("fedit_events", "Events recorded", "kind")
         self._rounds = self._counter("fedit_rounds", "Rounds ended", "outcome")
+        self._mustered = self._counter("fedit_mustered", "Devices that had trained and stood in for a cohort")
         self._dropped = self._counter("fedit_dropped", "Devices dropped from rounds", "phase", "cause")
         self._seconds = self._histogram("fedit_round_seconds", "From a round's opening to its end", _MINUTES_TO_DAYS)
         self._phases = self._histogram(
@@ -131,11 +132,14 @@ class Metrics:
         """A round is over."""
         self._rounds.labels(report.outcome or "").inc()
         self._seconds.observe(report.seconds)
+        self._mustered.inc(report.mustered)
         for (phase, cause), count in Tally((drop.phase, drop.cause) for drop in report.dropped).items():
             self._dropped.labels(phase, cause).inc(count)
-        if report.version is not None:
-            self._error.set(report.relative_error or 0.0)
-            self._loss.set(weighted_mean(report.cohorts, "loss") or 0.0)
+
+    def published(self, report: RoundReport) -> None:
+        """The round that made the newest version."""
+        self._error.set(report.relative_error or 0.0)
+        self._loss.set(weighted_mean(report.cohorts, "loss") or 0.0)
 
     def job_failed(self, job: str) -> None:
         """A job of the driver raised."""
