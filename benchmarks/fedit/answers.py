@@ -2,11 +2,12 @@
 its losses and shown below them. Who is better by the answers is not who is better by the loss of a reference."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from benchmarks import pages
-from benchmarks.machine import machine, where
+from benchmarks.machine import machine
 from edge_client.disk import disk_errors
 from edge_client.evaluation.kept import Kept, read_header
 from edge_client.evaluation.report import as_data
@@ -17,7 +18,6 @@ from fedit_shared.errors import UserError
 from .journal import FEDERATED
 
 MEASURES = ("loss", "rouge_l", "exact_match")
-_LIBRARIES = ("torch", "transformers", "peft", "rapidfuzz")
 
 
 def answers_file(name: str) -> Path:
@@ -29,8 +29,9 @@ def keep_answers(folder: Path, data: str, out: Path) -> Path:
     """Write to ``out`` what ``fedit-client evaluate --out FOLDER`` found of arms, one of which is named "federated":
     ``arms`` → NAME → each of MEASURES with its interval; ``differences`` → "A - federated" → the same, paired;
     ``likelihood`` → NAME → win, tie, loss of the federation against it by the local judge, and the difference of their
-    losses, also of arms that did not answer. ``data``: what the records
-    are called. The file. Raises UserError for a folder without such answers."""
+    losses, also of arms that did not answer; ``kept``: when this was, and at which commit: of when and where the
+    answers were made the folder says nothing. ``data``: what the records are called. The file. Raises UserError for a
+    folder without such answers."""
     header = read_header(folder)
     missing = UserError(
         f"{folder} holds no answers of an arm named {FEDERATED}.",
@@ -44,6 +45,7 @@ def keep_answers(folder: Path, data: str, out: Path) -> Path:
         raise missing
     kept, others = Kept(folder), [name for name in arms if name != FEDERATED]
     judged = {loss.arm for loss in kept.losses.values} - {FEDERATED}
+    here = machine()
     result = {
         "data": data,
         "sha256": header.data,
@@ -51,7 +53,7 @@ def keep_answers(folder: Path, data: str, out: Path) -> Path:
         "without_loss": found["without_loss"],
         "model": Path(header.model).name if Path(header.model).is_dir() else header.model,
         "settings": {name: getattr(header, name) for name in ("max_length", "max_new_tokens", "quantization")},
-        "machine": machine(*_LIBRARIES),
+        "kept": {name: here[name] for name in ("date", "commit")},
         "arms": {
             name: {measure: arm[measure] for measure in MEASURES} | {"answers": arm["answers"]}
             for name, arm in arms.items()
@@ -77,7 +79,9 @@ def _less(differences: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _turned(found: dict[str, float] | None) -> dict[str, float] | None:
-    return None if found is None else as_data(Interval(*(0.0 - found[key] for key in ("value", "high", "low"))))
+    if found is None:
+        return None
+    return as_data(Interval(*(0.0 - found.get(key, math.nan) for key in ("value", "high", "low"))))
 
 
 def section(result: dict[str, Any] | None) -> str:
@@ -87,7 +91,7 @@ def section(result: dict[str, Any] | None) -> str:
     settings, own = result["settings"], result["arms"][FEDERATED]["answers"]
     names = dict.fromkeys((*result["arms"], *result["likelihood"]))
     head = (
-        "arm", "ROUGE-L", "less federated", "exact match", "less federated",
+        "arm", "cut off", "ROUGE-L", "less federated", "exact match", "less federated",
         "loss less federated's", "federated likelier", "as likely", "less likely",
     )  # fmt: skip
     return (
@@ -96,7 +100,10 @@ def section(result: dict[str, Any] | None) -> str:
         f"{own['checkable']} of them. The last four columns are of all {result['records']} records, up to "
         f"{settings['max_length']:,} tokens long: the local judge tells on which share of them the federated model "
         "gives the reference a higher likelihood than the arm, by 0.01 nats a token. "
-        f"{where(result['machine'])}\n\n{pages.table(head, [_row(name, result) for name in names])}"
+        "In brackets: 95 % intervals, of shares by Wilson. Cut off are answers that had not ended by then. "
+        f"Put together on {result['kept']['date']} at commit {result['kept']['commit']}; when, where and with which "
+        "versions the answers were made is not recorded.\n\n"
+        f"{pages.table(head, [_row(name, result) for name in names])}"
     )
 
 
@@ -105,11 +112,15 @@ def _row(name: str, result: dict[str, Any]) -> list[str]:
     judged = result["likelihood"].get(name, {})
     figures = [_cell(found.get(each), sign) for each in MEASURES[1:] for found, sign in ((own, ""), (less, "+"))]
     more = _cell(_turned(judged.get("difference")), "+")
-    return [name, *figures, more, *(_cell(judged.get(verdict), "", 2) for verdict in ("win", "tie", "loss"))]
+    said = own.get("answers")
+    cut = f"{said['cut_off']} of {said['records']}" if said else ""
+    return [name, cut, *figures, more, *(_cell(judged.get(verdict), "", 2) for verdict in ("win", "tie", "loss"))]
 
 
 def _cell(found: dict[str, float] | None, sign: str, digits: int = 3) -> str:
     if found is None:
         return ""
+    if "low" not in found:
+        return f"{found['value']:{sign}.{digits}f}"
     value, low, high = (f"{found[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"

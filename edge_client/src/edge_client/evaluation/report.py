@@ -6,12 +6,14 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_client.data.source import Record
 
 from .kept import Answer, Kept
 from .metrics import is_checkable, is_exact, rouge_l
-from .statistics import CONFIDENCE, Draws, Interval, Values
+from .shares import less, share
+from .statistics import CONFIDENCE, Draws, Interval, Values, enough
 
 _DIGITS = 5
 UNNAMED = "(none)"
@@ -19,10 +21,12 @@ UNNAMED = "(none)"
 
 
 class Measure(NamedTuple):
-    """A figure of each record: Σ values / Σ weights is the arm's. A weight of 0: it does not count."""
+    """A figure of each record: Σ values / Σ weights is the arm's. A weight of 0: it does not count. ``share``: values
+    and weights are 0 or 1."""
 
     values: Values
     weights: Values
+    share: bool = False
 
 
 class Arms:
@@ -36,20 +40,30 @@ class Arms:
 
     def interval(self, arm: str, name: str, among: Values) -> Interval:
         """``name`` of ``arm`` over the records where ``among`` is true."""
-        values, weights = self.measures[arm][name]
+        values, weights, is_share = self.measures[arm][name]
+        if is_share:
+            return share(values[_counted(weights, among)])
         return self._interval(values, weights, among)
 
     def difference(self, one: str, other: str, name: str, among: Values) -> Interval:
         """``name`` of ``one`` less that of ``other``, paired by record."""
-        values, weights = self.measures[one][name]
-        return self._interval(values - self.measures[other][name].values, weights, among)
+        values, weights, is_share = self.measures[one][name]
+        others = self.measures[other][name].values
+        if is_share:
+            counted = _counted(weights, among)
+            return less(values[counted], others[counted])
+        return self._interval(values - others, weights, among)
 
     def _interval(self, values: Values, weights: Values, among: Values) -> Interval:
-        counted = (weights > 0) & (among > 0)
+        counted = _counted(weights, among)
         key = np.packbits(counted).tobytes()
         if key not in self._draws:
             self._draws[key] = Draws(int(counted.sum()), self._resamples, self._seed)
-        return self._draws[key].interval(values[counted], weights[counted])
+        return enough(self._draws[key].interval(values[counted], weights[counted]), int(counted.sum()))
+
+
+def _counted(weights: Values, among: Values) -> NDArray[np.bool_]:
+    return (weights > 0) & (among > 0)
 
 
 def summarize(
@@ -64,7 +78,8 @@ def summarize(
 ) -> dict[str, Any]:
     """The results as data that JSON can hold. ``arms`` → NAME → ``loss``, ``perplexity`` and, where there are answers,
     ``rouge_l``, ``exact_match`` → value, low, high; the same in ``by_category``, beside ``records``; ``differences`` →
-    "A - B" → loss, rouge_l, exact_match, paired by record. A figure that nothing counts for is null."""
+    "A - B" → loss, rouge_l, exact_match, paired by record. A figure that nothing counts for is null; one of too few
+    records for an interval has none."""
     measures = {name: _measures(kept, name, records, answered, exact) for name in names}
     arms = Arms(measures, resamples, seed)
     labels = np.array([record.category or UNNAMED for record in records])
@@ -112,7 +127,7 @@ def _measures(
             scores[place], chosen[place] = rouge_l(record.response, said[place]), 1
             hits[place] = is_exact(record.response, said[place])
             checkable[place] = is_checkable(record, exact)
-        found |= {"rouge_l": Measure(scores, chosen), "exact_match": Measure(hits * checkable, checkable)}
+        found |= {"rouge_l": Measure(scores, chosen), "exact_match": Measure(hits * checkable, checkable, share=True)}
     return found
 
 
@@ -142,7 +157,7 @@ def _told(answers: Sequence[Answer], measures: Mapping[str, Measure]) -> dict[st
 
 
 def as_data(interval: Interval) -> dict[str, float] | None:
-    """``value``, ``low`` and ``high``; None for an interval of nothing."""
+    """``value``, ``low`` and ``high``, the value alone where there are no bounds; None for an interval of nothing."""
     if math.isnan(interval.value):
         return None
-    return {name: round(value, _DIGITS) for name, value in interval._asdict().items()}
+    return {name: round(value, _DIGITS) for name, value in interval._asdict().items() if not math.isnan(value)}

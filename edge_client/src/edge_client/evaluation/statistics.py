@@ -1,6 +1,7 @@
 """How sure a difference is: bootstrap over the evaluation's records (Efron & Tibshirani 1993, chapter 13, percentiles).
 
-A figure is a ratio of sums over the records: a loss is Σ losses / Σ tokens, a share Σ hits / Σ records. Records are
+A figure is a ratio of sums over the records: a loss is Σ losses / Σ tokens, a score Σ scores / Σ records; of shares see
+:mod:`.shares`. Records are
 drawn anew with replacement, all of one record together; a difference between arms is *paired*: both are judged on the
 same draw, so that what makes a record hard for both falls away.
 """
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+FEWEST = 10
+"""Records from which on a bootstrap's interval is told: that of fewer is much too narrow, that of one a point."""
 _AT_ONCE = 256
 Values = NDArray[np.float64]
 
@@ -58,6 +61,11 @@ class Draws:
     def difference(self, one: Sequence[float], other: Sequence[float], tokens: Sequence[int]) -> Interval:
         """Loss of ``one`` less that of ``other``, paired by record."""
         return self.interval(np.array(one, np.float64) - np.array(other, np.float64), tokens)
+
+
+def enough(found: Interval, records: int) -> Interval:
+    """``found`` by bootstrap of so many records: NaN for its bounds where they are fewer than :data:`FEWEST`."""
+    return found if records >= FEWEST else Interval(found.value, math.nan, math.nan)
 
 
 def around(value: float, drawn: Values) -> Interval:

@@ -16,7 +16,8 @@ from .kept import Arm, Done
 from .lines import Lines
 from .report import as_data
 from .run import Progress
-from .statistics import Draws
+from .shares import are_shares, less, share
+from .statistics import Draws, Interval, Values, enough
 
 
 class Tasks(msgspec.Struct, frozen=True):
@@ -76,11 +77,19 @@ def _compared(names: Sequence[str], figures: Mapping[str, TaskFigure], resamples
     if not size or any(len(each) != size for each in values.values()):
         return {"arms": {name: {"value": figure.value} for name, figure in figures.items()}, "differences": {}}
     draws, weights = Draws(size, resamples, seed), np.ones(size)
+    shares = all(map(are_shares, values.values()))
+
+    def interval(one: Values) -> Interval:
+        return share(one) if shares else enough(draws.interval(one, weights), size)
+
+    def difference(one: Values, other: Values) -> Interval:
+        return less(one, other) if shares else enough(draws.interval(one - other, weights), size)
+
     return {
         "documents": size,
-        "arms": {name: as_data(draws.interval(each, weights)) for name, each in values.items()},
+        "arms": {name: as_data(interval(each)) for name, each in values.items()},
         "differences": {
-            f"{one} - {other}": as_data(draws.interval(values[one] - values[other], weights))
+            f"{one} - {other}": as_data(difference(values[one], values[other]))
             for other, one in combinations(values, 2)
         },
     }

@@ -10,7 +10,8 @@ from .judging import Judgement, Judging
 from .kept import Kept
 from .pairwise import Verdict, contradict, verdict
 from .report import UNNAMED, as_data
-from .statistics import CONFIDENCE, Draws, Values
+from .shares import less, share
+from .statistics import CONFIDENCE, Draws, Interval, Values, enough
 
 MARGIN = 0.01
 """Nats a token: under a smaller difference the local judge takes two arms for equal, one per cent in probability."""
@@ -48,19 +49,23 @@ def judged(judging: Judging, resamples: int, seed: int) -> dict[str, Any]:
     draws = Draws(len(marks), resamples, seed)
     weights = np.ones(len(marks))
     means = np.array(marks).reshape(-1, 2)
+
+    def interval(values: Values) -> Interval:
+        return enough(draws.interval(values, weights), len(marks))
+
     return {
-        **_shares(verdicts, labels, resamples, seed),
+        **_shares(verdicts, labels),
         **counts,
         "scores": {
-            "first_arm": as_data(draws.interval(means[:, 0], weights)),
-            "second_arm": as_data(draws.interval(means[:, 1], weights)),
-            "difference": as_data(draws.interval(means[:, 0] - means[:, 1], weights)),
+            "first_arm": as_data(interval(means[:, 0])),
+            "second_arm": as_data(interval(means[:, 1])),
+            "difference": as_data(interval(means[:, 0] - means[:, 1])),
         },
         "position": {
             "first": _share([s[0] > s[1] for s in shown]),
             "second": _share([s[0] < s[1] for s in shown]),
             "equal": _share([s[0] == s[1] for s in shown]),
-            "bias": as_data(draws.interval(np.array(leads, np.float64), weights)),
+            "bias": as_data(interval(np.array(leads, np.float64))),
         },
         "questions": len(asked),
         "prompt_tokens": sum(j.prompt_tokens for j in asked.values()),
@@ -84,19 +89,17 @@ def likelier(kept: Kept, one: str, other: str, resamples: int, seed: int) -> dic
         verdicts.append("tie" if abs(lead) <= MARGIN else "win" if lead > 0 else "loss")
     draws = Draws(len(pairs), resamples, seed)
     difference = draws.difference([a.loss for a, _ in pairs], [b.loss for _, b in pairs], [a.tokens for a, _ in pairs])
-    return _shares(verdicts, [a.category for a, _ in pairs], resamples, seed) | {
+    return _shares(verdicts, [a.category for a, _ in pairs]) | {
         "margin": MARGIN,
-        "difference": as_data(difference),
+        "difference": as_data(enough(difference, len(pairs))),
     }
 
 
-def _shares(verdicts: Sequence[Verdict], labels: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
+def _shares(verdicts: Sequence[Verdict], labels: Sequence[str]) -> dict[str, Any]:
     def shares(among: Sequence[Verdict]) -> dict[str, Any]:
-        draws, weights = Draws(len(among), resamples, seed), np.ones(len(among))
         hits: dict[str, Values] = {name: np.array([each == name for each in among], np.float64) for name in _VERDICTS}
-        found: dict[str, Any] = {name: as_data(draws.interval(values, weights)) for name, values in hits.items()}
-        lead = as_data(draws.interval(hits["win"] - hits["loss"], weights))
-        return {"records": len(among), **found, "lead": lead}
+        found: dict[str, Any] = {name: as_data(share(values)) for name, values in hits.items()}
+        return {"records": len(among), **found, "lead": as_data(less(hits["win"], hits["loss"]))}
 
     names = [label or UNNAMED for label in labels]
     return {

@@ -11,6 +11,7 @@ def as_lines(results: Mapping[str, Any]) -> Iterator[str]:
     """What :func:`.report.summarize` found."""
     arms, differences = results["arms"], results["differences"]
     yield "In brackets: 95 % intervals, by bootstrap over the records; differences are paired by record."
+    yield "Those of shares (exact match) are Wilson's and Newcombe's; a bootstrap of fewer than 10 records has none."
     width = max(map(len, [*arms, *differences]))
     for task, metrics in results["tasks"].items():
         for metric, found in metrics.items():
@@ -47,9 +48,11 @@ def _figures(found: Mapping[str, Any], sign: str = "") -> str:
 
 
 def interval(found: Mapping[str, float] | None, name: str, digits: int, sign: str = "") -> str:
-    """``loss 2.6301 (2.5012 to 2.7600)``; "" for None."""
+    """``loss 2.6301 (2.5012 to 2.7600)``; the figure alone where there are no bounds; "" for None."""
     if found is None:
         return ""
+    if "low" not in found:
+        return f"{name} {found['value']:{sign}.{digits}f}"
     value, low, high = (f"{found[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
     return f"{name} {value} ({low} to {high})"
 
