@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from agg_server.adapters.publishing import combine, publish
+from agg_server.adapters.publishing import publish
 from agg_server.summing.clipping import first_ranges, lone_share, next_ranges
 from edge_client.disk import Disk
 from edge_client.training.batches import Schedule
@@ -134,10 +134,8 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
     bits = before.slot_bits or first_bits(lab.experiment.federation, len(clients))
     at = Round(number, before.clip, version, lab.experiment.run.seed, bits)
     summed = add(updates, task, lab.experiment.federation, at)
-    mean = summed.mean
-    lone = lone_share(len(updates), mean.total_weight, lab.experiment.federation.max_weight)
-    update = combine([mean], turn.dimension, mean.total_weight)
-    published = publish(lab.blobs, task, number, version, update, lab.experiment.server_step)
+    lone = lone_share(len(updates), summed.total_weight, lab.experiment.federation.max_weight)
+    published = publish(lab.blobs, task, number, version, summed.update, lab.experiment.server_step)
     seconds = time.monotonic() - began + sum(reply.seconds for reply in trained)
     stop = plan.stops[arm][number - 1]
     entry = Entry(
@@ -147,11 +145,11 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         clients=tuple(clients),
         tokens=stop.tokens,
         steps=stop.steps,
-        training_loss=mean.loss,
+        training_loss=summed.loss,
         update_norm=published.update_norm,
-        clip=next_ranges(task, turn, before.clip, mean.delta, mean.clipped, lone),
+        clip=next_ranges(task, turn, before.clip, summed.update, summed.clipped, lone),
         slot_bits=summed.bits,
-        clipped=mean.clipped,
+        clipped=summed.clipped,
         quantization_error=summed.error,
         uploaded=before.uploaded + summed.upload * len(clients),
         seconds=seconds,

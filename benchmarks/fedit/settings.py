@@ -228,12 +228,12 @@ def _refuse_contradictions(experiment: Experiment, text: str) -> None:
                 require_known(name)
             except ValueError as error:
                 raise at(text, section, key, f"[{section}] {error}.") from error
-    if federation.sum == "masked" and not COHORT_MIN <= clients.each_round <= COHORT_MAX:
-        allowed = f"a masked sum needs {COHORT_MIN} to {COHORT_MAX} clients a round, not {clients.each_round}"
+    if federation.sum == "masked" and clients.each_round < COHORT_MIN:
+        allowed = f"a masked sum needs at least {COHORT_MIN} clients a round, not {clients.each_round}"
         raise at(text, "federation", "sum", f'[federation] {allowed}; sum = "quantized" gives the same numbers.')
     try:
         most = max(LAYOUTS) if federation.slot_bits == "auto" else federation.slot_bits
-        levels(clients.each_round, most, federation.max_weight)
+        levels(min(clients.each_round, COHORT_MAX), most, federation.max_weight)
     except ProtocolError as error:
         raise at(text, "federation", "slot_bits", f"[federation] {error.message}") from error
     if strangers := [client for client in experiment.arms.local if client >= clients.count]:

@@ -2,7 +2,8 @@
 
 The first two give the same numbers, bit for bit: a mask falls away whole, and the roundings are drawn from the same
 streams. The third differs from them by no more than quantization, as :func:`agg_server.summing.clipping.rounding_error`
-predicts, and by what clipping takes away.
+predicts, and by what clipping takes away. More updates than one cohort may have are summed in several, which the
+server's own rule forms.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agg_server import cohort as cohorts
+from agg_server.adapters.publishing import combine
 from agg_server.summing import slot_size
-from agg_server.summing.clipping import rounding_error
+from agg_server.summing.clipping import combined_error, rounding_error
 from agg_server.summing.slot_size import FINE, USUAL, Bits, fits, following_bits
 from agg_server.summing.sums import open_slots
 from benchmarks.secagg.cohort import NOT_AFTER, Cohort
 from fedit_shared.messages import RoundSettings, TaskSpec
-from fedit_shared.parameters import COHORT_MIN, DEGREE, EXTRA_SLOTS, levels, rows, upload_size
+from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, DEGREE, EXTRA_SLOTS, levels, rows, upload_size
 from fedit_shared.quantize import Mean, Quantizer, read_mean, read_slots
 from fedit_shared.secagg import Update
 from fedit_shared.secagg.prg import Stream, secret_key
@@ -27,17 +30,21 @@ from .settings import Federation
 
 
 class Summed(NamedTuple):
-    """A round's weighted mean. ``error``: the L2 norm that quantization is expected to add; ``upload``: bytes that a
-    client sends; ``bits``: of a summed value in the next round, whatever the settings say to it."""
+    """A round's weighted mean, ``update``, float64 (d,), with the mean ``loss`` and the mean fraction ``clipped``.
+    ``error``: the L2 norm that quantization is expected to add; ``upload``: bytes that a client sends; ``bits``: of a
+    summed value in the next round, whatever the settings say to it."""
 
-    mean: Mean
+    update: NDArray[np.float64]
+    total_weight: int
+    loss: float
+    clipped: float
     error: float
     upload: int
     bits: Bits
 
 
 class Round(NamedTuple):
-    """What a round's cohort agrees on. ``clip``: each tensor's range; ``adapter``: hash of the version trained;
+    """What a round's cohorts agree on. ``clip``: each tensor's range; ``adapter``: hash of the version trained;
     ``seed``: decides keys and roundings; ``bits``: of a summed value."""
 
     number: int
@@ -51,49 +58,81 @@ def first_bits(rules: Federation, count: int) -> Bits:
     """Of a summed value in the first round, of ``count`` clients: as the server begins."""
     if rules.slot_bits != "auto":
         return rules.slot_bits
-    return USUAL if fits(count, USUAL, rules.max_weight) else FINE
+    return USUAL if fits(min(count, COHORT_MAX), USUAL, rules.max_weight) else FINE
 
 
 def add(updates: Sequence[Update], task: TaskSpec, rules: Federation, at: Round) -> Summed:
     """The mean of ``updates``, each weighted as the protocol weighs it. Raises UserError for one that is not finite."""
-    turn, count = task.turn(at.number), len(updates)
-    quantizer = Quantizer(
-        turn.pick(turn.sizes),
-        turn.pick(at.clip),
-        at.bits,
-        levels(count, at.bits, rules.max_weight),
-        rules.max_weight,
-    )
+    size = task.turn(at.number).dimension
     if rules.sum == "exact":
-        return Summed(_exact(quantizer, updates), 0.0, 4 * quantizer.dimension, at.bits)
+        exact = _exact(_quantizer(min(len(updates), COHORT_MAX), task, rules, at), updates)
+        return _whole([(exact, 0.0)], size, 4 * size, at.bits)
     random = np.random.default_rng([at.seed, 2, at.number])
+    sums: list[tuple[Mean, float]] = []
+    public = []
+    for places in _cohorts(len(updates), at):
+        quantizer = _quantizer(len(places), task, rules, at)
+        mean = _add_cohort([updates[place] for place in places], quantizer, task, rules, at, random)
+        sums.append((mean, rounding_error(quantizer, len(places), mean.total_weight)))
+        public.append(slot_size.Summed(quantizer, len(places), len(places), mean.total_weight))
+    summed = _whole(sums, size, upload_size(size, at.bits), at.bits)
+    if rules.slot_bits == "auto":
+        return summed._replace(bits=following_bits(public, float(np.linalg.norm(summed.update))))
+    return summed._replace(bits=rules.slot_bits)
+
+
+def _cohorts(count: int, at: Round) -> Sequence[Sequence[int]]:
+    """Places of the updates that are summed together, as the server would cut a muster of so many."""
+    if count <= COHORT_MAX:
+        return [range(count)]
+    places = {place.to_bytes(4, "big"): place for place in range(count)}
+    partition = np.random.default_rng([at.seed, 6, at.number]).bytes(32)
+    floors = dict.fromkeys(places, COHORT_MIN)
+    plan = cohorts.form(floors, partition=partition, smallest=COHORT_MIN, largest=COHORT_MAX)
+    return [[places[identity] for identity in members] for members in plan.cohorts]
+
+
+def _quantizer(members: int, task: TaskSpec, rules: Federation, at: Round) -> Quantizer:
+    turn = task.turn(at.number)
+    top = levels(members, at.bits, rules.max_weight)
+    return Quantizer(turn.pick(turn.sizes), turn.pick(at.clip), at.bits, top, rules.max_weight)
+
+
+def _whole(sums: Sequence[tuple[Mean, float]], size: int, upload: int, bits: Bits) -> Summed:
+    """From each cohort's mean with its error."""
+    weights = [mean.total_weight for mean, _ in sums]
+    total = sum(weights)
+    return Summed(
+        combine((mean for mean, _ in sums), size, total),
+        total,
+        float(np.average([mean.loss for mean, _ in sums], weights=weights)),
+        float(np.average([mean.clipped for mean, _ in sums], weights=weights)),
+        combined_error((error, mean.total_weight) for mean, error in sums),
+        upload,
+        bits,
+    )
+
+
+def _add_cohort(
+    updates: Sequence[Update],
+    quantizer: Quantizer,
+    task: TaskSpec,
+    rules: Federation,
+    at: Round,
+    random: np.random.Generator,
+) -> Mean:
+    count = len(updates)
     if count < COHORT_MIN:  # too few to hide among each other: the protocol has no session for them
         secrets = [random.bytes(32) for _ in updates]
-        mean = _plain(quantizer, updates, secrets, random.bytes(32))
-    else:
-        settings = RoundSettings(
-            model=task.model.id,
-            clip=at.clip,
-            slot_bits=at.bits,
-            max_weight=rules.max_weight,
-            not_after=NOT_AFTER,
-        )
-        agreed = msgspec.structs.replace(task, max_weight=rules.max_weight)
-        cohort = Cohort(count, agreed, settings, round_=at.number, adapter=at.adapter, random=random.bytes)
-        if rules.sum == "masked":
-            mean = _masked(cohort, updates)
-        else:
-            secrets = [device.randomness for device in cohort.devices]
-            mean = _plain(quantizer, updates, secrets, cohort.session.sid)
-    error = rounding_error(quantizer, count, mean.total_weight)
-    return Summed(mean, error, upload_size(quantizer.dimension, at.bits), _following(rules, quantizer, count, mean))
-
-
-def _following(rules: Federation, quantizer: Quantizer, count: int, mean: Mean) -> Bits:
-    if rules.slot_bits != "auto":
-        return rules.slot_bits
-    public = slot_size.Summed(quantizer, count, count, mean.total_weight)
-    return following_bits([public], float(np.linalg.norm(mean.delta)))
+        return _plain(quantizer, updates, secrets, random.bytes(32))
+    settings = RoundSettings(
+        model=task.model.id, clip=at.clip, slot_bits=at.bits, max_weight=rules.max_weight, not_after=NOT_AFTER
+    )
+    agreed = msgspec.structs.replace(task, max_weight=rules.max_weight)
+    cohort = Cohort(count, agreed, settings, round_=at.number, adapter=at.adapter, random=random.bytes)
+    if rules.sum == "masked":
+        return _masked(cohort, updates)
+    return _plain(quantizer, updates, [device.randomness for device in cohort.devices], cohort.session.sid)
 
 
 def _masked(cohort: Cohort, updates: Sequence[Update]) -> Mean:

@@ -76,9 +76,15 @@ def test_a_mistake_is_answered_with_its_line(addition: str, told: str) -> None:
 
 def test_a_masked_sum_of_too_few_is_refused_with_what_does_as_well() -> None:
     few = TEXT.replace("0.3", "0.2") + 'sum = "masked"\n'
-    with pytest.raises(UserError, match=r"line 12: .* needs 3 to 255 clients a round, not 2; sum = \"quantized\""):
+    with pytest.raises(UserError, match=r"line 12: .* needs at least 3 clients a round, not 2; sum = \"quantized\""):
         parse_experiment(few)
     assert parse_experiment(TEXT + 'sum = "masked"\n').clients.each_round == 3
+
+
+@pytest.mark.parametrize("how", ["masked", "quantized", "exact"])
+def test_a_round_may_have_more_clients_than_a_cohort_members(how: str) -> None:
+    many = TEXT.replace("count = 10", "count = 2000") + f'sum = "{how}"\nslot_bits = 16\n'
+    assert parse_experiment(many).clients.each_round == 600
 
 
 def test_a_section_that_is_missing_and_a_file_that_is_not_there_are_named(tmp_path: Path) -> None:
