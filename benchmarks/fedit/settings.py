@@ -7,8 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from agg_server import toml_file
-from agg_server.adapters.optimizer import OPTIMIZERS, ServerStep
-from agg_server.toml_file import at, nearest
+from agg_server.adapters.optimizer import ServerStep
+from agg_server.config import check_step
+from agg_server.toml_file import at
 from edge_client.data.source import HUB, Format
 from edge_client.training.job import Device
 from fedit_shared.errors import ProtocolError, UserError
@@ -216,9 +217,7 @@ def _refuse_contradictions(experiment: Experiment, text: str) -> None:
     clients, federation, step = experiment.clients, experiment.federation, experiment.server_step
     if experiment.training.minutes is not None:
         raise at(text, "training", "minutes", "[training] an experiment counts steps or epochs: minutes do not repeat.")
-    if step.optimizer not in OPTIMIZERS:
-        there_is_none = f"[server_step] there is no such optimizer{nearest(step.optimizer, OPTIMIZERS)}"
-        raise at(text, "server_step", "optimizer", there_is_none)
+    check_step(text, step, experiment.training)
     for section, key, names in (
         ("federation", "strategy", (federation.strategy,)),
         ("arms", "strategies", experiment.arms.strategies),

@@ -75,6 +75,11 @@ def test_every_setting_stands_in_the_template_with_its_default():
         ("[round]\ncohort_max = 255\nslot_bits = 12\nmax_weight = 16\n", ["line 9", "too small for 255"]),
         ("[training]\nsteps = 3\nepochs = 1.0\n", ["exactly one"]),
         ('[server_step]\noptimizer = "fedavgg"\n', ["line 8", "fedavg"]),
+        (
+            '[training]\nlearning_rate = 1e-3\nsteps = 4\n[server_step]\noptimizer = "fedadam"\n',
+            ["line 11", "fedadam needs a learning_rate", "0.004"],
+        ),
+        ('[server_step]\nbeta1 = 0.5\noptimizer = "fedyogi"\n', ["line 9", "fedyogi needs a learning_rate"]),
         ("[round\n", ["line 7"]),
     ],
 )
@@ -109,6 +114,11 @@ def test_settings_are_immutable():
     with pytest.raises(AttributeError):
         parse_config(BASE).round.cohort_min = 2
     assert parse_config(BASE).server_step == ServerStep(optimizer="fedavg", learning_rate=1.0)
+
+
+def test_an_adaptive_step_is_taken_with_the_learning_rate_that_it_is_given():
+    step = parse_config(BASE + '[server_step]\noptimizer = "fedadam"\nlearning_rate = 1.0\n').server_step
+    assert (step.optimizer, step.learning_rate) == ("fedadam", 1.0)
 
 
 def test_listening_addresses_are_read_with_ipv6():

@@ -64,6 +64,7 @@ def test_the_preset_of_the_documentations_table_is_large_enough_and_costs_what_i
         ("[training]\nminutes = 1\n", "line 13: [training] an experiment counts steps or epochs"),
         ("[partition]\nkind = 'sorted'\n", "line 13: [partition] kind: invalid enum value 'sorted'"),
         ('[server_step]\noptimizer = "fedadm"\n', "line 13: [server_step] there is no such optimizer; did"),
+        ('[server_step]\noptimizer = "fedyogi"\n', "line 13: [server_step] fedyogi needs a learning_rate: "),
         ("[arms]\nlocal = [2, 10]\n", "line 13: [arms] there is no client 10"),
         ("[arms\n", "not valid TOML"),
     ],

@@ -15,10 +15,10 @@ from fedit_shared.parameters import COHORT_MAX, COHORT_MIN, LAYOUTS, levels
 from fedit_shared.strategies import require_known
 
 from . import toml_file
-from .adapters.optimizer import OPTIMIZERS, ServerStep
+from .adapters.optimizer import ADAPTIVE, OPTIMIZERS, ServerStep
 from .durations import Seconds
-from .summing.clipping import LARGEST_RANGE, SMALLEST_RANGE
-from .toml_file import at, nearest
+from .summing.clipping import LARGEST_RANGE, SMALLEST_RANGE, first_range
+from .toml_file import at, is_given, nearest
 
 FILE = "federation.toml"
 GO_ON = "To go on, raise [federation] rounds in the settings and start `fedit-server serve` again."
@@ -142,9 +142,7 @@ def _refuse_contradictions(config: Config, text: str) -> None:
         levels(rules.cohort_max, max(LAYOUTS) if rules.slot_bits == "auto" else rules.slot_bits, rules.max_weight)
     except ProtocolError as error:
         raise at(text, "round", "slot_bits", f"[round] {error.message} Lower cohort_max or max_weight.") from error
-    if config.server_step.optimizer not in OPTIMIZERS:
-        near = nearest(config.server_step.optimizer, OPTIMIZERS)
-        raise at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
+    check_step(text, config.server_step, training)
     if "://" in config.server.blobs and bucket_and_prefix(config.server.blobs) is None:
         raise at(text, "server", "blobs", "[server] blobs is a folder, or has the form s3://BUCKET/PREFIX.")
     model = config.model.id
@@ -159,6 +157,18 @@ def _refuse_contradictions(config: Config, text: str) -> None:
                 host_and_port(value)
             except ValueError as error:
                 raise at(text, "server", key, f"[server] {key} has the form HOST:PORT.") from error
+
+
+def check_step(text: str, step: ServerStep, training: TrainingSettings) -> None:
+    """Raise UserError, with its line in ``text``, for a method that there is not, or that needs a learning rate of its
+    own and is not given one."""
+    if step.optimizer not in OPTIMIZERS:
+        near = nearest(step.optimizer, OPTIMIZERS)
+        raise at(text, "server_step", "optimizer", f"[server_step] there is no such optimizer{near}")
+    if step.optimizer in ADAPTIVE and not is_given(text, "server_step", "learning_rate"):
+        needs = f"{step.optimizer} needs a learning_rate: it is about how far a value moves in a round"
+        sound = f"begin with the clip range, learning_rate times local steps in [training]: {first_range(training):.2g}"
+        raise at(text, "server_step", "optimizer", f"[server_step] {needs}; {sound}.")
 
 
 def bucket_and_prefix(blobs: str) -> tuple[str, str] | None:

@@ -117,8 +117,9 @@ cohort_target = {cohort_target}
 
 [server_step]
 # What is done with the mean update: "fedavg" adds it, "fedavgm" adds momentum, "fedadam" and "fedyogi" scale it by how
-# much each value has moved so far (begin with a learning_rate of about the clip range). Its state lies beside each
-# adapter version, so that a rollback has its own.
+# much each value has moved so far: these two need a learning_rate of their own, for it is about how far a value moves
+# in a round (begin with the clip range, see above). Its state lies beside each adapter version, so that a rollback has
+# its own.
 # optimizer = "fedavg"
 # learning_rate = 1.0
 # beta1 = 0.9

@@ -65,6 +65,11 @@ def with_values(text: str, values: Mapping[str, object], *, section: str) -> str
     return head + mark + body + next_mark + tail
 
 
+def is_given(text: str, section: str, key: str) -> bool:
+    """Whether ``text``, valid TOML, sets this key."""
+    return key in tomllib.loads(text).get(section, {})
+
+
 def at(text: str, section: str, key: str | None, message: str) -> UserError:
     """The error that says ``message`` of this key."""
     line = _line(text, section, key)

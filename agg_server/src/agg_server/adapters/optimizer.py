@@ -121,6 +121,11 @@ OPTIMIZERS: dict[str, Callable[[ServerStep], Optimizer]] = {
 }
 
 
+ADAPTIVE = frozenset({"fedadam", "fedyogi"})
+"""Those that take Δ's direction more than its size: their learning rate is about how far a value moves, so that no one
+number serves every task."""
+
+
 def _of(state: State, name: str, size: int, first: float) -> NDArray[np.float32]:
     """A copy of what the state has under ``name``, or the value to begin with."""
     return state[name].copy() if name in state else np.full(size, first, np.float32)

@@ -33,8 +33,13 @@ SMALLEST_RANGE, LARGEST_RANGE = 1e-12, 1e12
 
 
 def first_ranges(task: TaskSpec) -> tuple[float, ...]:
-    """Learning rate × local steps for every tensor: about as far as Adam can go."""
-    return (task.training.learning_rate * _steps(task.training),) * len(task.tensors)
+    """The range that every tensor begins with."""
+    return (first_range(task.training),) * len(task.tensors)
+
+
+def first_range(training: TrainingSettings) -> float:
+    """Learning rate × local steps: about as far as Adam can go."""
+    return training.learning_rate * _steps(training)
 
 
 def widest_range(task: TaskSpec) -> float:
