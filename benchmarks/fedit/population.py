@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_client.data import DataSource, Record, load_records
+from fedit_shared.errors import UserError
 
 from .partition import Places, deal, held_out, heterogeneity
 from .settings import Data, Experiment
@@ -37,6 +38,13 @@ class Population:
         ]
 
     @property
+    def trained_on(self) -> int:
+        """How many records of the evaluation are, word for word, among those that were dealt: a data set may hold a
+        record twice."""
+        known = {_words(record) for record in self.records}
+        return sum(_words(record) in known for record in self.evaluation)
+
+    @property
     def heterogeneity(self) -> float:
         """See :func:`.partition.heterogeneity`."""
         return heterogeneity([record.category for record in self.records], self.dealt)
@@ -65,8 +73,25 @@ def populate(experiment: Experiment) -> Population:
     )
     evaluation = [records[place] for place in out]
     if experiment.evaluation.file is not None:
-        evaluation += _read(experiment.data, experiment.evaluation.file)
+        more = _read(experiment.data, experiment.evaluation.file)
+        _refuse_trained_on(own, more, experiment.evaluation.file)
+        evaluation += more
     return Population(tuple(own), dealt, tuple(evaluation))
+
+
+def _refuse_trained_on(dealt: Sequence[Record], more: Sequence[Record], file: str) -> None:
+    known = {_words(record) for record in dealt}
+    if found := [record.line for record in more if _words(record) in known]:
+        raise UserError(
+            f"{len(found)} of {len(more)} records of {file} are among those that clients train on, the first in line "
+            f"{found[0]}: they would judge what was learned by heart.",
+            advice="Name a file of other records with --evaluation, or take these out of one of the two.",
+        )
+
+
+def _words(record: Record) -> tuple[object, ...]:
+    """What makes a record the same as another one, wherever it stands."""
+    return record.instruction, record.context, record.response, record.earlier
 
 
 def _read(data: Data, name: str) -> Sequence[Record]:
