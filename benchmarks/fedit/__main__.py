@@ -61,13 +61,20 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train and judge every arm of an experiment, or go on")
     run.add_argument("experiment", type=Path, help=f"EXPERIMENT.toml, or one of the presets {presets}")
     run.add_argument("--out", type=Path, help="folder for results (default: build/fedit/NAME)")
-    run.add_argument("--data", nargs="+", help="data files instead of the experiment's")
+    run.add_argument(
+        "--data", action="append", metavar="FILE", help="a data file instead of the experiment's; once for each file"
+    )
     run.add_argument("--evaluation", help="a file of more records for evaluation, instead of the experiment's")
     run.add_argument("--model", help="the base model instead of the experiment's: a hub id or a folder")
     run.add_argument("--workers", type=_count, metavar="N", help="processes, of which each holds one base model")
-    run.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="workers on a Ray cluster, or on a new one")
+    run.add_argument("--ray", action="store_const", const="", help="workers on a new Ray cluster of this machine alone")
+    run.add_argument("--ray-address", dest="ray", metavar="ADDRESS", help="workers on the Ray cluster there")
     run.add_argument(
-        "--judge", nargs="+", metavar="ARM", default=[], help="judge these arms after each round, past ones too"
+        "--judge",
+        action="append",
+        metavar="ARM",
+        default=[],
+        help="judge this arm after each round, past ones too; once for each arm",
     )
     run.add_argument("--quiet", action="store_true", help="show no progress")
     report = commands.add_parser("report", help="make summary, table and figures anew")
