@@ -97,8 +97,7 @@ def _judge_base(lab: Lab) -> Arm:
 
 def _judge_later(lab: Lab, arm: str) -> Arm:
     for entry in [entry for entry in lab.journal.entries if entry.arm == arm and entry.judged is None]:
-        lab.journal.judge(Later(arm=arm, round=entry.round, judged=(yield from _judged_round(lab, entry))))
-        lab.replies.forget(arm, entry.round)
+        lab.finish_judging(Later(arm=arm, round=entry.round, judged=(yield from _judged_round(lab, entry))))
 
 
 def _federate(lab: Lab, plan: Plan, arm: str, task: TaskSpec) -> Arm:
@@ -154,6 +153,7 @@ def _round(lab: Lab, plan: Plan, task: TaskSpec, before: Entry, number: int) -> 
         uploaded=before.uploaded + summed.upload * len(clients),
         seconds=seconds,
         private=private,
+        conditions=tuple(sorted({reply.conditions for reply in trained})),
     )
     entry = yield from _judged_if_due(lab, entry)
     _finish(lab, entry, works)
@@ -188,6 +188,7 @@ def _train_alone(lab: Lab, arm: str, client: int, stops: list[Stop]) -> Arm:
             steps=stop.steps,
             training_loss=reply.loss,
             seconds=max(0.0, reply.seconds - seconds),
+            conditions=(reply.conditions,),
         )
         entry = yield from _judged_if_due(lab, entry)
         seconds = reply.seconds
@@ -227,7 +228,8 @@ def _judged(lab: Lab, arm: str, number: int, *versions: bytes | None) -> Asking[
     parts = [reply.judged for reply in replies if isinstance(reply, Scored)]
     losses = np.array([loss for part in parts for loss in part.losses]).reshape(len(versions), count)
     tokens = tuple(tokens for part in parts for tokens in part.tokens)
-    return Judged(losses=tuple(losses.mean(axis=0).tolist()), tokens=tokens[:count])
+    conditions = tuple(sorted({one for part in parts for one in part.conditions}))
+    return Judged(losses=tuple(losses.mean(axis=0).tolist()), tokens=tokens[:count], conditions=conditions)
 
 
 def _finish(lab: Lab, entry: Entry, works: Sequence[Work] = ()) -> None:

@@ -48,6 +48,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     examples: int
     loss: float
     seconds: float
+    conditions: str = ""
+    """See :attr:`.journal.Entry.conditions`."""
 
 
 class Advanced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -57,6 +59,7 @@ class Advanced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     adapter: bytes
     loss: float
     seconds: float
+    conditions: str = ""
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):

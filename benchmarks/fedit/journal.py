@@ -1,5 +1,6 @@
 """What an experiment has found so far: JSON lines, one a finished (arm, round). After a kill it goes on from them."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
     losses: tuple[float, ...]
     tokens: tuple[int, ...]
+    conditions: tuple[str, ...] = ()
+    """See :attr:`Entry.conditions`."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
@@ -88,6 +91,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
     private: dict[str, str] = {}
     """Of each client that has tensors of its own, by its number, the hash of their values: the name of their file."""
     judged: Judged | None = None
+    conditions: tuple[str, ...] = ()
+    """Under which its training was done: each a device, what the base model is held in, and the libraries' versions."""
 
 
 class Later(msgspec.Struct, frozen=True, kw_only=True, tag="judged"):
@@ -96,6 +101,12 @@ class Later(msgspec.Struct, frozen=True, kw_only=True, tag="judged"):
     arm: str
     round: int
     judged: Judged
+
+
+def conditions_of(line: Entry | Later) -> set[str]:
+    """Of training and judging."""
+    trained = line.conditions if isinstance(line, Entry) else ()
+    return {*trained, *(line.judged.conditions if line.judged else ())}
 
 
 class Journal:
@@ -123,13 +134,21 @@ class Journal:
         """The arm's last finished round."""
         return max((entry for entry in self.entries if entry.arm == arm), key=lambda e: e.round, default=None)
 
+    @property
+    def conditions(self) -> set[str]:
+        """Under which anything was trained or judged up to now."""
+        return {one for entry in self.entries for one in conditions_of(entry)}
+
     def add(self, entry: Entry) -> None:
-        """Keep a finished round: it survives a kill. What it names is on disk already."""
+        """Keep a finished round: it survives a kill. What it names is on disk already. Raises UserError for one that
+        diverged: its losses are no numbers, which no report could tell of."""
+        _refuse_diverged(entry)
         self._append(entry)
         self.entries.append(entry)
 
     def judge(self, later: Later) -> None:
-        """Keep what a finished round was judged later."""
+        """Keep what a finished round was judged later. Raises UserError as :meth:`add` does."""
+        _refuse_diverged(later)
         self._append(later)
         self.entries = _fold([*self.entries, later])
 
@@ -138,6 +157,18 @@ class Journal:
             stream.write(msgspec.json.encode(line) + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _refuse_diverged(line: Entry | Later) -> None:
+    figures = list(line.judged.losses) if line.judged else []
+    if isinstance(line, Entry):
+        told = (line.training_loss, line.update_norm, line.quantization_error, line.clipped)
+        figures += [*line.clip, *(figure for figure in told if figure is not None)]
+    if not all(map(math.isfinite, figures)):
+        raise UserError(
+            f"{line.arm} diverged in round {line.round}: its losses are no numbers any more.",
+            advice="Lower [training] learning_rate or that of [server_step]; up to there everything is kept.",
+        )
 
 
 def read_journal(folder: Path) -> tuple[Header, list[Entry]]:

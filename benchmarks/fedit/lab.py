@@ -22,7 +22,6 @@ from edge_client.disk import Disk, disk_errors
 from edge_client.training.batches import Schedule
 from edge_client.training.create import create
 from edge_client.training.job import CreateJob
-from edge_client.training.local import make_examples
 from edge_client.training.model_files import checked_model
 from edge_client.training.tokenizer import load_tokenizer
 from fedit_shared import adapter as wire
@@ -30,13 +29,13 @@ from fedit_shared.errors import UserError
 from fedit_shared.messages import ModelRef, TaskSpec
 from fedit_shared.strategies import Role, Turn, require_fits
 
-from .journal import VERSION, Entry, Header, Journal
+from .journal import VERSION, Entry, Header, Journal, Later, conditions_of
 from .population import Population, populate
 from .replies import Replies
 from .settings import Arms, Evaluation, Experiment, Machine, Model
 from .station import examples_of
 from .view import View
-from .worker import Work, checkpoint_folder, schedule
+from .worker import Work, checkpoint_folder, examples_by, schedule
 
 HELD_OUT = "held-out.jsonl"
 """In a run's folder: the records that judge every arm."""
@@ -45,13 +44,14 @@ _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "nu
 
 @dataclass
 class Lab:
-    """``start``: SHA-256 of the adapter that every arm begins from; ``work``: what only a run that is not finished
-    needs."""
+    """``start``: SHA-256 of the adapter that every arm begins from; ``model``: the folder of the base model's files;
+    ``work``: what only a run that is not finished needs."""
 
     experiment: Experiment
     population: Population
     task: TaskSpec
     start: bytes
+    model: Path
     tokenizer: Any
     blobs: Blobs
     journal: Journal
@@ -68,7 +68,7 @@ class Lab:
         return self._examples[client]
 
     def _tokens(self, records: Sequence[Record]) -> list[Example]:
-        return make_examples(records, self.tokenizer, self.task.training, lambda text: None, refuse=False)
+        return examples_by(self.model, self.tokenizer, self.task.training, records)
 
     def schedule(self, client: int, work: Work) -> Schedule:
         """What a client's ``work`` trains on, step by step."""
@@ -117,11 +117,27 @@ class Lab:
         return hashlib.sha256(repr((self.key, *parts)).encode()).digest()
 
     def finish(self, entry: Entry, works: Sequence[Work] = ()) -> None:
-        """The arm's round is over, and so are these works."""
+        """The arm's round is over, and so are these works. Raises UserError if it diverged."""
+        self._compare(entry)
         self.journal.add(entry)
         self.replies.forget(entry.arm, entry.round)
         for work in works:
             Disk().remove(checkpoint_folder(self.work, work))
+
+    def finish_judging(self, later: Later) -> None:
+        """A round that was over has been judged. Raises UserError if its losses are no numbers."""
+        self._compare(later)
+        self.journal.judge(later)
+        self.replies.forget(later.arm, later.round)
+
+    def _compare(self, line: Entry | Later) -> None:
+        """Say so where results go on under other conditions than they were begun."""
+        before = self.journal.conditions
+        if before and (other := conditions_of(line) - before):
+            self.view.say(
+                f"{line.arm}, round {line.round}: computed with {' and '.join(sorted(other))}, what came before with "
+                f"{' and '.join(sorted(before))}. Differences between arms may come of that; --out names a new folder."
+            )
 
 
 @contextmanager
@@ -142,6 +158,9 @@ def open_lab(experiment: Experiment, out: Path, view: View) -> Iterator[Lab]:
 def _open(experiment: Experiment, out: Path, view: View) -> Lab:
     view.now("reading the data")
     population = populate(experiment)
+    if known := population.trained_on:
+        of = f"{known} of {len(population.evaluation)} held-out records"
+        view.say(f"{of} are trained on all the same: the data set has them twice.")
     view.now("making the start adapter")
     folder = model_folder(experiment)
     config, data, reference = _start_adapter(experiment, folder, out)
@@ -180,9 +199,22 @@ def _open(experiment: Experiment, out: Path, view: View) -> Lab:
     start = wire.version(data)
     blobs.write(adapter_key(start), data)
     view.now("checking the model's files")
-    tokenizer = load_tokenizer(checked_model(task.model, folder, view.say, lambda here, total: None))
+    model = checked_model(task.model, folder, view.say, lambda here, total: None)
     work = out / "work" / key[:16]
-    return Lab(experiment, population, task, start, tokenizer, blobs, journal, Replies(work), work, view, key)
+    return Lab(
+        experiment,
+        population,
+        task,
+        start,
+        model,
+        load_tokenizer(model),
+        blobs,
+        journal,
+        Replies(work),
+        work,
+        view,
+        key,
+    )
 
 
 def model_folder(experiment: Experiment) -> str | None:

@@ -52,18 +52,26 @@ class Station:
                 start = self._vector(job.version)
                 done, seconds = self._worker.train(start, self._examples_of(job.client), job.work, emit)
                 delta, private = (part.astype("<f4", copy=False).tobytes() for part in (done.delta, done.private))
-                return Trained(delta=delta, private=private, examples=done.examples, loss=done.loss, seconds=seconds)
+                return Trained(
+                    delta=delta,
+                    private=private,
+                    examples=done.examples,
+                    loss=done.loss,
+                    seconds=seconds,
+                    conditions=self._worker.conditions,
+                )
             case Advance():
                 start = self._vector(job.version)
                 stage = self._worker.advance(start, self._examples_of(job.client), job.work, job.until, emit)
                 adapter = stage.vector.astype("<f4", copy=False).tobytes()
-                return Advanced(adapter=adapter, loss=stage.loss / stage.learned, seconds=stage.seconds)
+                loss, conditions = stage.loss / stage.learned, self._worker.conditions
+                return Advanced(adapter=adapter, loss=loss, seconds=stage.seconds, conditions=conditions)
             case Judge():
                 path = None if job.version is None else self.blobs.path(adapter_key(job.version))
                 part = self._population.evaluation[job.first : job.last]
                 records = self._worker.evaluate(path, part, job.max_length).records
                 losses, tokens = tuple(r.loss_sum for r in records), tuple(r.tokens for r in records)
-                return Scored(judged=Judged(losses=losses, tokens=tokens))
+                return Scored(judged=Judged(losses=losses, tokens=tokens, conditions=(self._worker.conditions,)))
 
     def _vector(self, version: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         return wire.read_adapter(read_version(self.blobs, version))[1]

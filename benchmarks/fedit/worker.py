@@ -1,8 +1,9 @@
 """One base model in this process: any client's local work, and evaluation, by the client's own code."""
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,7 +16,17 @@ from edge_client.inference.server import Server
 from edge_client.training.batches import Schedule
 from edge_client.training.events import TrainEvent
 from edge_client.training.loading import choose_device, load_base
-from edge_client.training.local import Done, Workplace, amount, finish, longest_of, make_examples, make_work
+from edge_client.training.local import (
+    Done,
+    Lengths,
+    Workplace,
+    amount,
+    cut_length,
+    finish,
+    lengths_of,
+    make_examples,
+    make_work,
+)
 from edge_client.training.memory import Budget
 from edge_client.training.planner import Planning, make_plan
 from edge_client.training.tokenizer import load_tokenizer
@@ -60,6 +71,12 @@ def schedule(settings: TrainingSettings, examples: Sequence[Example], work: Work
     return Schedule(examples, settings.batch_size, records, work.seed)
 
 
+def examples_by(model: Path, tokenizer: Any, settings: TrainingSettings, records: Sequence[Record]) -> list[Example]:
+    """The records as tokens for the model in this folder, less those with nothing to learn, as a client makes them.
+    Raises UserError if none is left."""
+    return make_examples(records, tokenizer, model, settings, lambda text: None, refuse=False)
+
+
 def checkpoint_folder(folder: Path, work: Work) -> Path:
     """Where below ``folder`` the checkpoint of ``work`` lies."""
     return folder / work.key.hex()
@@ -79,7 +96,8 @@ class Worker:
         tokenizer = load_tokenizer(folder)
         self._base_bytes = self._budget.used()
         allowed = task.training.quantization
-        first = self._plan(task.training.max_length, None, allowed).way.quantization
+        expected = Lengths(cut_length(folder, task.training), uneven=True)  # as nearly all data is
+        first = self._plan(expected, None, allowed).way.quantization
         if machine.memory is not None:
             self._budget.apply()
         self.base = load_base(folder, allowed[allowed.index(first) :], self._device, notify, tokenizer)
@@ -89,9 +107,17 @@ class Worker:
         )
         self._budget.release()
 
+    @property
+    def conditions(self) -> str:
+        """What decides results besides the settings: device, what the base model is held in, libraries' versions."""
+        card = f" {torch.cuda.get_device_name(self._device)}" if self._device.type == "cuda" else ""
+        held = f"{self.base.quantization}, {str(self.base.dtype).removeprefix('torch.')}"
+        libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+        return f"{self._device.type}{card}, {held}, {libraries}"
+
     def examples(self, records: Sequence[Record]) -> list[Example]:
         """The records as tokens, less those with nothing to learn. Raises UserError if none is left."""
-        return make_examples(records, self.base.tokenizer, self._task.training, lambda text: None, refuse=False)
+        return examples_by(self._folder, self.base.tokenizer, self._task.training, records)
 
     def train(
         self,
@@ -132,15 +158,15 @@ class Worker:
         until: int | None,
         emit: Callable[[TrainEvent], None],
     ) -> Trainer:
-        longest = longest_of(examples)
+        lengths = lengths_of(examples)
         turn = msgspec.structs.replace(self._task, strategy=work.strategy).turn(work.round)
         trainer, _ = self._place.begin(
             vector,
             turn,
             steps,
             self._task.training,
-            planning=self._plan(longest, turn, (self.base.quantization,)),
-            longest=longest,
+            planning=self._plan(lengths, turn, (self.base.quantization,)),
+            longest=lengths.longest,
             seed=work.seed,
             budget=self._budget,
             folder=WorkFolder(str(checkpoint_folder(self._work, work)), work.key),
@@ -156,8 +182,8 @@ class Worker:
         to ``max_length`` tokens."""
         return self._server.evaluate(Evaluate(adapter=_text(adapter), records=tuple(records), max_length=max_length))
 
-    def _plan(self, longest: int, turn: Turn | None, allowed: Sequence[Quantization]) -> Planning:
-        work = make_work(self._folder, self._task, turn, self._device, longest=longest, base=self._base_bytes)
+    def _plan(self, lengths: Lengths, turn: Turn | None, allowed: Sequence[Quantization]) -> Planning:
+        work = make_work(self._folder, self._task, turn, self._device, lengths=lengths, base=self._base_bytes)
         return make_plan(work, self._budget.limit, allowed, self._task.training.batch_size)
 
 

@@ -6,15 +6,28 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from experiments import COMMON, make_home
 from tiny_model import Workshop, make_records, new_adapter, save_model
 
-from benchmarks.fedit.settings import Machine
+from benchmarks.fedit.lab import open_lab
+from benchmarks.fedit.settings import Machine, load_experiment
+from benchmarks.fedit.view import View
 from benchmarks.fedit.worker import Work, Worker
 from edge_client.data import Record
 from edge_client.inference import InferenceProcess, Open
-from edge_client.training import Failed, Finished, read_delta, run_training
+from edge_client.training import Failed, Finished, TrainJob, read_delta, run_training
+from edge_client.training.footprint import Work as Priced
+from edge_client.training.planner import Planning, make_plan
 from fedit_shared import adapter as wire
 
+ONE_ROUND = f"""
+[run]
+name = "tiny"
+[clients]
+count = 3
+[federation]
+rounds = 1
+{COMMON.replace('["q_proj", "v_proj"]', '["c_attn"]')}"""
 RECORDS = [Record(**record) for record in make_records(10)]
 
 
@@ -35,6 +48,19 @@ def start(workshop: Workshop) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return wire.read_adapter((workshop.adapter / wire.FILE_NAME).read_bytes())[1]
 
 
+def trained(job: TrainJob) -> Finished:
+    """What the client's training child makes of it."""
+
+    async def to_the_end() -> Finished:
+        last = None
+        async for last in run_training(job):
+            assert not isinstance(last, Failed), last
+        assert isinstance(last, Finished)
+        return last
+
+    return asyncio.run(to_the_end())
+
+
 @pytest.mark.parametrize("proximal", [0.0, 20.0])
 def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_work(
     workshop: Workshop, worker: Worker, proximal: float
@@ -42,15 +68,7 @@ def test_the_delta_is_bit_for_bit_that_of_the_training_child_also_after_other_wo
     """Under FedProx too: what was tried in simulation runs in the field."""
     task = msgspec.structs.replace(workshop.task(), proximal=proximal)
     job = workshop.job(task=task, work=str(workshop.folder / f"work-{proximal:g}"))
-
-    async def trained() -> Finished:
-        last = None
-        async for last in run_training(job):
-            assert not isinstance(last, Failed), last
-        assert isinstance(last, Finished)
-        return last
-
-    finished = asyncio.run(trained())
+    finished = trained(job)
     expected = read_delta(finished.delta_path, len(start(workshop)))
     examples = worker.examples(RECORDS)
     for number in range(2):
@@ -95,3 +113,35 @@ def test_its_evaluation_is_that_of_the_clients_evaluate_command(
             return [await model.evaluate(adapter, RECORDS, max_length=200) for adapter in (path, None)]
 
     assert [worker.evaluate(adapter, RECORDS, 200) for adapter in (path, None)] == asyncio.run(asked())
+
+
+def test_records_are_cut_to_a_models_table_of_positions_as_by_the_training_child(tmp_path: Path) -> None:
+    home = make_home(tmp_path, 40, ONE_ROUND)
+    model = save_model(home / "model", "GPT2", max_position_embeddings=64)
+    workshop = Workshop(home, model, new_adapter(model, home / "adapter", "c_attn"))
+    worker = Worker(model, workshop.task(), Machine(device="cpu", threads=1), home / "simulated", print)
+    examples = worker.examples(RECORDS)
+    assert max(len(example.tokens) for example in examples) == 64 < workshop.task().training.max_length
+    done, _ = worker.train(start(workshop), examples, Work(key=b"p" * 32, seed=5))
+    expected = read_delta(trained(workshop.job()).delta_path, len(start(workshop)))
+    assert done.delta.tobytes() == expected.tobytes()
+    assert expected.any()
+    with View(quiet=True) as view, open_lab(load_experiment(home / "EXPERIMENT.toml"), home / "out", view) as lab:
+        planned = lab.examples(0)
+    assert planned == worker.examples(lab.population.of(0))
+    assert max(len(example.tokens) for example in planned) == 64
+
+
+def test_the_planner_is_told_that_records_differ_in_length_as_by_the_training_child(
+    workshop: Workshop, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples, told = worker.examples(RECORDS), []
+
+    def watched(work: Priced, *others: object) -> Planning:
+        told.append((work.length, work.uneven))
+        return make_plan(work, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("benchmarks.fedit.worker.make_plan", watched)
+    for place, chosen in enumerate((examples, examples[:1])):
+        worker.train(start(workshop), chosen, Work(key=bytes([7, place] * 16), seed=5))
+    assert told == [(max(len(example.tokens) for example in examples), True), (len(examples[0].tokens), False)]

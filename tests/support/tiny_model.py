@@ -77,12 +77,13 @@ def write_records(path: Path, values: Sequence[object]) -> Path:
     return path
 
 
-def new_adapter(model: Path, out: Path) -> Path:
-    """``out``, a new adapter for ``model``."""
+def new_adapter(model: Path, out: Path, *modules: str) -> Path:
+    """``out``, a new adapter for ``model``, by default on q_proj and v_proj."""
     from edge_client.training.create import create
     from edge_client.training.job import CreateJob
 
-    create(CreateJob(model=str(model), out=str(out), rank=4, target_modules=("q_proj", "v_proj"), seed=1))
+    target_modules = modules or ("q_proj", "v_proj")
+    create(CreateJob(model=str(model), out=str(out), rank=4, target_modules=target_modules, seed=1))
     return out
 
 

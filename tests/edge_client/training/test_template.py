@@ -3,6 +3,7 @@
 import signal
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from tiny_model import make_tokenizer
@@ -136,14 +137,15 @@ def test_a_template_that_fails_in_any_way_fails_on_its_record(program: str) -> N
 @pytest.mark.skipif(sys.platform == "win32", reason="no such timer")
 @pytest.mark.parametrize("program", [ENDLESS, "{{ 9 ** (9 ** 9) }}"])
 def test_a_template_that_does_not_end_is_stopped_and_no_further_record_is_tried(
-    program: str, monkeypatch: pytest.MonkeyPatch
+    program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("edge_client.data.limits.SECONDS", 0.2)
     tokenizer = make_tokenizer()
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     tokenizer.chat_template = program
     settings = TrainingSettings(batch_size=1, steps=1, epochs=None, max_length=100)
     with pytest.raises(UserError, match="does not end"):
-        make_examples([RECORD], tokenizer, settings, lambda _: None, refuse=False)
+        make_examples([RECORD], tokenizer, tmp_path, settings, lambda _: None, refuse=False)
 
 
 @linux_only

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from .lora import Adapter
 from .memory import Budget
 from .model_files import read_config
 from .planner import Planning
-from .shape import read_shape
+from .shape import read_positions, read_shape
 from .trainer import Plan, Trainer
 from .work_folder import WorkFolder
 
@@ -109,35 +110,48 @@ def finish(trainer: Trainer, schedule: Schedule) -> Done | None:
     return Done(delta, trainer.private, schedule.seen(at.step), at.learned, at.loss / at.learned, at.step)
 
 
+class Lengths(NamedTuple):
+    """Tokens of the longest record; ``uneven``: whether others are shorter."""
+
+    longest: int
+    uneven: bool
+
+
 def make_work(
-    model_folder: Path, task: TaskSpec, turn: Turn | None, device: torch.device, *, longest: int, base: int
+    model_folder: Path, task: TaskSpec, turn: Turn | None, device: torch.device, *, lengths: Lengths, base: int
 ) -> Work:
-    """What the planner prices: what ``turn`` trains, by default the whole adapter, on records of up to ``longest``
-    tokens, with ``base`` bytes in use before the model is loaded."""
+    """What the planner prices: what ``turn`` trains, by default the whole adapter, on records of these ``lengths``,
+    with ``base`` bytes in use before the model is loaded."""
     return Work(
         shape=read_shape(read_config(model_folder)),
         adapter=task_adapter(task.tensors, turn),
         cuda=device.type == "cuda",
         width=compute_dtype(device).itemsize,
-        length=longest,
+        length=lengths.longest,
         base=base,
+        uneven=lengths.uneven,
     )
+
+
+def cut_length(model_folder: Path, settings: TrainingSettings) -> int:
+    """Tokens that a record is cut to: as the settings say, or as many as the model has positions for."""
+    positions = read_positions(read_config(model_folder))
+    return settings.max_length if positions is None else min(settings.max_length, positions)
 
 
 def make_examples(
     records: Sequence[Record],
     tokenizer: Tokenizer,
+    model_folder: Path,
     settings: TrainingSettings,
     notify: Notify,
     *,
     refuse: bool,
-    positions: int | None = None,
 ) -> list[Example]:
     """The records as tokens, less those with nothing to learn. ``refuse``: raise UserError for a record that the
-    model's template cannot show, which else is left out; ``positions``: see :func:`.shape.read_positions`. Raises
-    UserError if none is left."""
+    model's template cannot show, which else is left out. Raises UserError if none is left."""
     template = Template(tokenizer)
-    length = min(settings.max_length, positions or settings.max_length)
+    length = cut_length(model_folder, settings)
     beyond = 0
 
     def shown(record: Record, place: int) -> Example | None:
@@ -169,9 +183,10 @@ def make_examples(
     return examples
 
 
-def longest_of(examples: Sequence[Example]) -> int:
-    """Tokens of the longest example."""
-    return max(len(example.tokens) for example in examples)
+def lengths_of(examples: Sequence[Example]) -> Lengths:
+    """Of at least one example."""
+    lengths = {len(example.tokens) for example in examples}
+    return Lengths(max(lengths), len(lengths) > 1)
 
 
 def amount(settings: TrainingSettings, records: int) -> int | None:

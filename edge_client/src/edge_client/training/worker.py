@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from .channel import Channel
 from .events import Failed, Fetching, Finished, Loading, Notice, Planned
 from .failures import AdapterError
 from .job import TrainJob
-from .model_files import checked_model, read_config
+from .model_files import checked_model
 from .planner import Planning, alternatives, make_plan
-from .shape import read_positions
 from .work_folder import WorkFolder
 
 
@@ -60,7 +58,7 @@ def _train(
 
     from .batches import Schedule
     from .loading import choose_device, load_base
-    from .local import Workplace, amount, finish, longest_of, make_examples, make_work
+    from .local import Workplace, amount, finish, lengths_of, make_examples, make_work
     from .memory import Budget
     from .tokenizer import load_tokenizer
 
@@ -76,13 +74,11 @@ def _train(
         tokenizer = load_tokenizer(model_folder)
         if records.bad:
             notify(f"{len(records.bad)} records cannot be read and are left out, the first one {records.bad[0]}.")
-        positions = read_positions(read_config(model_folder))
         refuse = job.data.bad == "refuse"
-        examples = make_examples(records.records, tokenizer, settings, notify, refuse=refuse, positions=positions)
-        longest = longest_of(examples)
+        examples = make_examples(records.records, tokenizer, model_folder, settings, notify, refuse=refuse)
+        lengths = lengths_of(examples)
         budget.release()
-        work = make_work(model_folder, job.task, turn, device, longest=longest, base=budget.used())
-        work = replace(work, uneven=any(len(example.tokens) < longest for example in examples))
+        work = make_work(model_folder, job.task, turn, device, lengths=lengths, base=budget.used())
         allowed = settings.quantization
         planning = make_plan(work, budget.limit, allowed, settings.batch_size, folder.way())
 
@@ -104,7 +100,7 @@ def _train(
             schedule,
             settings,
             planning=planning,
-            longest=longest,
+            longest=lengths.longest,
             seed=job.seed,
             budget=budget,
             folder=folder,
@@ -124,7 +120,7 @@ def _train(
                 recomputed=way.recomputed,
                 layers=work.shape.layers,
                 batch_size=settings.batch_size,
-                max_length=longest,
+                max_length=lengths.longest,
                 steps=schedule.steps,
                 first_step=trainer.position.step,
                 records=len(examples),
