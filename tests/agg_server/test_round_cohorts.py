@@ -375,14 +375,6 @@ def test_a_second_list_of_survivors_is_never_offered(sim: Simulated):
     assert sim.cohort.aggregator.survivors == survivors
 
 
-def test_a_federation_with_a_number_of_rounds_opens_no_more(tmp_path: Path):
-    sim = Simulated(tmp_path, 3, rounds=2, cohort_target=3)
-    assert sim.whole_round() == 1
-    assert sim.whole_round() == 2
-    assert sim.round.number == 2
-    assert sim.round.phase is Phase.OVER
-
-
 def test_the_state_folded_from_the_journal_is_the_state_that_was_left_at_every_point_of_a_round(tmp_path: Path):
     sim = Simulated(tmp_path, 5, cohort_target=5)
     steps = [

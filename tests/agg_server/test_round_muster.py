@@ -144,3 +144,11 @@ def test_who_musters_too_late_is_told_that_the_round_goes_on_without_it(sim: Sim
     late = Sim(9, sim.devices[0].key)
     with pytest.raises(ConflictError):
         sim.record(sim.make_muster(late))
+
+
+def test_a_federation_with_a_number_of_rounds_opens_no_more(tmp_path: Path):
+    sim = Simulated(tmp_path, 3, rounds=2, cohort_target=3)
+    assert sim.whole_round() == 1
+    assert sim.whole_round() == 2
+    assert sim.round.number == 2
+    assert sim.round.phase is Phase.OVER
