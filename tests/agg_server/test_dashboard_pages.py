@@ -49,6 +49,8 @@ def test_a_rounds_own_page_has_its_timeline_cohorts_and_drops(lived_in: ServerPr
     assert told[0]["adapter_after"] in first
     [dropped] = told[1]["dropped"]
     assert f"{dropped['device'][:16]} answer silent after its upload is in the sum" in second
+    told_in_words = command("rounds", lived_in.folder).stdout
+    assert f"{dropped['device'][:16]} dropped in answer: not heard of since its upload, which counts\n" in told_in_words
     assert all(device[:16] in second for device in told[1]["cohorts"][0]["roster"])
     assert "No cohort was formed" in third
 
