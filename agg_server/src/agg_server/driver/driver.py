@@ -92,6 +92,8 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: asyncio.Task[None] | None = None
         self._stopping = False
+        self._left_over = False
+        """Whether something that the end of a cohort or a round leaves to be done failed."""
 
     async def start(self) -> None:
         """Fold the journal, and go on from there."""
@@ -200,9 +202,9 @@ class Driver:
                 cohort = event.cohort if isinstance(event, CohortEvent) else None
                 _log.info("round %d: %s", number, words, extra=about(round=number, cohort=cohort))
             if isinstance(event, CohortEnded):
-                self._spawn(self._clear([event.cohort]))
+                self._spawn(self._or_later(self._clear([event.cohort])))
             elif isinstance(event, RoundEnded):
-                self._spawn(self._wind_up())
+                self._spawn(self._or_later(self._wind_up()))
 
     def _does(self, due: Due) -> bool:
         return self.leads or isinstance(due.effect, OpenSum)
@@ -234,7 +236,7 @@ class Driver:
                 await self.submit(Proposal(due.round, event))
         finally:
             if claim is not None:  # one that failed here may go well elsewhere
-                self._spawn(self._give_back(claim))
+                self._spawn(self._or_later(self._give_back(claim)))
 
     def _work(self, work: Job, claim: bytes | None) -> AnyEvent | None:
         """Do it, unless another replica does. Claimed only when a thread is free: each takes what it can do."""
@@ -292,10 +294,10 @@ class Driver:
         kept, final = await self.on_ledger(self._last_round)
         if kept is not None:
             self._metrics.round_ended(kept)
+        await self._clear(final)
         await self._advance()
         if (await self.standing()).finished:
             _log.info("%s %s", self.tools.config.federation.finish, GO_ON)
-        await self._clear(final)
 
     def _last_round(self) -> tuple[RoundReport | None, list[bytes]]:
         round = self.ledger.current
@@ -312,11 +314,14 @@ class Driver:
         self._metrics.leads(self.leads)
         if not self.leads:
             return
+        await self._clear_what_was_left()
+        await self._advance()
+        self._writer.look()
+
+    async def _clear_what_was_left(self) -> None:
         left = await self.on_pool(self.tools.rooms.occupied)  # before it is asked which are busy: none is newer
         busy = await self.on_ledger(self.ledger.busy_cohorts)
         await self._clear(sorted(left - busy))
-        await self._advance()
-        self._writer.look()
 
     async def _clear(self, cohorts: list[bytes]) -> None:
         for cohort in cohorts:
@@ -337,18 +342,29 @@ class Driver:
         used = SharedNonces(self._database)
         while not self._stopping:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            try:
-                await self.attendance.write()
-                await self.attendance.dismiss()
-                if self.leads:
-                    await self._advance()
-                    if self._database.shared:
-                        await self.on_pool(used.tidy)
-                await self.standing()  # another replica may have ended a round, or the operator gone back
-                self._writer.look()  # the clock may have been set
-            except Exception as error:
-                self._metrics.job_failed("Housekeeping")
-                _log.error("housekeeping failed, trying again: %s", error, exc_info=None if may_pass(error) else error)
+            await self._or_later(self._house(used))
+
+    async def _house(self, used: SharedNonces) -> None:
+        if self._left_over:
+            self._left_over = False
+            await self._clear_what_was_left()
+        await self.attendance.write()
+        await self.attendance.dismiss()
+        if self.leads:
+            await self._advance()
+            if self._database.shared:
+                await self.on_pool(used.tidy)
+        await self.standing()  # another replica may have ended a round, or the operator gone back
+        self._writer.look()  # the clock may have been set
+
+    async def _or_later(self, work: Coroutine[None, None, None]) -> None:
+        """What is left undone since the disk or the database failed is done by the housekeeping."""
+        try:
+            await work
+        except Exception as error:
+            self._left_over = True
+            self._metrics.job_failed("Housekeeping")
+            _log.error("housekeeping failed, trying again: %s", error, exc_info=None if may_pass(error) else error)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         if self._stopping:
