@@ -12,12 +12,13 @@ import pytest
 from released import RELEASED, unpacked
 from server_process import command
 from simulated import Simulated
+from sqlalchemy import event
 
 from agg_server.errors import CorruptError
 from agg_server.layout import Layout
 from agg_server.ledger import Ledger
 from agg_server.store import Database
-from agg_server.upkeep.integrity import examine
+from agg_server.upkeep.integrity import examine, require_whole
 from fedit_shared.parameters import DEGREE, PRIMES
 
 
@@ -169,3 +170,23 @@ def test_a_server_does_not_go_on_from_a_changed_event(copy: Copy):
     assert told.returncode == 1
     assert f"event {row} of round 2 is not what was recorded" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_look_through_the_database_keeps_nobody_from_writing(copy: Copy):
+    database = copy.database()
+    written: list[str] = []
+
+    def write(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if "_check" in statement:
+            with closing(sqlite3.connect(copy.file, timeout=0, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("COMMIT")
+            written.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", write)
+    try:
+        require_whole(database)
+        assert examine(copy.layout, copy.config, database).damage == []
+    finally:
+        database.close()
+    assert written == ["PRAGMA quick_check(1)", "PRAGMA integrity_check(20)"]

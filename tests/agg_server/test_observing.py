@@ -5,9 +5,10 @@ import base64
 import json
 import logging
 import re
+import sqlite3
 import ssl
 import urllib.request
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Story:
             await self._say(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
             await peers[0].offer(after=1)
             await peers[0].adapter(self.seats[0].offer.adapter)
-            self.page = await asyncio.to_thread(self._metrics)
+            self.page = await asyncio.to_thread(self.metrics)
 
     async def _look(self, peer: Peer, awaited: int) -> None:
         """What it says once it has this status: what it found before counts for a moment."""
@@ -88,7 +89,7 @@ class Story:
         assert b"400 Bad Request" in await reader.read()
         writer.close()
 
-    def _metrics(self) -> Page:
+    def metrics(self) -> Page:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.server.port + 1}/metrics") as response:
             return parsed(response.read().decode())
 
@@ -118,6 +119,26 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         status = server.stop()
     assert status == 0
     return told
+
+
+def test_devices_are_counted_in_the_metrics_while_another_program_holds_the_database(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.configure("server", metrics=f"127.0.0.1:{server.port + 1}")
+    server.start()
+
+    async def join() -> None:
+        async with AsyncExitStack() as stack:
+            await enrolled(stack, server, 2)
+
+    try:
+        asyncio.run(join())
+        with closing(sqlite3.connect(server.folder / "server.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            page = Story(server).metrics()
+            other.execute("COMMIT")
+    finally:
+        assert server.stop() == 0
+    assert value(page, "fedit_devices", status="active") == 2
 
 
 def test_every_line_of_a_json_log_is_one_object_with_round_and_cohort_where_they_are_known(story: Story):

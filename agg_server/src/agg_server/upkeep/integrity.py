@@ -70,7 +70,7 @@ def examine(layout: Layout, config: Config, database: Database) -> Findings:
 
 def require_whole(database: Database) -> None:
     """Raise CorruptError if the database's pages are damaged: a quick look, for the start of a server."""
-    with database.begin() as connection:
+    with database.reading() as connection:
         if connection.dialect.name == "sqlite":
             told = _line(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
             if told != "ok":
@@ -78,7 +78,7 @@ def require_whole(database: Database) -> None:
 
 
 def _pages(database: Database) -> list[str]:
-    with database.begin() as connection:
+    with database.reading() as connection:
         if connection.dialect.name != "sqlite":
             return []
         told = [_line(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]

@@ -18,6 +18,8 @@ from ..watching.metrics import Vitals
 
 DAY = 86400.0
 LAG_SECONDS = 0.25
+LOOK_SECONDS = 2.0
+"""A page of metrics does not wait longer for the database."""
 
 
 class Watch:
@@ -41,11 +43,12 @@ class Watch:
             ends = await self._driver.on_pool(partial(tls.expiry, self._certificate))
             certificate_days = (ends - datetime.datetime.now(datetime.UTC)).total_seconds() / DAY
         with suppress(FeditError, OSError):
-            census = await self._driver.on_ledger(self._census)
+            async with asyncio.timeout(LOOK_SECONDS):
+                census = await self._driver.on_pool(self._census)
         return Vitals(self._driver.queued, self._connections(), disk_free, census, certificate_days)
 
     def _census(self) -> Census:
-        with self._database.begin() as connection:
+        with self._database.reading() as connection:
             return People().census(connection, time.time() - DAY)
 
 
