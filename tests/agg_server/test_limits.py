@@ -1,22 +1,31 @@
 """What one sender can make a server do is bounded: connections, silence, requests, memory."""
 
 import asyncio
+import os
+import resource
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from certificates import Authority, new_key, pem_of
 from peers import Peer
 from server_process import ServerProcess
 
 from agg_server.errors import BusyError
+from agg_server.tls import server_context
 from agg_server.web import door as doors
+from agg_server.web import port as ports
 from agg_server.web.auth import Gate
 from agg_server.web.door import Door
 from agg_server.web.limits import Memory, Pace
+from agg_server.web.port import Port
 from agg_server.web.reading import Reader
-from fedit_shared.identity import SigningKey
+from benchmarks.ports import free_port
+from fedit_shared.identity import SigningKey, sign_request
 from fedit_shared.messages import Accepted, Refused, ServerMessage, decode
 
 
@@ -66,27 +75,32 @@ Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def behind(door: Door, handle: Handle, ask: Callable[[Callable[..., Awaitable[Line]]], Awaitable[None]]) -> None:
-    """Serve ``handle`` behind ``door``, and run ``ask`` with a function that connects to it from an address."""
+def behind(
+    door: Door,
+    handle: Handle,
+    ask: Callable[[Callable[..., Awaitable[Line]]], Awaitable[None]],
+    context: ssl.SSLContext | None = None,
+) -> None:
+    """Serve ``handle`` behind ``door``, and run ``ask`` with a function that connects to it from an address. It speaks
+    TLS where told so."""
+    number = free_port()
 
     async def run() -> None:
         app = web.Application(middlewares=[door.middleware])
         app.add_routes([web.route("*", "/", handle)])
         runner = web.AppRunner(app, lingering_time=0.0, shutdown_timeout=0.1)
         await runner.setup()
-        server = runner.server
-        assert server is not None
-        listening = await asyncio.get_running_loop().create_server(lambda: door.admit(server), "127.0.0.1", 0)
-        host, port = listening.sockets[0].getsockname()
+        assert runner.server is not None
+        port = await Port.open(door, runner.server, "127.0.0.1", number, context)
 
-        async def connect(source: str = "127.0.0.1") -> Line:
-            return await asyncio.open_connection(host, port, local_addr=(source, 0))
+        async def connect(source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Line:
+            return await asyncio.open_connection("127.0.0.1", number, local_addr=(source, 0), ssl=tls)
 
         try:
             async with asyncio.timeout(120):
                 await ask(connect)
         finally:
-            listening.close()
+            port.close()
             await runner.cleanup()
 
     asyncio.run(run())
@@ -138,6 +152,79 @@ def test_a_connection_that_stays_silent_is_let_go_and_one_that_speaks_is_not(mon
         assert await status_of(speaking) == 200
 
     behind(Door(4, Pace(1000, lambda: 0.0), Memory()), nothing, ask)
+
+
+async def only(door: Door, connections: int) -> None:
+    """Wait until the server has seen the end of all others."""
+    for _ in range(6000):
+        if door.connections == connections:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{door.connections} connections count")
+
+
+async def ended(line: Line) -> bool:
+    """Wait until the other side has let go of a connection on which nothing was said."""
+    with suppress(ConnectionError):
+        assert await line[0].read() == b""
+    return True
+
+
+def test_connections_that_never_begin_tls_count_and_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ports, "HANDSHAKE_SECONDS", 2.0)
+    authority, key = Authority(tmp_path), new_key()
+    (tmp_path / "certificate.pem").write_bytes(authority.sign("127.0.0.1", key))
+    (tmp_path / "key.pem").write_bytes(pem_of(key))
+    context = server_context(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    trusting = ssl.create_default_context(cafile=authority.certificate)
+    door = Door(4, Pace(1000, lambda: 0.0), Memory())
+
+    async def ask(connect: Callable[..., Awaitable[Line]]) -> None:
+        mute = [await connect("127.0.0.2") for _ in range(12)]
+        speaking = await connect(tls=trusting)
+        assert await status_of(speaking) == 200
+        assert all([await ended(line) for line in mute])
+        await only(door, 1)
+        again = await connect("127.0.0.2", tls=trusting)
+        assert await status_of(again) == 200
+        nonsense = await connect("127.0.0.2")
+        nonsense[1].write(b"GET / HTTP/1.1\r\n\r\n")
+        with suppress(ConnectionError):
+            await nonsense[0].read()
+        await only(door, 2)
+        assert [await status_of(line) for line in (speaking, again)] == [200, 200]
+
+    behind(door, nothing, ask, context)
+
+
+def test_a_server_that_one_address_floods_with_silent_connections_serves_others_and_says_so_once(
+    tmp_path: Path,
+):
+    server = ServerProcess(tmp_path)
+    server.configure("server", connections=16)
+    server.start()
+    try:
+        with ExitStack() as stack:
+            before = len(os.listdir(f"/proc/{server.pid}/fd"))
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60, ("127.0.0.2", 0)))
+            assert server.is_ready()  # the last to connect: so the others have been let in, or not
+            assert len(os.listdir(f"/proc/{server.pid}/fd")) < before + 50
+        said = server.log.read_text()
+        assert said.count("connections were refused") == 1
+        assert "Traceback" not in said
+    finally:
+        assert server.stop() == 0
+
+
+def test_as_many_connections_are_let_in_as_the_system_has_files_for(monkeypatch: pytest.MonkeyPatch):
+    limits = [(256, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.append(new))
+    assert doors.make_room(1000) == 1000
+    assert limits[-1] == (1512, 4096)
+    assert doors.make_room(10000) == 3584
+    assert limits[-1] == (4096, 4096)
 
 
 def test_bodies_in_memory_are_bounded_for_one_address_and_for_all_and_freed_when_answered():
@@ -197,6 +284,39 @@ def test_a_device_has_its_pace_which_nobody_else_can_use_up(tmp_path: Path):
         asyncio.run(run())
     finally:
         assert server.stop() == 0
+
+
+def test_a_device_over_its_pace_has_no_numbers_kept():
+    key, federation, used = SigningKey(bytes(32)), bytes(32), list[bytes]()
+
+    class Kept:
+        def use(self, nonce: bytes, time: int) -> None:
+            used.append(nonce)
+
+    async def offload(work: Callable[[], object]) -> object:
+        return work()
+
+    gate = Gate(federation, lambda: (key.public,), lambda: 0.0, Kept())
+    reader = Reader(gate, offload, Pace(2, lambda: 0.0, "device"), Memory())
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            await reader.signed(request, 0)
+        except BusyError:
+            return web.Response(status=429)
+        return web.Response()
+
+    async def ask(connect: Callable[..., Awaitable[Line]]) -> None:
+        line, statuses = await connect(), list[int]()
+        for number in range(5):
+            header = sign_request(key, federation, "GET", "/", b"", time=0, nonce=bytes([number] * 16))
+            statuses.append(
+                await status_of(line, f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: {header}\r\n\r\n".encode())
+            )
+        assert statuses == [200, 200, 429, 429, 429]
+
+    behind(Door(4, Pace(1000, lambda: 0.0), Memory()), handle, ask)
+    assert len(used) == 2
 
 
 class _Named:

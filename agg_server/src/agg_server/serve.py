@@ -8,9 +8,10 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -35,12 +36,14 @@ from .store import Database, SharedNonces
 from .task import make_task
 from .watching.metrics import Metrics, accounting
 from .watching.self_test import self_test
+from .web.answers import Answers
 from .web.app import make_app, make_metrics_app
 from .web.auth import Gate
 from .web.door import Door, make_room
 from .web.drain import Drain
 from .web.frugal import be_frugal, keep_what_is_here
 from .web.limits import Memory, Pace
+from .web.port import Port
 from .web.reading import Reader
 from .web.renewal import Renewal
 from .web.watch import Watch, watch_lag
@@ -48,6 +51,7 @@ from .web.watch import Watch, watch_lag
 KEEPALIVE_SECONDS = 75.0
 DRAIN_SECONDS = 20.0
 CLOSE_SECONDS = 1.0
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -71,11 +75,13 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
     reader = Reader(gate, driver.on_pool, pace, memory, driver.attendance.renew if database.shared else None)
     dashboard = Dashboard(driver, database, layout, reader) if config.server.dashboard else None
     app = make_app(service, reader, metrics, config.federation.name, dashboard)
-    make_room(config.server.connections)
-    door = Door(config.server.connections, Pace(config.server.unsigned_requests, time.monotonic), memory)
-    app.middlewares.append(door.middleware)
-    drain = Drain()
-    app.middlewares.insert(0, drain.middleware)
+    room = make_room(config.server.connections)
+    if room < config.server.connections:
+        _log.warning("the system's limit of open files leaves room for %d connections: raise it (ulimit -n)", room)
+    door = Door(room, Pace(config.server.unsigned_requests, time.monotonic), memory)
+    drain, answers = Drain(), Answers()
+    app.middlewares.extend((door.middleware, answers.weigh))
+    app.middlewares[:0] = (answers.send, drain.middleware)
     runner = web.AppRunner(
         app,
         access_log=_log,
@@ -85,14 +91,10 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         shutdown_timeout=CLOSE_SECONDS,
         auto_decompress=False,
     )
-
-    def connections() -> int:
-        return 0 if runner.server is None else len(runner.server.connections)
-
-    watch = Watch(driver, database, layout.disk(config), certificate, connections)
+    watch = Watch(driver, database, layout.disk(config), certificate, lambda: door.connections)
     metrics_runner = web.AppRunner(make_metrics_app(metrics, watch.look), access_log=None, handle_signals=False)
     watching = [asyncio.create_task(watch_lag(metrics.lagged)), asyncio.create_task(renewal.watch())]
-    listening: list[asyncio.Server] = []
+    listening: list[Port | asyncio.Server] = []
     try:
         await runner.setup()
         await metrics_runner.setup()
@@ -102,9 +104,10 @@ async def serve(layout: Layout, config: Config, announce: Callable[[str], None])
         keep_what_is_here()
         assert runner.server is not None
         assert metrics_runner.server is not None
-        listening.append(await _listen(partial(door.admit, runner.server), config.server.listen, renewal.context))
+        listening.append(await _listen(config.server.listen, partial(Port.open, door, runner.server), renewal.context))
         if config.server.metrics:
-            listening.append(await _listen(metrics_runner.server, config.server.metrics, None))
+            asked = partial(asyncio.get_running_loop().create_server, metrics_runner.server)
+            listening.append(await _listen(config.server.metrics, asked))
         announce(_greeting(layout, config, driver, await driver.standing()))
         # What goes into a journal or a file is kept, and read by others.
         if dashboard is not None and sys.stdout.isatty():
@@ -156,12 +159,10 @@ def _assemble(layout: Layout, config: Config, database: Database) -> tuple[Drive
     return driver, metrics
 
 
-async def _listen(
-    connected: Callable[[], asyncio.BaseProtocol], listen: str, context: ssl.SSLContext | None
-) -> asyncio.Server:
+async def _listen(listen: str, opened: Callable[..., Awaitable[T]], *more: ssl.SSLContext) -> T:
     host, port = host_and_port(listen)
     try:
-        return await asyncio.get_running_loop().create_server(connected, host, port, ssl=context, backlog=1024)
+        return await opened(host, port, *more)
     except OSError as error:
         problem = {
             errno.EADDRINUSE: "another program uses it",

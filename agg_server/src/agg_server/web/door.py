@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 from fedit_shared.messages import ROUTES
 from fedit_shared.messages.client import Enrol
 
-from .limits import Memory, Pace, network
+from .limits import Memory, Pace
 from .operator import is_operators
 
 SILENT_SECONDS = 60.0
@@ -19,6 +19,7 @@ _LINE_SHARE = 2
 """This part of all connections may come from one address."""
 _UNSIGNED = frozenset({ROUTES[Enrol].path, "/join", "/healthz", "/readyz"})
 _SPARE_FILES = 512
+_FEWEST = 16
 
 
 class Door:
@@ -33,9 +34,22 @@ class Door:
         self._all = 0
         self._lines: Counter[str] = Counter()
 
-    def admit(self, server: web.Server) -> asyncio.BaseProtocol:
-        """The protocol of a connection that is being made."""
-        return _Line(self, server)
+    @property
+    def connections(self) -> int:
+        """How many there are, those whose handshake has not ended included."""
+        return self._all
+
+    def enter(self, address: str) -> bool:
+        """Whether a connection from there may be; then it counts until :meth:`admit`'s line has ended."""
+        if self._all >= self._most or self._lines[address] >= max(1, self._most // _LINE_SHARE):
+            return False
+        self._all += 1
+        self._lines[address] += 1
+        return True
+
+    def admit(self, server: web.Server, address: str) -> "Line":
+        """The protocol of a connection that has entered from there."""
+        return Line(self, server, address)
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,18 +62,13 @@ class Door:
         finally:
             self._memory.free(request)
 
-    def enter(self, address: str, handler: web.RequestHandler) -> bool:
-        """Whether a connection from there may be; then :meth:`leave` follows."""
-        if self._all >= self._most or self._lines[address] >= max(1, self._most // _LINE_SHARE):
-            return False
-        self._all += 1
-        self._lines[address] += 1
+    def opened(self, handler: web.RequestHandler) -> None:
+        """The connection is made; it has yet to say something."""
         self._silent.add(handler)
         asyncio.get_running_loop().call_later(SILENT_SECONDS, self._let_go, handler)
-        return True
 
-    def leave(self, address: str, handler: web.RequestHandler) -> None:
-        """The connection has ended."""
+    def leave(self, address: str, handler: web.RequestHandler | None) -> None:
+        """A connection that entered has ended."""
         self._silent.discard(handler)
         self._all -= 1
         self._lines[address] -= 1
@@ -72,24 +81,20 @@ class Door:
             handler.force_close()
 
 
-class _Line(asyncio.Protocol):
-    """A connection: everything is passed on to aiohttp's handler, if the door lets it in."""
+class Line(asyncio.Protocol):
+    """A connection that was let in: everything is passed on to aiohttp's handler."""
 
-    def __init__(self, door: Door, server: web.Server) -> None:
-        self._door, self._server = door, server
-        self._address = ""
+    def __init__(self, door: Door, server: web.Server, address: str) -> None:
+        self._door, self._server, self._address = door, server, address
         self._handler: web.RequestHandler | None = None
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("peername")
-        self._address = network(str(peer[0])) if peer else ""
-        handler = self._server()
-        if not self._door.enter(self._address, handler):
-            transport.abort()
-            return
-        self._handler = handler
-        handler.connection_made(transport)
+        self._handler = self._server()
+        self._door.opened(self._handler)
+        self._handler.connection_made(transport)
+        transport.set_write_buffer_limits(high=1)  # whoever takes nothing has nothing more read for it
 
     def data_received(self, data: bytes) -> None:
         if self._handler is not None:
@@ -108,15 +113,28 @@ class _Line(asyncio.Protocol):
             self._handler.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._end()
         if self._handler is not None:
-            self._door.leave(self._address, self._handler)
             self._handler.connection_lost(error)
 
+    def give_up(self) -> None:
+        """Nothing if the connection was made; else it will not be."""
+        if self._handler is None:
+            self._end()
 
-def make_room(connections: int) -> None:
-    """Raise this process's limit of open files to what ``connections`` need, as far as the system allows it."""
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._door.leave(self._address, self._handler)
+
+
+def make_room(connections: int) -> int:
+    """Raise this process's limit of open files to what ``connections`` need, as far as the system allows it; how many
+    connections there is room for then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _SPARE_FILES
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return connections if soft == resource.RLIM_INFINITY else min(connections, max(_FEWEST, soft - _SPARE_FILES))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from fedit_shared.errors import NotFoundError, ProtocolError
 from fedit_shared.messages import (
@@ -30,7 +31,9 @@ from fedit_shared.messages.client import Enrol
 from ..driver.service import Service
 from .reading import Reader
 
-_ADAPTER_CHUNK = 1 << 18
+_CHUNK = 1 << 17
+DOWNLOAD_BYTES = 2 * _CHUNK
+"""What a file takes in memory while it is sent: a piece in TLS's buffer, another below it."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -101,9 +104,21 @@ def _adapter(service: Service, reader: Reader) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         await reader.signed(request, 0)
         path: Path = await service.adapter_file(_hex(request, "adapter", 32))
-        return web.FileResponse(path, chunk_size=_ADAPTER_CHUNK)
+        return _Download(path, chunk_size=_CHUNK)
 
     return handle
+
+
+class _Download(web.FileResponse):
+    """It is sent by the first that prepares it: aiohttp, which prepares each answer, would send it again."""
+
+    _begun = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if self._begun:
+            return None
+        self._begun = True
+        return await super().prepare(request)
 
 
 def _read(body: bytes, kind: type[msgspec.Struct]) -> Any:

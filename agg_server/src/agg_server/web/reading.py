@@ -49,9 +49,11 @@ class Reader:
             identity = self._gate.require_known(header)
         request["device"] = identity
         body = await self.body(request, limit)
+        self._pace.require(identity.hex())  # before the request's number is kept: not counted, since anybody may be it
         check = partial(self._gate.require_signed, header, request.method, request.path_qs, body)
         await self._offload(check)
         self._pace.take(identity.hex())
+        request["signed_by"] = identity
         return identity, body
 
     async def body(self, request: web.Request, limit: int) -> bytes:
