@@ -17,6 +17,7 @@ from server_process import ServerProcess
 
 from edge_client.client import (
     Contributed,
+    Declined,
     Event,
     Reconnected,
     Retrying,
@@ -211,3 +212,22 @@ def test_a_deadline_that_a_clock_jumps_over_ends_the_round_by_name_and_the_next_
         assert later[0]["outcome"] == "published"
 
     asyncio.run(go())
+
+
+def test_an_adapter_that_the_server_has_not_costs_a_client_an_attempt_and_not_its_life(
+    server: ServerProcess, tmp_path: Path
+):
+    server.start()
+    [file] = (server.folder / "blobs" / "adapters").glob("*.safetensors")
+    aside = file.rename(tmp_path / "aside")
+
+    def hear(number: int, event: Event) -> None:
+        if isinstance(event, Declined) and aside.exists():
+            aside.rename(file)
+
+    group = Group(server, tmp_path, hear)
+    asyncio.run(group.work(1))
+    declined = [event.reason for said in group.said for event in said if isinstance(event, Declined)]
+    assert declined
+    assert all("no such adapter version" in reason for reason in declined)
+    assert server.rounds()[0]["outcome"] == "published"

@@ -103,7 +103,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Declined:
-    """This device takes no part in the round: its training would end too late."""
+    """This device takes no part in the round: its training would end too late, or the adapter is no longer there."""
 
     round: int
     reason: str

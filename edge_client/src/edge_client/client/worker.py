@@ -15,7 +15,7 @@ from edge_client.reasons import said_by_server
 from edge_client.rounds import check_offer, make_muster
 from edge_client.state import Attempt, Ended, Mustered, Outcome, Preferences, UpdateFolder
 from edge_client.yielding import Gate
-from fedit_shared.errors import ProtocolError, UnauthorizedError
+from fedit_shared.errors import NotFoundError, ProtocolError, UnauthorizedError
 from fedit_shared.messages import CheckIn, Closed, Offer, TaskSpec, Wait, encode
 from fedit_shared.secagg import ROUND_SECRET_SIZE, RoundKey
 
@@ -162,6 +162,10 @@ class Worker:
         except TooSlowError as reason:
             context.emit(events.Declined(offer.round, str(reason)))
             await asyncio.sleep(max(REST_SECONDS, offer.train_until - context.clock()))
+            return False
+        except NotFoundError as reason:  # the version has gone since it was offered
+            context.emit(events.Declined(offer.round, str(reason)))
+            await asyncio.sleep(REST_SECONDS)
             return False
         await in_thread(self._drop_old_adapters)
         participation = self._start(group, await in_thread(self._new_attempt, offer, update))
