@@ -44,6 +44,20 @@ def test_product_and_gradient_are_those_of_the_dequantized_weights(
     torch.testing.assert_close(gradient.float(), slope.float() @ weight, rtol=tolerance, atol=tolerance)
 
 
+def test_what_a_norm_gives_in_float32_is_multiplied_in_autocasts_dtype_forwards_and_backwards() -> None:
+    layer = quantized()
+    weight = dequantized(layer)
+    Int8Linear.over(layer)
+    x = torch.randn(3, 5, 48, requires_grad=True)
+    slope = torch.randn(3, 5, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    (gradient,) = torch.autograd.grad(y, x, slope.bfloat16())
+    assert (y.dtype, gradient.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(y.float(), nn.functional.linear(x, weight, layer.bias), rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(gradient, slope @ weight, rtol=2e-2, atol=2e-2)
+
+
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e6])
 def test_multiplied_in_float16_values_of_any_size_keep_their_precision_forwards_and_backwards(size: float) -> None:
     layer = quantized()

@@ -6,14 +6,15 @@ from typing import Any
 import bitsandbytes
 import pytest
 import torch
-from tiny_model import save_model
-from transformers import AutoModelForCausalLM
+from tiny_model import make_tokenizer, save_model
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from edge_client.training.failures import ModelError
 from edge_client.training.loading import QUANTIZED, load_base
 from edge_client.training.memory import is_out_of_memory
 from edge_client.training.model_files import read_config
 from edge_client.training.shape import read_shape
+from edge_client.training.shell import empty_model
 from fedit_shared.messages.task import Quantization
 
 CPU = torch.device("cpu")
@@ -72,3 +73,11 @@ def test_a_falcon_is_quantized_and_says_what_it_says_unquantized(quantization: Q
     with torch.no_grad():
         ours, theirs = (model(input_ids=ids).logits.float() for model in (base.model.eval(), whole.eval()))
     assert float((ours - theirs).norm() / theirs.norm()) < 0.2
+
+
+def test_a_model_of_images_beside_text_is_neither_loaded_nor_given_an_adapter(tmp_path: Path) -> None:
+    Gemma3Config().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    for refused in (lambda: load_base(tmp_path, ("int8", "nf4"), CPU, print), lambda: empty_model(tmp_path)):
+        with pytest.raises(ModelError, match="text and vision"):
+            refused()

@@ -135,3 +135,20 @@ def test_a_tasks_adapter_is_the_one_made_from_rank_and_targets() -> None:
             tensors.append(TensorSpec(name=f"{at}.lora_A.weight", shape=(4, 256)))
             tensors.append(TensorSpec(name=f"{at}.lora_B.weight", shape=(out, 4)))
     assert task_adapter(tensors) == make_adapter(shape, 4, ("q_proj", "v_proj"))
+
+
+def test_a_bloom_as_it_was_published_is_as_wide_as_its_n_embed() -> None:
+    published = {"model_type": "bloom", "n_embed": 256, "n_layer": 3, "num_attention_heads": 8, "vocab_size": 1000}
+    config = transformers.BloomConfig(**published)
+    found = read_shape(published)
+    assert found.width == config.hidden_size == 256
+    assert found == read_shape(json.loads(config.to_json_string()))
+
+
+def test_a_model_of_images_beside_text_is_refused_with_the_type_that_holds_the_text_alone() -> None:
+    published = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}, "vision_config": {"layers": 27}}
+    with pytest.raises(ModelError, match="text and vision") as caught:
+        read_shape(published)
+    assert "gemma3_text" in caught.value.advice
+    llama = SMALL | {"model_type": "llama"}
+    assert read_shape({"model_type": "nested", "text_config": llama}) == read_shape(llama)

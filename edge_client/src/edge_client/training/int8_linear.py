@@ -101,7 +101,9 @@ class Int8Linear(bitsandbytes.nn.Linear8bitLt):
         layer.register_buffer("scale", scale.float().div_(127), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (…, in) → (…, out), in x's dtype."""
+        """x (…, in) → (…, out), in x's dtype or autocast's: there norms give float32, gradients are narrow."""
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         multiply = _int8_half_product if self.half and x.dtype == torch.float32 else _int8_product
         product = multiply(x, self.weight.data, self.scale.to(x.dtype))
         return product if self.bias is None else product + self.bias.to(x.dtype)

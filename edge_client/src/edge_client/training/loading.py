@@ -26,6 +26,7 @@ from fedit_shared.messages.task import Quantization
 from .failures import ModelError
 from .int8_linear import use_int8_linear
 from .memory import is_out_of_memory
+from .shape import refuse_more_than_text
 from .tokenizer import load_tokenizer
 from .weights import stored_weights
 
@@ -94,6 +95,7 @@ def load_base(
             notify(f"{reason} It is loaded {_NAMES[allowed[place + 1]]} instead, as the federation allows.")
             continue
         model.requires_grad_(False)
+        _keep_differentiable(model)
         half = half_products(device)
         if use_int8_linear(model, half=half):
             kernel = "weight-only in float16" if half else "weight-only"
@@ -101,6 +103,14 @@ def load_base(
             kernel = "bitsandbytes" if quantization == "nf4" else "torch"
         return Base(model, tokenizer, device, dtype, quantization, kernel)
     raise AssertionError("a task allows at least one quantization")
+
+
+def _keep_differentiable(model: PreTrainedModel) -> None:
+    """Have bitsandbytes leave 4-bit weights as they are. On a CPU with AVX512-BF16 it packs them anew at the first
+    forward pass in ``eval()``, for good, for a product without a backward pass: gradients end there, silently."""
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
 
 
 _NAMES = {"int8": "in 8 bits", "nf4": "in 4 bits (nf4)", "none": "unquantized"}
@@ -118,6 +128,7 @@ def _load(folder: Path, quantization: Quantization, dtype: torch.dtype, device: 
             bnb_4bit_compute_dtype=dtype,
         )
     shape = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    refuse_more_than_text(shape.to_dict())
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # several threads would each hold a tensor in full precision
     with _running_out_is_raised(), _plain_linear_layers(shape):
         model, info = _architecture(shape).from_pretrained(

@@ -100,6 +100,7 @@ class ModelShape:
 
 def read_shape(config: Mapping[str, Any]) -> ModelShape:
     """The shape in a parsed ``config.json``. Raises ModelError if it is no language model's."""
+    refuse_more_than_text(config)
     text, kind = _text_model(config)
     guesses = []
     family = FAMILIES.get(kind)
@@ -108,7 +109,7 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
         guesses.append(f"Models of type {kind or 'unknown'} are taken for ones like Llama.")
     if others := _other_layers(text):
         guesses.append(f"Its layers of {' and '.join(others)} are planned as if they were attention.")
-    width = _number(text, "hidden_size", "n_embd", "d_model")
+    width = _number(text, "hidden_size", "n_embd", "n_embed", "d_model")
     layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers", most=_MOST_LAYERS)
     heads = _number(text, "num_attention_heads", "n_head", "n_heads", "num_heads")
     vocabulary = _number(text, "vocab_size", most=_MOST_WORDS)
@@ -154,6 +155,25 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
         unquantized=unquantized,
         guesses=tuple(guesses),
     )
+
+
+def refuse_more_than_text(config: Mapping[str, Any]) -> None:
+    """Raises ModelError for a model of images or sounds beside its text: what lies there is neither counted nor
+    trained, but would be loaded, and adapters would be put onto it."""
+    beside = sorted(
+        name.removesuffix("_config")
+        for name, value in config.items()
+        if name.endswith("_config") and name not in _OF_TEXT and isinstance(value, Mapping)
+    )
+    if beside and isinstance(config.get("text_config"), Mapping):
+        _, kind = _text_model(config)
+        raise ModelError(
+            f"This model is one of text and {', '.join(beside)}, of which only the text could be trained.",
+            advice=f"Name a variant that holds the language model alone, one whose config.json says model_type {kind}.",
+        )
+
+
+_OF_TEXT = {"text_config", "quantization_config", "generation_config"}
 
 
 def read_positions(config: Mapping[str, Any]) -> int | None:

@@ -22,6 +22,7 @@ from .checkpointing import recompute
 from .events import BackedOff, Checkpointed, Notice, Progress, TrainEvent
 from .failures import ModelError, NoRoomError
 from .footprint import Way
+from .gradients import Gradients
 from .language_model import LanguageModel
 from .memory import Budget, is_out_of_memory
 from .optimizer import make_optimizer
@@ -77,7 +78,8 @@ class Trainer:
         self._flat = _flatten_in_place(self._parameters)
         self._start = self._flat.detach().cpu().numpy().copy()
         self._gradient = torch.zeros_like(self._flat)
-        self._gradients = _views(self._gradient, self._parameters)
+        self._sums = _views(self._gradient, self._parameters)
+        self._gradients = Gradients(language_model.model, self._parameters)
         self._optimizer = make_optimizer(self._flat, plan.way.optimizer_bits, settings.weight_decay)
         head = {id(parameter) for parameter in language_model.model.get_output_embeddings().parameters()}
         self._head_parameters = [parameter for parameter in self._parameters if id(parameter) in head]
@@ -193,11 +195,11 @@ class Trainer:
     def _add_gradient(self, piece: Sequence[Example]) -> float:
         """All of the gradient or none: it comes back as values instead of piling up in ``.grad``, where half of it
         would stay, and adding it needs no memory."""
-        loss = self._language_model.loss(piece, self._head_parameters)
-        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        loss, gradients = self._gradients.of(lambda: self._language_model.loss(piece, self._head_parameters))
         value = float(loss.detach())
-        for total, gradient in zip(self._gradients, gradients, strict=True):
-            total.add_(gradient)
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            if gradient is not None:
+                total.add_(gradient)
         return value
 
     def _back_off(self, records: int, reason: str) -> None:
