@@ -121,7 +121,50 @@ def test_a_record_that_the_models_template_cannot_show_is_refused_as_training_re
     assert status == 2
     assert "--bad-lines skip" in err
     assert f"{path}: 2 records (dolly, jsonl), 1 refused." in out
-    assert "line 2: the model's chat template cannot show it: integer division" in out
+    assert "line 2: the model's chat template cannot show it: ZeroDivisionError" in out
+
+
+SECRET = "Jane Roe, ill since 2019"
+
+
+@pytest.mark.parametrize("show", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", json.dumps({"messages": [{"role": SECRET, "content": "Hi"}]}), "message 1 has a role that is not"),
+        ("b.jsonl", json.dumps({SECRET: "x", "answer": "y"}), "its 2 fields"),
+        ("c.csv", f'"{SECRET}",Yes\n"No",No\n', "The 2 columns"),
+    ],
+    ids=["role", "fields", "columns"],
+)
+def test_what_a_bad_record_says_is_in_no_message_unless_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, says: str, show: bool
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    _, out, err = run(capsys, path, "--json", *(["--show"] if show else []))
+    assert says in out
+    assert (SECRET in out + err) is (show and "role" not in says)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception(messages[0]['content']) }}", "TemplateError"),
+        ("{{ messages[0][messages[0]['content']].x }}", "UndefinedError"),
+        ("{{ raise_exception('one turn only') }}", "one turn only"),
+    ],
+    ids=["record", "key", "own-words"],
+)
+def test_of_what_a_template_raises_only_its_own_words_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], template: str, reason: str
+) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path / "model")
+    _, out, err = run(capsys, write(tmp_path, row(instruction=SECRET)), "--model", tmp_path / "model", "--json")
+    assert f"cannot show it: {reason}" in out
+    assert SECRET not in out + err
 
 
 def test_duplicates_are_named_with_what_they_repeat(tmp_path: Path) -> None:

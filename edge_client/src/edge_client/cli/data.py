@@ -23,7 +23,9 @@ def command() -> None:
 @click.option("--max-length", type=click.IntRange(2), default=512, show_default=True, help="Tokens a record is cut to.")
 @click.option("--record", type=click.IntRange(1), metavar="LINE", help="Show this record (default: the first).")
 @click.option(
-    "--show", is_flag=True, help="Show likely personal data in the clear, and put it and a record into --json."
+    "--show",
+    is_flag=True,
+    help="Show likely personal data in the clear, and unknown fields' names; put them and a record into --json.",
 )
 @json_option
 def check(
@@ -50,7 +52,7 @@ def check(
     from .programs import tell
 
     source = DataSource(path=located(file), fields=fields, container=container or "auto")
-    scan = Scan(pin(source, Fetched(file)))
+    scan = Scan(pin(source, Fetched(file)), show=show)
     tokenizer = _tokenizer(model) if model else None
     positions = _positions(model) if model else None
     if positions is not None and positions < max_length:

@@ -20,7 +20,8 @@ _SHOWN = 40
 
 
 class BadRecordError(Exception):
-    """Why an object is no record, in a few words. Never shown alone: the reader adds the line."""
+    """Why an object is no record, in a few words, none of them the object's: they reach events and logs. Never shown
+    alone: the reader adds the line."""
 
 
 def find_format(value: dict[str, Any], fields: dict[str, str]) -> Format | None:
@@ -81,11 +82,10 @@ def _conversation(value: dict[str, Any], name: str, category: str, line: int, *,
 def _turn(message: object, place: int, *, sharegpt: bool) -> Turn:
     if not isinstance(message, dict):
         raise BadRecordError(f"message {place} is not an object")
-    said = message.get("from" if sharegpt else "role")
-    role = (_SPEAKERS if sharegpt else _ROLES).get(str(said))
+    role = (_SPEAKERS if sharegpt else _ROLES).get(str(message.get("from" if sharegpt else "role")))
     if role is None:
         names = "system, human or gpt" if sharegpt else "system, user or assistant"
-        raise BadRecordError(f"message {place} has the role {shown(repr(said))}, not {names}")
+        raise BadRecordError(f"message {place} has a role that is not {names}")
     return Turn(role, _text(message, "value" if sharegpt else "content"))
 
 

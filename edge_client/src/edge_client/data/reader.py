@@ -70,16 +70,20 @@ class Scan:
     """One pass over what ``source`` names: iterating gives each record or what stands in its place, in order.
 
     Raises UserError, then or when it is made, for a file that cannot be read, is of no known kind, or has columns that
-    are no record's. ``format`` is ``auto`` until the first record was seen.
+    are no record's. ``format`` is ``auto`` until the first record was seen. ``show``: messages may name the file's own
+    fields, which without a header are what its first row says.
     """
 
-    def __init__(self, source: DataSource, progress: Progress = lambda here, total: None) -> None:
+    def __init__(
+        self, source: DataSource, progress: Progress = lambda here, total: None, *, show: bool = False
+    ) -> None:
         check_fields(source.fields)
         self.source = source
         self.format: Format = source.format
         self.files = data_files(source.path, progress) if is_on_hub(source.path) else [_file(source.path)]
         self.container: Container = source.container
         self._before = 0
+        self._show = show
 
     @property
     def unit(self) -> str:
@@ -126,14 +130,24 @@ class Scan:
                 self.format = find_format(value, self.source.fields) or "auto"
                 if self.format == "auto" and self.container in ("csv", "parquet"):
                     raise UserError(
-                        f"The columns of {path} ({_names(value)}) are not those of {_FORMS}.",
-                        advice="Say which one is meant, for instance --field response=NAME.",
+                        f"The {self._columns(value)} of {path} are not those of {_FORMS}.",
+                        advice="Its header has to name them; say which one is meant, for instance "
+                        "--field response=NAME. `fedit-client data check FILE --show` tells what they are.",
                     )
             if self.format == "auto":
-                raise BadRecordError(_unknown(value))
+                raise BadRecordError(self._unknown(value))
             return parse_record(value, self.format, self.source.fields, number)
         except BadRecordError as reason:
             return BadLine(number, str(reason), self.unit)
+
+    def _unknown(self, value: object) -> str:
+        if not isinstance(value, dict):
+            return "not a JSON object"
+        return f"its {self._columns(value, 'fields')} are not those of {_FORMS}"
+
+    def _columns(self, value: dict[str, object], what: str = "columns") -> str:
+        names = ", ".join(shown(name) for name in list(value)[:8])
+        return f"{len(value)} {what} ({names})" if self._show else f"{len(value)} {what}"
 
 
 def load_records(source: DataSource, progress: Progress = lambda here, total: None) -> Records:
@@ -208,16 +222,6 @@ def _digest(files: list[Path]) -> bytes:
         with _reading(path), path.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").digest())
     return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
-
-
-def _unknown(value: object) -> str:
-    if not isinstance(value, dict):
-        return "not a JSON object"
-    return f"its fields ({_names(value)}) are not those of {_FORMS}"
-
-
-def _names(value: dict[str, object]) -> str:
-    return ", ".join(shown(name) for name in list(value)[:8])
 
 
 def _first(bad: list[BadLine]) -> str:

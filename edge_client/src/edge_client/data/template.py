@@ -39,7 +39,7 @@ _WIDENING, _AROUND = 8, 2**20
 
 
 class UnshownError(UserError):
-    """The model's chat template cannot show a record. ``reason``: why, in a few words."""
+    """The model's chat template cannot show a record. ``reason``: why, in a few words, none of them the record's."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(
@@ -117,6 +117,7 @@ class Template:
         return self._render(turns, record, answered=answered)
 
     def _render(self, turns: list[dict[str, str]], record: Record, *, answered: bool) -> str:
+        program = ""
         try:
             with limits.limited():
                 program = self._tokenizer.get_chat_template()
@@ -139,7 +140,9 @@ class Template:
                 first, second, *others = turns
                 joined = {"role": second["role"], "content": f"{first['content']}\n\n{second['content']}"}
                 return self._render([joined, *others], record, answered=answered)
-            raise UnshownError(record.line, reason_of(error)) from error
+            # A template may raise what a record says; what stands in it word for word says nothing of the record.
+            reason = reason_of(error)
+            raise UnshownError(record.line, reason if reason in program else type(error).__name__) from None
         if len(text) > _AROUND + _WIDENING * sum(len(turn["content"]) for turn in turns):
             raise UnshownError(record.line, f"it makes {len(text):,} characters of it")
         return text
