@@ -98,9 +98,32 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """What the shape knows, as transformers builds it; of widths that hide no term behind another."""
 LONG = 192
+KEPT = ("activations, ", "the adapter in the compute dtype")
 
 
-def of_family(name: str, dtype: torch.dtype) -> tuple[LanguageModel, Work]:
+@pytest.mark.parametrize("again", [0, 2])
+def test_autocasts_copies_of_a_large_adapter_are_kept_too(again: int) -> None:
+    model, work = of_family("Llama", torch.bfloat16, rank=128)
+    assert recompute(model.model, again) == again
+    lines = table(work, Way("none", 1, again))
+    planned = sum(line.bytes for line in lines if line.what.startswith((*KEPT, "inputs of ")))
+    planned += LONG * work.shape.width * (4 + work.width)
+    assert kept(model, [LONG]) == pytest.approx(planned, rel=0.05)
+    assert sum(line.bytes for line in lines if line.what.startswith(KEPT[1])) > 0.1 * planned
+
+
+@pytest.mark.parametrize(("length", "again", "share"), [(4096, 0, 0.0), (8, 3, 1.0)])
+def test_the_gradient_of_a_piece_is_counted_where_less_was_kept_than_it_takes(
+    length: int, again: int, share: float
+) -> None:
+    shape = read_shape(SMALL | {"model_type": "llama"})
+    adapter = make_adapter(shape, 512, [matrix.name for matrix in shape.matrices])
+    lines = table(Work(shape, adapter, False, 4, length, 0), Way("none", 1, again))
+    more = sum(line.bytes for line in lines if line.what.startswith("gradient of a piece"))
+    assert more == pytest.approx(share * 4 * adapter.trained, rel=0.05)
+
+
+def of_family(name: str, dtype: torch.dtype, rank: int = 4) -> tuple[LanguageModel, Work]:
     """A small model with an adapter on all of attention."""
     kind, settings = FAMILIES[name]
     config = getattr(transformers, f"{kind}Config")(**settings)
@@ -109,11 +132,11 @@ def of_family(name: str, dtype: torch.dtype) -> tuple[LanguageModel, Work]:
     shape = read_shape(json.loads(config.to_json_string()))
     assert not shape.guesses
     targets = sorted({matrix.name for matrix in shape.matrices if matrix.source in ("attention", "heads")})
-    peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=targets))
+    peft.get_peft_model(model, peft.LoraConfig(r=rank, target_modules=targets))
     # In a model of three layers it would show that the first one's input needs no gradient.
     model.get_input_embeddings().register_forward_hook(lambda *seen: seen[2].requires_grad_(torch.is_grad_enabled()))
-    work = Work(shape, make_adapter(shape, 4, targets), False, dtype.itemsize, LONG, 0)
-    return LanguageModel(model.train(), dtype, lambda _: None), work
+    work = Work(shape, make_adapter(shape, rank, targets), False, dtype.itemsize, LONG, 0)
+    return LanguageModel(model.train(), dtype, lambda _: None, longest=LONG), work
 
 
 IN_BFLOAT16 = (
@@ -135,9 +158,9 @@ IN_BFLOAT16 = (
 )
 def test_activations_of_every_family_are_what_autograd_keeps(name: str, dtype: torch.dtype) -> None:
     model, work = of_family(name, dtype)
-    assert model.packs is (work.shape.kept.packs and work.shape.window is None)
+    assert model.packs is (work.shape.kept.packs and (work.shape.window or LONG) >= LONG)
     lines = table(work, Way("none", 1, 0))
-    planned = sum(line.bytes for line in lines if line.what.startswith("activations, "))
+    planned = sum(line.bytes for line in lines if line.what.startswith(KEPT))
     planned += LONG * work.shape.width * (4 + work.width)
     assert kept(model, [LONG]) == pytest.approx(planned, rel=0.1)
 

@@ -26,7 +26,12 @@ EXAMPLES = [
 ]
 
 
-def load(tmp_path: Path, kind: str, **changes: object) -> LanguageModel:
+WINDOWS = ["Mistral", "Gemma3Text"]
+WINDOW = {"sliding_window": 60}
+"""As long as the longest of EXAMPLES."""
+
+
+def load(tmp_path: Path, kind: str, longest: int | None = None, **changes: object) -> LanguageModel:
     folder = save_model(tmp_path / kind, kind, **changes)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
     for module in model.modules():
@@ -34,7 +39,7 @@ def load(tmp_path: Path, kind: str, **changes: object) -> LanguageModel:
             module.p = 0.0  # GPT-2's: it draws other numbers for other shapes
     if kind == "GPT2":
         model.config.attn_pdrop = 0.0
-    return LanguageModel(model, torch.float32, lambda _: None)
+    return LanguageModel(model, torch.float32, lambda _: None, longest=longest)
 
 
 def outcome(model: LanguageModel, examples: list[Example]) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -45,9 +50,9 @@ def outcome(model: LanguageModel, examples: list[Example]) -> tuple[torch.Tensor
 
 
 @pytest.mark.parametrize("again", [0, 2])
-@pytest.mark.parametrize("kind", PACKING)
+@pytest.mark.parametrize("kind", [*PACKING, *WINDOWS])
 def test_loss_and_gradients_are_those_of_rows_of_their_own(kind: str, again: int, tmp_path: Path) -> None:
-    model = load(tmp_path, kind, **PACKING[kind])
+    model = load(tmp_path, kind, 60, **PACKING.get(kind, WINDOW))
     assert model.packs
     assert recompute(model.model, again) == again
     loss, gradients = outcome(model, EXAMPLES)
@@ -73,6 +78,20 @@ def test_a_model_that_another_language_model_was_made_of_packs_as_well(tmp_path:
     first = load(tmp_path, "Llama")
     assert first.packs
     assert LanguageModel(first.model, torch.float32, lambda _: None).packs
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+def test_a_window_that_is_shorter_than_a_record_is_kept_to(kind: str, tmp_path: Path) -> None:
+    packs = load(tmp_path, kind, 60, **WINDOW)
+    assert packs.packs
+    long = [Example(tuple(10 + i % 200 for i in range(90)), 1, 9), *EXAMPLES]
+    expected = load(tmp_path, kind, 90, **WINDOW)
+    assert not expected.packs
+    again = LanguageModel(packs.model, torch.float32, lambda _: None, longest=90)
+    assert not again.packs
+    assert again.record_losses(long) == pytest.approx(expected.record_losses(long), rel=1e-6)
+    whole = load(tmp_path, kind, sliding_window=1000)
+    assert again.record_losses(long[:1]) != pytest.approx(whole.record_losses(long[:1]), rel=1e-6)
 
 
 def test_rows_of_one_length_are_left_as_they_are_and_others_have_no_padding(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def _render(service: Service) -> bytes:
             "EnvironmentVariables": service.environment,
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
+            "ExitTimeOut": 150,
             "ThrottleInterval": RESTART_SECONDS,
             "ProcessType": "Background",
             "LowPriorityIO": True,

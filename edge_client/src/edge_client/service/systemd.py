@@ -19,9 +19,9 @@ Restart=on-failure
 RestartSec={seconds}
 # A wrong option or file (2), a refusal by the server (4) and a task that was not agreed to (5) need their owner.
 RestartPreventExitStatus=2 4 5
-# The client stops its own children, which keep what they have.
+# The client stops its own children, which end the piece that they are at and keep what they have.
 KillMode=mixed
-TimeoutStopSec=60
+TimeoutStopSec=150
 Nice=19
 CPUWeight=20
 IOSchedulingClass=idle

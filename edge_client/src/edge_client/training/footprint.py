@@ -8,7 +8,7 @@ dtype, 4 or 2 bytes):
                      a = 4 where attention is ours; the output again where records are packed and need no conversion
     MLP              3 · inner · a             gate, its activation, up; ungated: 1 · inner · a
     adapter inputs   what A of each adapted layer multiplies: of layers that share their input one copy in float32,
-                     under autocast on a CPU a copy for each
+                     under autocast on a CPU a copy for each; and there A and B themselves, once, in a bytes a value
 
 That is a Llama. What others keep besides, or instead, is in :class:`.shape.Kept`: activations of several operations,
 more norms or fewer, masks of dropout, and without a fused kernel attention's weights, heads · length · 4 and more.
@@ -132,14 +132,18 @@ def table(work: Work, way: Way) -> list[Line]:
         Line("gradients, float32", 4 * work.adapter.trained),
         Line(f"optimizer state, {way.optimizer_bits} bits", optimizer_state(work, way)),
     ]
+    lasting = len(lines)
     if way.recomputed:
         lines.append(
             Line(f"inputs of {way.recomputed} layers computed again", way.recomputed * tokens * shape.width * a)
         )
     lines += [Line(f"activations, {name}", kept * tokens * size) for name, size in layer.items() if kept and size]
+    copies = _copies(work)
+    if copies and kept:
+        lines.append(Line("the adapter in the compute dtype, of layers that are kept", copies * kept // shape.layers))
     logits = CHUNK * shape.vocabulary * (2 * a + 8 if a < 4 else 12) + tokens * shape.width * a
-    again = tokens * sum(layer.values()) if way.recomputed else 0
-    at_work = again + _at_work(work, tokens)
+    again = tokens * sum(layer.values()) + copies // shape.layers if way.recomputed else 0
+    busy = at_work = again + _at_work(work, tokens)
     # The layers that are kept come last and are let go first, so none of them is there when others are computed again.
     if way.recomputed and kept:
         at_work = max(0, at_work - kept * tokens * sum(layer.values()))
@@ -147,8 +151,17 @@ def table(work: Work, way: Way) -> list[Line]:
         lines.append(Line(f"logits of {CHUNK} tokens at a time", logits))
     else:
         lines.append(Line("one layer at work", at_work))
+    # It grows while what was kept is let go, and is whole when that is gone.
+    passing = sum(line.bytes for line in lines[lasting:])
+    if 4 * work.adapter.trained + busy > passing:
+        lines.append(Line("gradient of a piece, before it is summed", 4 * work.adapter.trained + busy - passing))
     lines.append(Line("buffers and allocator slack", _slack(work, way)))
     return lines
+
+
+def _copies(work: Work) -> int:
+    """Under autocast the products with A and B keep them in the compute dtype."""
+    return work.width * work.adapter.parameters if work.width < 4 else 0
 
 
 def optimizer_state(work: Work, way: Way) -> int:
@@ -241,7 +254,7 @@ def _attention(work: Work) -> list[int]:
 
 def _packs(work: Work) -> bool:
     """Whether attention is :mod:`.packing`'s."""
-    return work.shape.kept.packs and work.shape.window is None
+    return work.shape.kept.packs and (work.shape.window is None or work.length <= work.shape.window)
 
 
 def _masked(work: Work) -> bool:

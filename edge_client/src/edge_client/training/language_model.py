@@ -31,11 +31,13 @@ _TOLERANCE = 0.02
 
 
 class LanguageModel:
-    """``model`` as :meth:`hidden` and :meth:`head`. ``dtype``: of activations; ``packs``: whether records of differing
-    lengths go through it in one row, without padding; ``row_multiple``: what a row's number of tokens is rounded up
-    to."""
+    """``model`` as :meth:`hidden` and :meth:`head`. ``dtype``: of activations; ``longest``: tokens of the longest text
+    that it will see, None: not known; ``packs``: whether records of differing lengths go through it in one row, without
+    padding; ``row_multiple``: what a row's number of tokens is rounded up to."""
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, notify: Notify) -> None:
+    def __init__(
+        self, model: PreTrainedModel, dtype: torch.dtype, notify: Notify, *, longest: int | None = None
+    ) -> None:
         self.model = model
         self.device = next(model.parameters()).device
         self.dtype = dtype
@@ -50,7 +52,7 @@ class LanguageModel:
             self._decoder = model
             notify("This architecture cannot be split before its logits: training needs more memory than planned.")
         with self.precision():
-            self.packs = self._output is not None and enable_packing(model, self._decoder)
+            self.packs = self._output is not None and enable_packing(model, self._decoder, longest)
 
     def precision(self) -> AbstractContextManager[None]:
         """Computes adapters, kept in float32, in the model's dtype."""

@@ -47,12 +47,15 @@ class Done:
 
 
 class Workplace:
-    """``base`` with the task's adapter on it. It serves one job at a time; each begins from the vector it is given."""
+    """``base`` with the task's adapter on it. It serves one job at a time; each begins from the vector it is given.
+    ``longest``: tokens of the longest record of any job, by default what the task cuts them to."""
 
-    def __init__(self, base: Base, task: TaskSpec, notify: Notify) -> None:
+    def __init__(self, base: Base, task: TaskSpec, notify: Notify, longest: int | None = None) -> None:
         self.base = base
         self.adapter = Adapter(base.model, task.adapter_config, task.tensors)
-        self._language_model = LanguageModel(base.model, base.dtype, notify)
+        self._language_model = LanguageModel(
+            base.model, base.dtype, notify, longest=longest or task.training.max_length
+        )
 
     def begin(
         self,

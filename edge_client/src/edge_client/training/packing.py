@@ -20,6 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 NAME = "fedit_record_by_record"
 _PADDED = "fedit_padded"
 _PROBE_LENGTHS = (5, 7, 4)
+_WINDOWS = ("sliding_window", "attention_chunk_size")
 _TOLERANCE = 0.05
 """Of the norm of a record's hidden states: bfloat16 rounds, and differently in products of other shapes."""
 
@@ -77,15 +78,21 @@ def packed(tokens: Sequence[Sequence[int]], device: torch.device) -> dict[str, A
 
 
 @torch.no_grad()
-def enable_packing(model: PreTrainedModel, decoder: nn.Module) -> bool:
-    """Make ``decoder``, of ``model``, take :func:`packed`. False, and nothing is changed, if it cannot: its attention
-    is not transformers' SDPA or looks back over a window only, or a try shows that records see each other (states
-    carried from token to token) or are not what they are by themselves."""
+def enable_packing(model: PreTrainedModel, decoder: nn.Module, longest: int | None) -> bool:
+    """Make ``decoder``, of ``model``, take :func:`packed`, of texts of up to ``longest`` tokens (None: not known).
+    False, and it does not, if it cannot: its attention is not transformers' SDPA, or looks back over a window that is
+    shorter than a text, or a try shows that records see each other (states carried from token to token) or are not
+    what they are by themselves."""
     config = model.config.get_text_config()
     before = config._attn_implementation
+    windows = [size for name in _WINDOWS if (size := getattr(config, name, None))]
+    if windows and (longest is None or longest > min(windows)):
+        if before == NAME:  # made for another LanguageModel, of shorter texts: it makes no mask
+            model.set_attn_implementation("sdpa")
+        return False
     if before == NAME:  # tried when another LanguageModel was made of it
         return True
-    if before != "sdpa" or any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")):
+    if before != "sdpa":
         return False
     training = model.training
     model.eval()

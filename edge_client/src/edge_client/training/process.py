@@ -10,6 +10,9 @@ from edge_client.hardware import card_environment
 from . import frames
 from .footprint import MAPPED
 
+GRACE = 120.0
+"""Seconds that a child has for the piece that it is at, which a large model may take a minute for, and to save what it
+has. Whoever stops the client must leave it as much."""
 STDERR_LINES = 30
 _LINE_BYTES = 400
 
@@ -29,7 +32,7 @@ class Child:
         self._drain = asyncio.create_task(self._read_stderr())
 
     @classmethod
-    async def start(cls, module: str, *, threads: int | None = None, grace: float = 10.0) -> "Child":
+    async def start(cls, module: str, *, threads: int | None = None, grace: float = GRACE) -> "Child":
         """Start the child; ``threads`` limits the CPU threads of every library in it. Of several cards it sees the one
         that plans are made for."""
         environment = _environment(threads) | await asyncio.to_thread(card_environment)

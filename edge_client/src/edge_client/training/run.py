@@ -23,8 +23,9 @@ async def run_training(job: TrainJob) -> AsyncGenerator[TrainEvent, None]:
     """Train in a child process; the last event is Finished or Failed, always.
 
     The same job with the same work folder goes on from its last checkpoint, whatever ended it before, and if it was
-    finished, says so at once. Closing or cancelling the iterator stops the child, which saves its state if it can do
-    so in a few seconds: use ``contextlib.aclosing`` where the loop may be left early.
+    finished, says so at once. Closing or cancelling the iterator stops the child, which ends the piece that it is at
+    and saves its state, if it can do so within :data:`.process.GRACE`: use ``contextlib.aclosing`` where the loop may
+    be left early.
     """
     async with await Child.start(_MODULE, threads=job.threads) as child:
         await child.send(job)
