@@ -54,7 +54,8 @@ def save_model(folder: Path, kind: str = "Llama", **changes: object) -> Path:
     }
     torch.manual_seed(7)
     config = getattr(transformers, f"{kind}Config")(**settings | changes)
-    getattr(transformers, f"{kind}{'LMHeadModel' if kind == 'GPT2' else 'ForCausalLM'}")(config).save_pretrained(folder)
+    name = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}.get(kind, f"{kind}ForCausalLM")
+    getattr(transformers, name)(config).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
 

@@ -140,7 +140,7 @@ def table(work: Work, way: Way) -> list[Line]:
     lines += [Line(f"activations, {name}", kept * tokens * size) for name, size in layer.items() if kept and size]
     copies = _copies(work)
     if copies and kept:
-        lines.append(Line("the adapter in the compute dtype, of layers that are kept", copies * kept // shape.layers))
+        lines.append(Line("adapter in the compute dtype, where layers are kept", copies * kept // shape.layers))
     logits = CHUNK * shape.vocabulary * (2 * a + 8 if a < 4 else 12) + tokens * shape.width * a
     again = tokens * sum(layer.values()) + copies // shape.layers if way.recomputed else 0
     busy = at_work = again + _at_work(work, tokens)
@@ -154,7 +154,7 @@ def table(work: Work, way: Way) -> list[Line]:
     # It grows while what was kept is let go, and is whole when that is gone.
     passing = sum(line.bytes for line in lines[lasting:])
     if 4 * work.adapter.trained + busy > passing:
-        lines.append(Line("gradient of a piece, before it is summed", 4 * work.adapter.trained + busy - passing))
+        lines.append(Line("gradients of a piece, before they are summed", 4 * work.adapter.trained + busy - passing))
     lines.append(Line("buffers and allocator slack", _slack(work, way)))
     return lines
 
