@@ -44,6 +44,8 @@ MODULE = 100 << 10
 """Python's objects of one adapted layer."""
 MAPPED = 1 << 20
 """Allocations of this size are mapped by themselves (set in :mod:`.process`) and handed back at once."""
+POOLED_MOST = 32 << 20
+"""Allocations of this size are mapped by themselves where freed memory is kept, too: glibc takes no larger size."""
 CHUNK = 64
 """Tokens whose logits exist at one time: with 50,000 words 13 MB in float32, which stays in a CPU's cache."""
 
@@ -291,9 +293,18 @@ def _slack(work: Work, way: Way) -> int:
     sizes, kept = _activations(work, way), work.shape.layers - way.recomputed
     buffers = BUFFERS + (COMPILED if work.width < 4 else 0)
     if way.pooled:
-        return buffers + int(HOLES[work.uneven] * sum(sizes))
+        return buffers + int(HOLES[work.uneven] * sum(sizes)) + _widened_holes(work, way)
     small = sum(size for size in sizes if size < MAPPED)
     return buffers + (small * kept // 2 if mapped_share(work, way) else 0)
+
+
+def _widened_holes(work: Work, way: Way) -> int:
+    """bitsandbytes widens each 4-bit weight into memory of its own: among activations that are kept, a layer's largest
+    leaves a hole of its size, unless it is mapped by itself."""
+    if way.quantization != "nf4":
+        return 0
+    sizes = [matrix.inputs * matrix.outputs * work.width for matrix in work.shape.matrices]
+    return (work.shape.layers - way.recomputed) * max((size for size in sizes if size < POOLED_MOST), default=0)
 
 
 def _activations(work: Work, way: Way) -> list[int]:

@@ -13,15 +13,13 @@ import torch
 from edge_client.room import find_room
 
 from .failures import CrowdedError, NoRoomError
-from .footprint import MAPPED
+from .footprint import MAPPED, POOLED_MOST
 from .outlook import FREE_SHARE
 from .sizes import gib
 
 _LINUX = sys.platform.startswith("linux")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SMALLEST_MAPPING = 128 * 1024
-_LARGEST_THRESHOLD = 32 << 20
-"""glibc takes no larger one for mapping."""
 _NEVER = 2**31 - 1
 _REFILLED = 32
 """One part in so many of the budget: small tensors were seen to fill 3 % of it again."""
@@ -94,7 +92,7 @@ class Budget:
         """Keep freed tensors' memory for the next ones, or hand each of MAPPED bytes and more back at once: then the
         kernel clears every page anew."""
         if self.device.type == "cpu" and _LINUX:
-            _glibc("mallopt", _M_MMAP_THRESHOLD, _LARGEST_THRESHOLD if pooled else MAPPED)
+            _glibc("mallopt", _M_MMAP_THRESHOLD, POOLED_MOST if pooled else MAPPED)
             _glibc("mallopt", _M_TRIM_THRESHOLD, _NEVER if pooled else _SMALLEST_MAPPING)
 
     def tighten(self) -> None:

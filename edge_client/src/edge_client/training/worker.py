@@ -89,7 +89,7 @@ def _train(
             planning = make_plan(work, budget.limit, (base.quantization,), settings.batch_size)
 
         channel.emit(Loading(part="adapter"))
-        place = Workplace(base, job.task, notify, longest)
+        place = Workplace(base, job.task, notify, lengths.longest)
         budget.release()
         budget.apply()
 
