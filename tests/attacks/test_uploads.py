@@ -21,7 +21,7 @@ from agg_server.storage.uploads import Upload
 from agg_server.watching.metrics import Metrics
 from fedit_shared.errors import ConflictError, ForgedError, NotFoundError, ProtocolError
 from fedit_shared.identity import SigningKey
-from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, Accepted, Deal, Muster
+from fedit_shared.messages import CHUNK_SIZE, PIECE_SIZE, Accepted, Deal, Muster, Receipt
 from fedit_shared.secagg import Contributor
 from fedit_shared.secagg.bodies import DealBody, MusterBody
 from fedit_shared.secagg.member import check_deal
@@ -198,8 +198,9 @@ def test_packets_come_with_a_receipt_of_their_dealer_for_this_session(tmp_path: 
             await service.deal(device.identity, forged)
 
     serving(sim, attack)
+    receipt = Receipt(identity=device.identity, body=deal.body, signature=deal.signature)
     with pytest.raises(FileNotFoundError):
-        sim.tools.rooms.packet(sim.session_of(device), device.identity, 0)
+        sim.tools.rooms.packet(sim.session_of(device), receipt, 0)
 
 
 @pytest.mark.parametrize("spoil", ["signature", "round key"])

@@ -14,7 +14,7 @@ import numpy as np
 from edge_client.client import Client
 from edge_client.state import CorruptStateError
 from edge_client.training import Failed, Finished, TrainEvent, TrainJob
-from edge_client.transport import Transport
+from edge_client.transport import News, Transport
 from fedit_shared.errors import FeditError, UserError
 from fedit_shared.identity import JoinLink
 from fedit_shared.secagg import Contribution, Session, Update
@@ -56,8 +56,9 @@ class SimClient(Client):
         self.device.contributed(session, update, randomness, made)
         return made
 
-    def _transport(self) -> Transport:
-        transport = SimTransport(self._enrolment.server, self.state.identity, self._told, clock=lambda: time.time())
+    def _transport(self, told: News | None = None) -> Transport:
+        server, key = self._enrolment.server, self.state.identity
+        transport = SimTransport(server, key, told or self._told, clock=lambda: time.time())
         transport.simulated = SimSession(self.device.network, self.device.name)
         return transport
 

@@ -19,7 +19,7 @@ from agg_server.rounds.events import (
     SumOpened,
     Voted,
 )
-from agg_server.storage.rooms import sum_key
+from agg_server.storage.rooms import packets_key, sum_key
 from agg_server.store import AdapterVersion
 from fedit_shared.adapter import read_adapter
 from fedit_shared.errors import FeditError
@@ -69,8 +69,8 @@ class ServerWatch:
     _results: dict[bytes, Result] = field(default_factory=dict)
     damaged: bool = False
     """Whether a byte of an upload, packet or sum was changed on the server's disk."""
-    _vectors: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
-    """(cohort, identity) → hash of the vector whose deal was acknowledged."""
+    _deals: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
+    """(cohort, identity) → the body of the deal that was acknowledged."""
     _summed: dict[bytes, bytes] = field(default_factory=dict)
     """delta → the cohort in whose opened sum it is."""
 
@@ -115,15 +115,15 @@ class ServerWatch:
         for kind, identity, what in self._acknowledged:
             if (kind, identity, what) not in known and (kind in (Mustered, Dealt) or what not in ended):
                 self.fail("forgotten", f"the server acknowledged a {kind.__name__} and does not know it")
-        for (cohort, identity), digest in self._vectors.items():
+        for (cohort, identity), deal in self._deals.items():
             if cohort not in ended and not self.damaged:
-                self._require_upload(cohort, identity, digest)
+                self._require_upload(cohort, identity, deal)
         if not self.enrolled <= devices:
             self.fail("forgotten", "the server acknowledged an enrolment and does not know it")
 
-    def _require_upload(self, cohort: bytes, identity: bytes, digest: bytes) -> None:
-        folder = self.blobs / "cohorts" / cohort.hex()
-        vector, packets = (folder / kind / identity.hex() for kind in ("uploads", "packets"))
+    def _require_upload(self, cohort: bytes, identity: bytes, deal: bytes) -> None:
+        vector = self.blobs / "cohorts" / cohort.hex() / "uploads" / identity.hex()
+        packets, digest = self.blobs / packets_key(cohort, identity, deal), DealBody.decode(deal).vector_hash
         if not packets.is_file() or not vector.is_file() or sha256(vector.read_bytes()).digest() != digest:
             self.fail("forgotten", "the server acknowledged a deal whose vector or packets it does not have")
 
@@ -158,7 +158,7 @@ class ServerWatch:
                 self._acknowledged.add((Mustered, identity, sha256(message.body).digest()))
             case Deal():
                 self._acknowledged.add((Dealt, identity, message.cohort))
-                self._vectors[message.cohort, identity] = DealBody.decode(message.body).vector_hash
+                self._deals[message.cohort, identity] = message.body
             case Report():
                 self._acknowledged.add((Reported, identity, message.cohort))
             case Vote():

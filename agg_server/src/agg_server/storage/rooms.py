@@ -26,11 +26,11 @@ class Rooms:
 
     def store_packets(self, cohort: bytes, dealer: bytes, deal: bytes, packets: list[bytes]) -> None:
         """What a dealer sealed, an item for each member of the roster. ``deal``: the signed body that names them."""
-        self._blobs.write(_packets(cohort, dealer, deal), pack_items(packets))
+        self._blobs.write(packets_key(cohort, dealer, deal), pack_items(packets))
 
     def packet(self, session: Session, receipt: Receipt, member: int) -> bytes:
         """What the receipt's dealer sealed to the member at this 0-based place, with its proof."""
-        file = self._blobs.file(_packets(session.roster.cohort, receipt.identity, receipt.body))
+        file = self._blobs.file(packets_key(session.roster.cohort, receipt.identity, receipt.body))
         return read_item(file, member, session.parameters.members)
 
     def store_sum(self, cohort: bytes, content: bytes) -> None:
@@ -57,10 +57,11 @@ def sum_key(cohort: bytes) -> str:
     return f"{_folder(cohort)}/sum.safetensors"
 
 
+def packets_key(cohort: bytes, dealer: bytes, deal: bytes) -> str:
+    """Where the packets of this very deal lie: another one that a slow replica stores late must not take the place of
+    the one that counts."""
+    return f"{_folder(cohort)}/packets/{dealer.hex()}-{hashlib.sha256(deal).hexdigest()[:32]}"
+
+
 def _folder(cohort: bytes) -> str:
     return f"{_COHORTS}/{cohort.hex()}"
-
-
-def _packets(cohort: bytes, dealer: bytes, deal: bytes) -> str:
-    """Of this very deal: another one that a slow replica stores late must not take the place of the one that counts."""
-    return f"{_folder(cohort)}/packets/{dealer.hex()}-{hashlib.sha256(deal).hexdigest()[:32]}"
